@@ -1,0 +1,161 @@
+"""Wiring a program: one call sets up tracing for the whole process, with a local store behind it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_perfmon.config import Config, parse_setting, resolve_config
+from otel_perfmon.metrics_storage import MetricsStorage, share_storage
+from otel_perfmon.monitor import PerformanceMonitor
+from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
+from otel_perfmon.sdk.provider import global_provider, make_provider, make_resource
+
+_logger = logging.getLogger("otel_perfmon")
+
+
+def configure(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    service_name: str | None = None,
+    slow_threshold_ms: float | None = None,
+    retention_seconds: float | None = None,
+    error_rate_threshold: float | None = None,
+    resource_attributes: Mapping[str, Any] | None = None,
+    metric_readers: Sequence[MetricReader] = (),
+    durability: str | None = None,
+) -> PerformanceMonitor:
+    """Set up tracing for the whole process and store every span of it in the file at ``path``.
+
+    Installs the global tracer provider when none is set; to an SDK provider that is there it adds its processor, once
+    and first. A global meter provider is installed only when ``metric_readers`` are given. What is left out comes from
+    the environment, else the default (see the README's "Settings"). Called again, it returns the same monitor and
+    warns if a given argument differs. Raises `ConfigError` for a wrong setting.
+    """
+    arguments = {
+        "path": path,
+        "slow_threshold_ms": slow_threshold_ms,
+        "retention_seconds": retention_seconds,
+        "error_rate_threshold": error_rate_threshold,
+        "durability": durability,
+    }
+    identity = {"service_name": service_name, "resource_attributes": resource_attributes}
+    with _process.lock:
+        if _process.setup is not None:
+            _process.setup.warn_of_differences(arguments, identity, metric_readers)
+        else:
+            config = resolve_config(arguments)
+            _process.setup = _Setup(config, identity, metric_readers)
+        return get_monitor()
+
+
+def get_monitor() -> PerformanceMonitor:
+    """The process's monitor, to be used by any module at any time, at import as well.
+
+    Before `configure()` has run, what it records goes where OpenTelemetry sends it, and it has no storage.
+    """
+    return _process.monitor
+
+
+class _ProcessMonitor(PerformanceMonitor):
+    """The one that `configure()` binds; `shutdown` undoes the set-up, as far as OpenTelemetry lets it."""
+
+    def shutdown(self) -> None:
+        with _process.lock:
+            setup, _process.setup = _process.setup, None
+        if setup is not None:
+            setup.close()
+
+
+class _Setup:
+    """What one call of `configure()` put in place."""
+
+    def __init__(self, config: Config, identity: dict[str, Any], metric_readers: Sequence[MetricReader]) -> None:
+        self._config = config
+        self._identity = identity
+        self._metric_readers = tuple(metric_readers)
+        self._storage = MetricsStorage.from_config(config)
+        door = SpanDoor(self._storage.recorder, config.slow_threshold_ms, config.durability)
+        self._processor = StoreSpanProcessor(door)
+        self._own_provider: TracerProvider | None = None
+        self._meter_provider = self._install_meter_provider()
+        provider = self._install_tracer_provider()
+        monitor = _process.monitor
+        monitor.error_rate_threshold = config.error_rate_threshold
+        monitor.bind(self._storage, provider, door, config.slow_threshold_ms)
+        share_storage(self._storage)
+
+    def warn_of_differences(
+        self, arguments: dict[str, Any], identity: dict[str, Any], metric_readers: Sequence[MetricReader]
+    ) -> None:
+        """Log each argument of a later call that is given and is not what holds."""
+        for name, value in arguments.items():
+            if value is not None and parse_setting(name, value) != getattr(self._config, name):
+                _warn_of_difference(name, value, getattr(self._config, name))
+        for name, value in identity.items():
+            if value is not None and value != self._identity[name]:
+                _warn_of_difference(name, value, self._identity[name])
+        if metric_readers and tuple(metric_readers) != self._metric_readers:
+            _warn_of_difference("metric_readers", metric_readers, self._metric_readers)
+
+    def close(self) -> None:
+        """Write what there is; shut down the providers that were made here, and leave those that were there."""
+        self._processor.force_flush()
+        if self._own_provider is not None:
+            self._own_provider.shutdown()
+        self._processor.close()
+        if self._meter_provider is not None:
+            self._meter_provider.shutdown()
+        share_storage(None)
+        _process.monitor.unbind()
+        self._storage.close()
+
+    def _install_tracer_provider(self) -> TracerProvider:
+        provider = global_provider()
+        if provider is None:
+            provider = self._own_provider = make_provider(**self._identity)
+            add_first(provider, self._processor)
+            trace.set_tracer_provider(provider)
+            if trace.get_tracer_provider() is not provider:
+                _logger.warning(
+                    "The global tracer provider is not the OpenTelemetry SDK's: only the monitor's own operations"
+                    " are stored."
+                )
+            return provider
+        add_first(provider, self._processor)
+        if any(value is not None for value in self._identity.values()):
+            _logger.warning("A tracer provider is set already: its resource stands, service_name and others do not.")
+        return provider
+
+    def _install_meter_provider(self) -> MeterProvider | None:
+        if not self._metric_readers:
+            return None
+        provider = MeterProvider(self._metric_readers, make_resource(**self._identity))
+        metrics.set_meter_provider(provider)
+        if metrics.get_meter_provider() is not provider:
+            _logger.warning("A meter provider is set already: the given metric_readers get nothing.")
+        return provider
+
+
+class _Process:
+    """The state of this process, in one place."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.setup: _Setup | None = None
+        self.monitor: PerformanceMonitor = _ProcessMonitor.unbound()
+
+
+def _warn_of_difference(name: str, value: Any, holds: Any) -> None:
+    _logger.warning("configure() was called again with %s=%r, but %r holds since its first call.", name, value, holds)
+
+
+_process = _Process()

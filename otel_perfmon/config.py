@@ -1,0 +1,156 @@
+"""Settings, resolved once: an argument wins over a prefixed variable, that over a plain one, that over the default.
+
+The prefixed variables (``OTEL_PYTHON_PERFMON_…``) are ours: a wrong value is a `ConfigError`. The plain names
+(``SLOW_REQUEST_THRESHOLD_MS`` …) may belong to the host program: a wrong value there is a warning and the default.
+An empty variable is an unset one (OpenTelemetry, "Environment variable specification").
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_perfmon.errors import ConfigError
+
+_logger = logging.getLogger("otel_perfmon")
+
+PREFIX: Final = "OTEL_PYTHON_PERFMON_"
+DURABILITIES: Final = ("batch", "root", "span")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one monitor.
+
+    ``path`` is absolute; ``slow_threshold_ms`` in milliseconds, at or above 0; ``retention_seconds`` is how long
+    ordinary spans are kept; ``error_rate_threshold`` a share between 0 and 1; ``durability`` one of ``batch`` (in the
+    file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span ends).
+    """
+
+    path: str
+    slow_threshold_ms: float = 1000.0
+    retention_seconds: float = 3600.0
+    error_rate_threshold: float = 0.1
+    durability: str = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    field: str
+    plain_variable: str | None
+    default: Any
+    parse: Callable[[Any], Any]
+    range: str
+
+    @property
+    def prefixed_variable(self) -> str:
+        return PREFIX + self.field.upper()
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _at_least_zero(value: Any) -> float:
+    number = _number(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _above_zero(value: Any) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError
+    return number
+
+
+def _share(value: Any) -> float:
+    number = _at_least_zero(value)
+    if number > 1:
+        raise ValueError
+    return number
+
+
+def _path(value: Any) -> str:
+    path = os.fspath(value)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if not path or "\0" in path or path.startswith(("file:", ":memory:")):
+        raise ValueError
+    return str(os.path.abspath(path))
+
+
+def _durability(value: Any) -> str:
+    if value not in DURABILITIES:
+        raise ValueError
+    return str(value)
+
+
+SETTINGS: Final = (
+    _Setting("path", None, "metrics.db", _path, "the path of a file, not empty"),
+    _Setting(
+        "slow_threshold_ms", "SLOW_REQUEST_THRESHOLD_MS", 1000.0, _at_least_zero, "a number of milliseconds, 0 or more"
+    ),
+    _Setting("retention_seconds", "SAMPLING_WINDOW_SECONDS", 3600.0, _above_zero, "a number of seconds above 0"),
+    _Setting("error_rate_threshold", "ERROR_RATE_THRESHOLD", 0.1, _share, "a number between 0 and 1"),
+    _Setting("durability", None, "batch", _durability, "one of " + ", ".join(DURABILITIES)),
+)
+_BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
+
+
+def resolve_config(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+    """Settle every setting; an argument of None counts as not given.
+
+    Raises `ConfigError` for a wrong value in an argument or a prefixed variable.
+    """
+    environ = os.environ if environ is None else environ
+    return Config(**{s.field: _settle(s, arguments.get(s.field), environ, lenient=False) for s in SETTINGS})
+
+
+def resolve_config_leniently(arguments: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Config:
+    """Settle every setting without ever raising: a wrong value is logged and the next source is asked.
+
+    For objects that the OpenTelemetry SDK builds itself, where an exception would take the whole set-up down.
+    """
+    environ = os.environ if environ is None else environ
+    return Config(**{s.field: _settle(s, arguments.get(s.field), environ, lenient=True) for s in SETTINGS})
+
+
+def parse_setting(field: str, value: Any) -> Any:
+    """Check one value for the setting ``field``; raises `ConfigError` when it is wrong."""
+    return _parse(_BY_FIELD[field], value, f"argument {field}")
+
+
+def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, lenient: bool) -> Any:
+    sources = [(f"argument {setting.field}", argument, lenient)]
+    sources.append((setting.prefixed_variable, environ.get(setting.prefixed_variable) or None, lenient))
+    if setting.plain_variable:
+        sources.append((setting.plain_variable, environ.get(setting.plain_variable) or None, True))
+    for source, value, warn_only in sources:
+        if value is None:
+            continue
+        try:
+            return _parse(setting, value, source)
+        except ConfigError as error:
+            if not warn_only:
+                raise
+            _logger.warning("%s It is ignored.", error)
+    return setting.parse(setting.default)
+
+
+def _parse(setting: _Setting, value: Any, source: str) -> Any:
+    try:
+        return setting.parse(value)
+    except (ValueError, TypeError, OverflowError, OSError):
+        message = f"{setting.field} must be {setting.range}; {source} is {value!r:.200}."
+        raise ConfigError(message) from None

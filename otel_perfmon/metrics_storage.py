@@ -1,0 +1,280 @@
+"""The plain face of a store: metrics in, metrics and statistics out, as dicts and numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, Final
+
+from typing_extensions import Self
+
+from otel_perfmon.config import Config, resolve_config
+from otel_perfmon.errors import QueryError, StoreClosedError
+from otel_perfmon.query import INT64_MAX, SpanQuery, Window
+from otel_perfmon.records import OperationStats, SpanRecord
+from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
+from otel_perfmon.sdk.provider import make_resource
+from otel_perfmon.sdk.rows import SpanEncoder
+from otel_perfmon.storage.attributes import encode_foreign_attributes, encode_items, storable_text
+from otel_perfmon.storage.base import RetentionPolicy, Store
+from otel_perfmon.storage.recorder import Recorder, release_recorder
+from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
+from otel_perfmon.storage.url import open_recorder, open_store
+
+_SCOPE: Final = ScopeRow("otel_perfmon", "", "", "{}")
+_INTERNAL: Final = 1
+_SAMPLED: Final = 0x101
+
+
+class MetricsStorage:
+    """Metrics of operations in one local SQLite file. Any number of threads; a context manager.
+
+    A metric is a dict with ``operation``, ``timestamp`` (Unix seconds, when it ended), ``duration`` (ms), ``error``,
+    ``is_slow``, ``error_type``, ``error_message``, ``stack_trace``, ``context`` (its attributes), ``trace_id``,
+    ``span_id`` and ``parent_span_id`` (hex or None). Lists are newest first. Questions see everything that ended
+    before them in this process, and raise `StoreError` when the file cannot answer.
+
+    ``db_path`` left out is ``OTEL_PYTHON_PERFMON_PATH``, else ``metrics.db`` in the working directory. The file is
+    made when the first metric is kept. Raises `ConfigError` for a wrong setting.
+    """
+
+    def __init__(
+        self, db_path: str | os.PathLike[str] | None = None, *, retention_seconds: float | None = None
+    ) -> None:
+        arguments = {"path": db_path, "retention_seconds": retention_seconds}
+        self._open(resolve_config(arguments), is_retention_given=retention_seconds is not None)
+
+    @classmethod
+    def from_config(cls, config: Config) -> MetricsStorage:
+        """The storage that settled settings describe."""
+        storage = cls.__new__(cls)
+        storage._open(config, is_retention_given=True)
+        return storage
+
+    def _open(self, config: Config, *, is_retention_given: bool) -> None:
+        self.path = config.path
+        self.retention_seconds = config.retention_seconds
+        policy = RetentionPolicy(config.retention_seconds)
+        self._recorder = open_recorder(config.path, policy, is_override=is_retention_given)
+        self._store = open_store(config.path)
+        self._door = _MetricDoor()
+        self._is_closed = False
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where spans for this storage are handed in."""
+        return self._recorder
+
+    @property
+    def store(self) -> Store:
+        """The same file, with every question a `Store` answers."""
+        return self._store
+
+    # --- in
+
+    def insert_metric(
+        self,
+        operation: str,
+        duration: float,
+        error: bool = False,
+        is_slow: bool = False,
+        *,
+        timestamp: float | None = None,
+        error_type: str | None = None,
+        error_message: str | None = None,
+        stack_trace: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep one metric that was measured elsewhere, as a trace of one span with ids of its own.
+
+        ``duration`` in milliseconds, ``timestamp`` in Unix seconds when it ended (now, if left out). Never raises: a
+        duration or timestamp that is no finite number, or a negative duration, is counted as dropped and logged.
+        """
+        end_unix_nano = time.time_ns() if timestamp is None else _nano(timestamp, 10**9)
+        duration_nano = _nano(duration, 10**6)
+        if end_unix_nano is None or duration_nano is None or duration_nano < 0:
+            why = f"a metric of {operation!r:.100} has duration {duration!r:.50} and timestamp {timestamp!r:.50}."
+            self._recorder.lose("invalid", 1, why)
+            return
+        figures = (end_unix_nano, duration_nano, bool(error), bool(is_slow))
+        texts = (operation, error_type, error_message, stack_trace)
+        self._recorder.record(self._door, (figures, texts, dict(context) if isinstance(context, Mapping) else None))
+
+    # --- out
+
+    def get_metrics(self, operation: str | None = None, *, limit: int | None = None) -> list[dict[str, Any]]:
+        """The metrics of one operation or of all, newest first, at most ``limit`` (None: all that are kept)."""
+        return self._find(SpanQuery(operation=operation, limit=INT64_MAX if limit is None else limit))
+
+    def get_metrics_in_window(
+        self,
+        operation: str | None,
+        window_seconds: float,
+        filter_slow: bool = False,
+        filter_errors: bool = False,
+    ) -> list[dict[str, Any]]:
+        """The metrics that ended in the last ``window_seconds``, newest first; only slow, only failed ones if asked."""
+        query = SpanQuery(
+            operation=operation,
+            window=Window.last(window_seconds),
+            is_slow=True if filter_slow else None,
+            is_error=True if filter_errors else None,
+            limit=INT64_MAX,
+        )
+        return self._find(query)
+
+    def get_stats(self, operation: str | None = None, *, window_seconds: float | None = None) -> Any:
+        """The `OperationStats` of one operation; without an operation those of all, most total time first.
+
+        ``window_seconds`` asks for the last so many seconds, aligned outwards to the rollups' cells; the answer's
+        ``window`` says what it covers. An operation never seen has count 0 and no durations.
+        """
+        window = None if window_seconds is None else Window.last(window_seconds)
+        self._check_open()
+        stats = self._store.summarize_operations(operation=operation, window=window) if self._has_file() else []
+        if operation is None:
+            return stats
+        return stats[0] if stats else _no_stats(operation, window)
+
+    def get_error_rate(self, operation: str, window_seconds: float) -> float:
+        """The share of failed calls in the last ``window_seconds``, between 0 and 1; 0 without any call."""
+        stats: OperationStats = self.get_stats(operation, window_seconds=window_seconds)
+        return stats.error_rate
+
+    def cleanup(self, older_than_seconds: float | None = None) -> int:
+        """Remove the metrics that ended longer ago than that (None: than the retention); statistics stay. How many."""
+        age = self.retention_seconds if older_than_seconds is None else older_than_seconds
+        if isinstance(age, bool) or not isinstance(age, (int, float)) or not age >= 0:
+            message = f"older_than_seconds must be a number of seconds, 0 or more; it is {age!r:.100}."
+            raise QueryError(message)
+        self._check_open()
+        return self._store.delete_spans_before(time.time() - age) if self._has_file() else 0
+
+    def close(self) -> None:
+        """Write what there is and close; a later question raises `StoreClosedError`."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._store.close()
+            release_recorder(self._recorder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # --- inside
+
+    def _find(self, query: SpanQuery) -> list[dict[str, Any]]:
+        self._check_open()
+        return [_metric(span) for span in self._store.find_spans(query)] if self._has_file() else []
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            message = f"The storage {self.path} is closed; make a new MetricsStorage."
+            raise StoreClosedError(message)
+
+    def _has_file(self) -> bool:
+        """Whether anything was ever recorded; what waits in the queue is written first."""
+        self._recorder.flush_or_raise()
+        try:
+            return os.stat(self.path).st_size > 0
+        except OSError:
+            return False
+
+
+class _MetricDoor:
+    """Makes a span of a metric, on the writer's thread."""
+
+    def __init__(self) -> None:
+        self._ids = TimeOrderedIdGenerator()
+        self._resource = SpanEncoder().resource(make_resource(None, None))
+
+    def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
+        (end, duration, is_error, is_slow), (operation, kind, message, stack_trace), context = payload
+        name, is_name_cut = storable_text(operation, OPERATION_NAME_MAX)
+        attributes = encode_foreign_attributes(context or {})
+        exception = {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack_trace}
+        event = encode_foreign_attributes({key: value for key, value in exception.items() if value is not None})
+        item = {"name": "exception", "time_unix_nano": end, "attributes": event}
+        events = encode_items([item]) if event.text != "{}" else None
+        error_type = storable_text(kind, OPERATION_NAME_MAX)[0]
+        cut = (("name", is_name_cut), ("attributes", attributes.is_altered), ("events", event.is_altered))
+        return SpanRow(
+            trace_id=self._ids.generate_trace_id().to_bytes(16, "big"),
+            span_id=self._ids.generate_span_id().to_bytes(8, "big"),
+            parent_span_id=b"",
+            is_parent_remote=False,
+            name=name,
+            resource=self._resource,
+            scope=_SCOPE,
+            kind=_INTERNAL,
+            start_unix_nano=max(-INT64_MAX, end - duration),
+            end_unix_nano=end,
+            duration_nano=duration,
+            status_code=STATUS_ERROR if is_error else 0,
+            status_message=storable_text(message)[0],
+            is_error=int(is_error),
+            is_slow=int(is_slow),
+            error_type=error_type,
+            error_message=storable_text(message)[0],
+            trace_state="",
+            flags=_SAMPLED,
+            attributes=attributes.text if context else "",
+            events=events.text if events else "",
+            links="",
+            dropped_attributes_count=attributes.dropped_count,
+            dropped_events_count=0,
+            dropped_links_count=0,
+            altered=",".join(part for part, is_cut in cut if is_cut),
+        )
+
+
+def _nano(value: Any, scale: int) -> int | None:
+    """``value`` times ``scale`` as an integer that fits, exactly rounded; None when it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    exact = round(Fraction(value) * scale)
+    return max(-INT64_MAX, min(INT64_MAX, exact))
+
+
+def _metric(span: SpanRecord) -> dict[str, Any]:
+    exception = span.exception.attributes if span.exception else {}
+    return {
+        "operation": span.name,
+        "timestamp": span.end_unix_nano / 10**9,
+        "duration": span.duration_nano / 10**6,
+        "error": span.is_error,
+        "is_slow": span.is_slow,
+        "error_type": span.error_type or exception.get("exception.type"),
+        "error_message": exception.get("exception.message") or span.status_message or None,
+        "stack_trace": exception.get("exception.stacktrace"),
+        "context": dict(span.attributes),
+        "trace_id": span.trace_id,
+        "span_id": span.span_id,
+        "parent_span_id": span.parent_span_id,
+    }
+
+
+def _no_stats(operation: str, window: Window | None) -> OperationStats:
+    durations = (None,) * 7
+    return OperationStats(operation, None, 0, 0, 0.0, 0, *durations, 0.0, 0.0, None, None, window)
+
+
+# --- the storage that everything without one of its own shares, once configure() has run
+
+_shared: MetricsStorage | None = None
+
+
+def share_storage(storage: MetricsStorage | None) -> None:
+    """Let `PerformanceMonitor()` without a storage use this one; None ends that."""
+    global _shared  # noqa: PLW0603 - one per process, like the global tracer provider
+    _shared = storage
+
+
+def shared_storage() -> MetricsStorage | None:
+    """The storage of the configured process, or None."""
+    return _shared

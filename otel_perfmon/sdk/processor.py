@@ -1,0 +1,97 @@
+"""The span processor that `configure()` adds: every ended span of a provider goes to the recorder."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanContext
+
+from otel_perfmon.sdk.rows import SpanEncoder
+from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS, Recorder
+
+Durability = Literal["batch", "root", "span"]
+_logger = logging.getLogger("otel_perfmon")
+
+
+class SpanDoor:
+    """The way from an ended span to a recorder, with the slow threshold that holds at that moment.
+
+    ``durability``: ``batch`` leaves the write to the writer thread; ``root`` writes when a span without a local parent
+    ends, ``span`` at each end, on the caller's thread.
+    """
+
+    def __init__(self, recorder: Recorder, slow_threshold_ms: float, durability: str = "batch") -> None:
+        self.recorder = recorder
+        self._encoder = SpanEncoder()
+        self._durability = durability
+        self.slow_threshold_ms = slow_threshold_ms
+        recorder.open_door(self._encoder)
+
+    @property
+    def slow_threshold_ms(self) -> float:
+        """A span that took longer is slow, unless it says otherwise itself."""
+        return self._slow_threshold_ms
+
+    @slow_threshold_ms.setter
+    def slow_threshold_ms(self, value: float) -> None:
+        self._slow_threshold_ms = value
+        self._slow_threshold_nano = int(value * 1e6)
+
+    def take(self, span: ReadableSpan) -> None:
+        """Hand one ended span over. Never raises."""
+        self.recorder.record(self._encoder, span, self._slow_threshold_nano)
+        if self._durability != "batch" and (self._durability == "span" or _is_local_root(span.parent)):
+            self.recorder.flush(WRITE_TIMEOUT_SECONDS)
+
+
+class StoreSpanProcessor(SpanProcessor):
+    """Stores every span that ends, sampled or only recorded. Its recorder is not its own: `shutdown` only flushes."""
+
+    def __init__(self, door: SpanDoor) -> None:
+        self.door = door
+        self._is_open = True
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Hand the span over; nothing that goes wrong reaches the program."""
+        if not self._is_open:
+            return
+        try:
+            self.door.take(span)
+        except Exception as error:  # the outer rim: a raising processor would break the program
+            self.door.recorder.lose("unreadable", 1, f"a span could not be taken: {error!r:.200}")
+
+    def shutdown(self) -> None:
+        """Write what there is; spans that end later are still written, on the thread that ends them."""
+        self.force_flush(int(FLUSH_TIMEOUT_SECONDS * 1000))
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Write everything that ended before the call; whether that was done in time."""
+        return self.door.recorder.flush(timeout_millis / 1000)
+
+    def close(self) -> None:
+        """Take no more spans: the SDK cannot remove a processor."""
+        self._is_open = False
+
+
+def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:
+    """Add a processor in front of those that ``provider`` has: a slow exporter there shares one flush deadline."""
+    active = provider._active_span_processor  # noqa: SLF001
+    lock, processors = getattr(active, "_lock", None), getattr(active, "_span_processors", None)
+    if lock is None or not isinstance(processors, tuple):
+        provider.add_span_processor(processor)
+        return
+    with lock:
+        active._span_processors = (processor, *active._span_processors)  # noqa: SLF001
+
+
+def recorders_of(provider: Any) -> list[Recorder]:
+    """The recorders that store every span of ``provider``."""
+    active = getattr(provider, "_active_span_processor", None)
+    processors = getattr(active, "_span_processors", ())
+    return [each.door.recorder for each in processors if isinstance(each, StoreSpanProcessor) and each._is_open]  # noqa: SLF001
+
+
+def _is_local_root(parent: SpanContext | None) -> bool:
+    return parent is None or parent.is_remote

@@ -1,0 +1,196 @@
+"""Attribute values as JSON text and back, losing nothing that OpenTelemetry allows.
+
+A plain JSON object by the standard library's rules. What JSON cannot hold is a tagged value: ``{"@bytes": "aGk="}``,
+``{"@double": "NaN"}``. A user's own key that begins with ``@`` gets a second one, so no value can pose as a tag.
+Integers keep all their digits, tuples come back as tuples, lone surrogates are escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+TEXT_MAX: Final = 65_536
+"""Characters of one string or bytes value; the rest is cut."""
+JSON_MAX: Final = 1_048_576
+"""Characters of all the attributes of one span, event list or link list together."""
+DEPTH_MAX: Final = 32
+"""Levels of nesting; what is below becomes an ellipsis."""
+INTEGER_BITS_MAX: Final = 1_024
+"""Larger integers are kept as text of their rounded value."""
+
+_plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
+_escaped = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+class Encoded(NamedTuple):
+    """JSON text, how many entries did not fit, and whether any value was cut or replaced."""
+
+    text: str
+    dropped_count: int = 0
+    is_altered: bool = False
+
+
+EMPTY: Final = Encoded("{}")
+
+
+def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
+    """Encode what the OpenTelemetry SDK has already cleaned; anything else is cleaned here. Never raises."""
+    if not attributes:
+        return EMPTY
+    try:
+        text = _plain(attributes)
+    except Exception:  # NaN, bytes, a foreign type, a cycle: the careful way takes them all
+        return encode_foreign_attributes(attributes)
+    if len(text) > TEXT_MAX or '"@' in text or not _is_utf8(text):
+        return encode_foreign_attributes(attributes)
+    return Encoded(text)
+
+
+def encode_foreign_attributes(attributes: Mapping[Any, Any]) -> Encoded:
+    """Encode any mapping value by value, within the limits above. Never raises."""
+    cleaner = _Cleaner()
+    kept: dict[str, Any] = {}
+    room, dropped_count = JSON_MAX, 0
+    for key, value in list(attributes.items()):
+        name = cleaner.key(key)
+        clean = cleaner.value(value, DEPTH_MAX)
+        room -= len(name) + len(_escaped(clean)) + 4
+        if room < 0 or name in kept:
+            dropped_count += 1
+            continue
+        kept[name] = clean
+    return Encoded(_dump(kept), dropped_count, cleaner.is_altered or dropped_count > 0)
+
+
+def encode_items(items: Sequence[Mapping[str, Any]]) -> Encoded:
+    """Encode events or links whose ``attributes`` are `Encoded` already: a JSON array that stays within the limit."""
+    parts: list[str] = []
+    room, is_altered = JSON_MAX, False
+    for item in items:
+        attributes: Encoded = item["attributes"]
+        head = _dump({key: value for key, value in item.items() if key != "attributes"})
+        text = f'{head[:-1]},"attributes":{attributes.text}}}'
+        room -= len(text) + 1
+        if room < 0:
+            return Encoded(f"[{','.join(parts)}]", len(items) - len(parts), is_altered=True)
+        is_altered = is_altered or attributes.is_altered
+        parts.append(text)
+    return Encoded(f"[{','.join(parts)}]", 0, is_altered)
+
+
+def decode_attributes(text: str | None) -> dict[str, Any]:
+    """The attributes that `encode_attributes` wrote."""
+    return {} if not text or text == "{}" else untag(_decode(text))
+
+
+def untag(value: Any) -> Any:
+    """Turn decoded JSON back into attribute values: tags into what they stand for, lists into tuples."""
+    if isinstance(value, list):
+        return tuple(untag(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        if "@bytes" in value:
+            return base64.b64decode(value["@bytes"])
+        if "@double" in value:
+            return float(value["@double"])
+    return {key.removeprefix("@"): untag(each) for key, each in value.items()}
+
+
+def storable_text(text: Any, max_characters: int = TEXT_MAX) -> tuple[str, bool]:
+    """``text`` as something SQLite can hold, and whether that needed a change (cut, escaped, or made a string)."""
+    if type(text) is str and len(text) <= max_characters and _is_utf8(text):
+        return text, False
+    if text is None:
+        return "", False
+    clean = text if isinstance(text, str) else safe_str(text)
+    if len(clean) > max_characters:
+        clean = clean[: max_characters - 1] + "…"
+    return clean.encode("utf-8", "backslashreplace").decode(), True
+
+
+def safe_str(value: Any) -> str:
+    """``str(value)`` of any object, even one whose own methods fail."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _dump(value: Any) -> str:
+    text = _plain(value)
+    return text if _is_utf8(text) else _escaped(value)
+
+
+class _Cleaner:
+    """Turns any Python value into what `untag` understands, remembering whether something had to be changed."""
+
+    def __init__(self) -> None:
+        self.is_altered = False
+
+    def key(self, key: Any) -> str:
+        name = self._cut(key if type(key) is str else self._changed(safe_str(key)))
+        return "@" + name if name.startswith("@") else name
+
+    def value(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, (bool, str)):
+            return self._cut(value) if isinstance(value, str) else value
+        if isinstance(value, int):
+            return self._integer(int(value))
+        if isinstance(value, float):
+            number = float(value)
+            return number if math.isfinite(number) else {"@double": _double_name(number)}
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._bytes(bytes(value))
+        if depth <= 0:
+            return self._changed("…")
+        try:
+            return self._collection(value, depth - 1)
+        except Exception:  # a foreign object whose own iteration fails
+            return self._changed(f"<{type(value).__qualname__}>")
+
+    def _collection(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {self.key(key): self.value(each, depth) for key, each in list(value.items())}
+        if isinstance(value, Sequence):
+            return [self.value(each, depth) for each in value]
+        return self._changed(self._cut(safe_str(value)))
+
+    def _integer(self, value: int) -> Any:
+        if value.bit_length() <= INTEGER_BITS_MAX:
+            return value
+        return self._changed(f"{'-' if value < 0 else ''}2^{value.bit_length() - 1}")
+
+    def _bytes(self, value: bytes) -> dict[str, str]:
+        if len(value) > TEXT_MAX:
+            value = self._changed(value[:TEXT_MAX])
+        return {"@bytes": base64.b64encode(value).decode()}
+
+    def _cut(self, text: str) -> str:
+        text = str(text)
+        return text if len(text) <= TEXT_MAX else self._changed(text[: TEXT_MAX - 1] + "…")
+
+    def _changed(self, value: Any) -> Any:
+        self.is_altered = True
+        return value
+
+
+def _double_name(number: float) -> str:
+    if math.isnan(number):
+        return "NaN"
+    return "Infinity" if number > 0 else "-Infinity"

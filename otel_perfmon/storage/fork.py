@@ -1,0 +1,78 @@
+"""What happens at fork: every connection is closed before it, and the child starts with nothing of its parent's.
+
+SQLite forbids a connection in two processes (sqlite.org/howtocorrupt.html, 2.6). Spans that wait in the parent's queue
+stay the parent's. A child that `multiprocessing` made leaves through ``os._exit``, without atexit: its spans are
+written by a finalizer of multiprocessing's own. After a bare ``os.fork`` and ``os._exit`` the last 200 ms are lost,
+unless the durability is ``root`` or ``span``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+_FINALIZER_PRIORITY: Final = 100
+
+
+class ForkAware(Protocol):
+    """Something that must know of forks."""
+
+    def before_fork(self) -> None:
+        """Close what a child must not share; bounded."""
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh, without touching what was the parent's."""
+
+
+_aware: weakref.WeakSet[Any] = weakref.WeakSet()
+_paused: list[ForkAware] = []
+
+
+def tell_of_forks(thing: ForkAware) -> None:
+    """Call the methods of ``thing`` at every fork, for as long as it lives."""
+    _aware.add(thing)
+
+
+def at_multiprocessing_exit(call: Callable[[], object]) -> None:
+    """Have ``call`` called when this process ends, if multiprocessing made it."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, call, exitpriority=_FINALIZER_PRIORITY)
+
+
+def _before() -> None:
+    _paused[:] = list(_aware)
+    for thing in _paused:
+        thing.before_fork()
+
+
+def _after_in_parent() -> None:
+    for thing in _paused:
+        thing.after_fork_in_parent()
+    _paused.clear()
+
+
+def _after_in_child() -> None:
+    for thing in _paused:
+        thing.after_fork_in_child()
+        _finish_with_multiprocessing(thing)
+    _paused.clear()
+
+
+def _finish_with_multiprocessing(thing: ForkAware) -> None:
+    """Registered twice over: multiprocessing empties its finalizers when the child begins, and then asks who wants one."""
+    util = sys.modules.get("multiprocessing.util")
+    finish = getattr(thing, "finish", None)
+    if util is not None and finish is not None:
+        util.register_after_fork(thing, lambda each: util.Finalize(None, each.finish, exitpriority=_FINALIZER_PRIORITY))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

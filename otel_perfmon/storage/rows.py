@@ -1,0 +1,100 @@
+"""What a door hands to a store: one span, or one metric data point, as plain storable values.
+
+Every text is valid Unicode, every integer fits 64 bits, ids are bytes, attributes are JSON (`attributes`). Resources
+and scopes are shared objects: a door makes one row for each it meets, and a store may cache by identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+STATUS_ERROR: Final = 2
+OPERATION_NAME_MAX: Final = 1_000
+"""Characters of a span's name; the rest is cut."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResourceRow:
+    """What made the span; compared by identity."""
+
+    service_name: str
+    service_version: str
+    environment: str
+    attributes: str
+    schema_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScopeRow:
+    """The instrumentation scope; compared by identity."""
+
+    name: str
+    version: str
+    schema_url: str
+    attributes: str
+
+
+class SpanRow(NamedTuple):
+    """One ended span. ``kind`` and ``flags`` as in OTLP; times in nanoseconds since 1970.
+
+    What is absent is empty: ``parent_span_id`` of a root, a text, the JSON of no attributes, events or links. Truths
+    are 0 or 1. ``error_message`` is what error groups are made of; ``altered`` names the parts that were cut or
+    replaced, with commas.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    is_parent_remote: bool
+    name: str
+    resource: ResourceRow
+    scope: ScopeRow
+    kind: int
+    start_unix_nano: int
+    end_unix_nano: int
+    duration_nano: int
+    status_code: int
+    status_message: str
+    is_error: int
+    is_slow: int
+    error_type: str
+    trace_state: str
+    flags: int
+    attributes: str
+    events: str
+    links: str
+    dropped_attributes_count: int
+    dropped_events_count: int
+    dropped_links_count: int
+    altered: str
+    error_message: str
+
+
+class PointRow(NamedTuple):
+    """One metric data point; ``data`` is a JSON object of what the instrument's kind carries."""
+
+    resource: ResourceRow
+    scope: ScopeRow
+    instrument: str
+    kind: str
+    unit: str
+    description: str
+    temporality: int
+    is_monotonic: bool
+    attributes: str
+    start_unix_nano: int
+    time_unix_nano: int
+    data: str
+
+
+class EdgeRow(NamedTuple):
+    """Calls from one operation to another that ended in one hour."""
+
+    caller_resource: ResourceRow
+    caller: str
+    callee_resource: ResourceRow
+    callee: str
+    hour_unix_s: int
+    call_count: int
+    duration_sum_nano: int

@@ -1,0 +1,1 @@
+"""The SQLite backend: one file that any SQLite client can open."""

@@ -1,0 +1,239 @@
+"""Opening the file: who may write it, who may read it, and whether it is ours at all.
+
+The database and its ``-shm`` are never opened by anything but SQLite here: closing any other descriptor of them would
+drop SQLite's own locks (sqlite.org/howtocorrupt.html, 2.2). `sqlite3.Connection` is called directly, because
+instrumentations of the sqlite3 module wrap ``sqlite3.connect``.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from otel_perfmon.errors import (
+    PerfmonError,
+    SchemaError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+)
+
+APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
+SCHEMA_VERSION: Final = 1
+SQLITE_VERSION_MIN: Final = (3, 37, 0)
+BUSY_TIMEOUT_MS: Final = 1_000
+_CACHED_STATEMENTS: Final = 256
+
+_PERMANENT_ROW_ERRORS = (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
+
+
+def is_row_error(error: BaseException) -> bool:
+    """Whether a value in the batch is to blame, so that trying again cannot help."""
+    if isinstance(error, _PERMANENT_ROW_ERRORS):
+        return True
+    return isinstance(error, sqlite3.ProgrammingError) and "binding parameter" in str(error)
+
+
+def open_writer(path: str) -> sqlite3.Connection:
+    """A connection that may write, to a file that is ours and of this version; the caller holds the file lock.
+
+    Creates the file (mode 0600) and its tables. Raises `SchemaError` for a foreign or newer file, leaving it as it is.
+    """
+    _create_if_missing(path)
+    connection = sqlite3.Connection(
+        _uri(path, "rw"),
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_CACHED_STATEMENTS,
+    )
+    try:
+        _prepare_writer(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: str) -> sqlite3.Connection:
+    """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one."""
+    check_readable(path)
+    connection = _connect_readonly(path)
+    try:
+        if not _is_ours(connection, path):
+            message = f"{path} is empty: nothing has been recorded into it."
+            raise StoreError(message)
+        connection.execute("PRAGMA trusted_schema = OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_readable(path: str) -> None:
+    """Raise a `StoreError` that says so when ``path`` is missing, a directory, or not for us to read."""
+    if os.path.isdir(path):
+        message = f"{path} is a directory; the path of a file is wanted."
+        raise StoreError(message)
+    if not os.path.exists(path):
+        message = f"There is no store at {path}: nothing has been recorded into it."
+        raise StoreError(message)
+    if not os.access(path, os.R_OK):
+        message = f"{path} is not readable for this user."
+        raise StoreError(message)
+
+
+def check_ours(path: str) -> None:
+    """Raise `SchemaError` when an existing file is not a store of ours, before anything is made beside it."""
+    try:
+        size = os.stat(path).st_size
+    except FileNotFoundError:
+        return
+    if size and not os.path.isdir(path):
+        with closing(_connect_readonly(path)) as connection:
+            _is_ours(connection, path)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn what SQLite and the system raise into `StoreError` and its kind."""
+    try:
+        yield
+    except PerfmonError:
+        raise
+    except sqlite3.Error as error:
+        raise _translate(error, path) from error
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            message = f"No room left on the disk for {path}."
+            raise StoreFullError(message) from error
+        message = f"{path} cannot be opened: {error.strerror or error}."
+        raise StoreError(message) from error
+
+
+def _translate(error: sqlite3.Error, path: str) -> StoreError:
+    text = str(error)
+    if "not a database" in text:
+        return SchemaError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
+    if "locked" in text or "busy" in text:
+        return StoreBusyError(f"{path} is locked by another program ({text}).")
+    if "full" in text:
+        return StoreFullError(f"No room left on the disk for {path} ({text}).")
+    if "malformed" in text or "corrupt" in text:
+        return StoreCorruptError(f"{path} is damaged ({text}); 'sqlite3 {path} .recover' may save what is left.")
+    return StoreError(f"{path} cannot be used: {text}.")
+
+
+def _create_if_missing(path: str) -> None:
+    if os.path.isdir(path):
+        message = f"{path} is a directory; the path of a file is wanted."
+        raise StoreError(message)
+    if not os.path.exists(path):
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
+
+
+def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
+    if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
+        wanted = ".".join(map(str, SQLITE_VERSION_MIN))
+        message = f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}."
+        raise StoreError(message)
+    is_ours = _is_ours(connection, path)
+    if not is_ours:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect once a table exists
+        connection.execute("PRAGMA journal_mode = WAL")
+    for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 0", "trusted_schema = OFF", "cell_size_check = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA journal_size_limit = 4194304")
+    if not is_ours or _user_version(connection) < SCHEMA_VERSION:
+        _migrate(connection)
+
+
+def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
+    """True for a store of ours, False for a file without any table; anything else raises."""
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = _user_version(connection)
+    if application_id == APPLICATION_ID:
+        if version > SCHEMA_VERSION:
+            message = f"{path} was written by a newer otel-perfmon (schema {version}, this one knows {SCHEMA_VERSION})."
+            raise SchemaError(message)
+        return True
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application_id or version or tables:
+        message = f"{path} is an SQLite database of another program; choose another path, it is left as it is."
+        raise SchemaError(message)
+    return False
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    for name in sorted(each.name for each in _migrations().iterdir() if each.name.endswith(".sql")):
+        number = int(name.partition("_")[0])
+        if number <= _user_version(connection):
+            continue
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(_migrations().joinpath(name).read_text(encoding="utf-8")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def _migrations() -> resources.abc.Traversable:
+    return resources.files("otel_perfmon.storage.sqlite").joinpath("migrations")
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _connect_readonly(path: str) -> sqlite3.Connection:
+    connection = _readonly(path, "ro")
+    try:
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:
+        connection.close()
+        if os.access(os.path.dirname(path), os.W_OK):
+            raise
+        # WAL needs a -shm beside the file; where none can be made, the file cannot change either.
+        return _readonly(path, "ro&immutable=1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _readonly(path: str, mode: str) -> sqlite3.Connection:
+    return sqlite3.Connection(
+        _uri(path, mode),
+        uri=True,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_CACHED_STATEMENTS,
+    )
+
+
+def _uri(path: str, mode: str) -> str:
+    return f"{Path(path).absolute().as_uri()}?mode={mode}"

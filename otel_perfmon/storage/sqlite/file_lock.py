@@ -1,0 +1,84 @@
+"""An exclusive lock between processes: a small file beside the store.
+
+SQLite before 3.51.3 can lose committed pages when a checkpoint overlaps another connection's commit
+(sqlite.org/wal.html#walresetbug), so every write transaction and every checkpoint holds this lock. It goes with the
+process that held it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from otel_perfmon.errors import StoreBusyError
+
+_POLL_SECONDS: Final = (0.0005, 0.02)
+"""The first and the longest pause between two tries."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class FileLock:
+    """The lock on ``path``, opened when first needed. One thread at a time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @contextmanager
+    def held(self, timeout_seconds: float) -> Iterator[None]:
+        """Hold the lock for a block; `StoreBusyError` when others keep it for longer than ``timeout_seconds``."""
+        descriptor = self._open()
+        self._acquire(descriptor, timeout_seconds)
+        try:
+            yield
+        finally:
+            _unlock(descriptor)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+            self._descriptor = os.open(self.path, flags, 0o600)
+        return self._descriptor
+
+    def _acquire(self, descriptor: int, timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        pause, longest = _POLL_SECONDS
+        while True:
+            try:
+                return _try_lock(descriptor)
+            except OSError as error:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    message = f"{self.path} stayed locked for {timeout_seconds:g} s: another process is writing."
+                    raise StoreBusyError(message) from error
+            time.sleep(min(pause, remaining))
+            pause = min(pause * 2, longest)

@@ -1,0 +1,1 @@
+"""Numbered SQL files, each run in one transaction; `PRAGMA user_version` is the last number that ran."""

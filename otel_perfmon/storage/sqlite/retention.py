@@ -1,0 +1,259 @@
+"""What goes when: ordinary spans soon, slow and failed ones with their traces later, figures last.
+
+Only a process that records prunes, in small transactions, each by a range of row ids, and by arrival: a late sender's
+spans get their full time. When the file is over its limit the oldest ordinary spans go first, then the kept ones, then
+the finest rollups, whatever their age.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.sqlite.statements import run_multirow
+
+ROWS_AT_ONCE: Final = 2_000
+ARRIVAL_CELL_SECONDS: Final = 10
+"""Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
+KEPT_TRACE_SPANS_MAX: Final = 1_000
+"""Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
+ROLLUP_KEEP_SECONDS: Final = {10: 3_600, 60: 86_400, 3600: 90 * 86_400}
+_KEEP_FIGURES_SECONDS: Final = 90 * 86_400
+_FOLD_HEALTH_SECONDS: Final = 3_600
+_GRACE_SECONDS: Final = 120
+_VACUUM_PAGES: Final = 2_000
+_LOW_WATER: Final = 0.9
+"""Pruning by size goes on until this share of the limit is left."""
+
+_HEALTH_COLUMNS: Final = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered")
+
+_DELETE_ORDINARY: Final = """
+DELETE FROM _spans WHERE id BETWEEN :first AND :last AND NOT EXISTS (
+    SELECT 1 FROM _spans k INDEXED BY _spans_worth_keeping
+    WHERE k.trace_id = _spans.trace_id AND k.is_error + k.is_slow > 0)
+"""
+_SURPLUS_OF_TRACES: Final = """
+SELECT trace_id, surplus FROM (
+    SELECT trace_id, (SELECT s.id FROM _spans s WHERE s.trace_id = t.trace_id AND s.id <= :last
+        ORDER BY s.id LIMIT 1 OFFSET :maximum) AS surplus
+    FROM (SELECT DISTINCT trace_id FROM _spans WHERE id BETWEEN :first AND :last) t)
+WHERE surplus IS NOT NULL
+"""
+_DELETE_SURPLUS: Final = """
+WITH RECURSIVE up (span_id) AS (
+    SELECT parent_span_id FROM _spans INDEXED BY _spans_worth_keeping
+    WHERE trace_id = :trace_id AND is_error + is_slow > 0
+    UNION
+    SELECT s.parent_span_id FROM up JOIN _spans s ON s.trace_id = :trace_id AND s.span_id = up.span_id)
+DELETE FROM _spans WHERE id BETWEEN max(:first, :surplus) AND :last AND trace_id = :trace_id AND is_error + is_slow = 0
+    AND span_id NOT IN (SELECT span_id FROM up)
+"""
+
+
+class Retention:
+    """Prunes one file; the caller holds the file lock for each call, and each call is a transaction of its own."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection = connection
+        self._path = path
+
+    def step(self, policy: RetentionPolicy, now_unix_s: float, process: str) -> bool:
+        """Remove a bounded number of what is due; True when there may be more."""
+        if self._is_over(policy.size_max_bytes):
+            return self._prune_by_size(policy, process)
+        now = int(now_unix_s)
+        if self._prune_ordinary(self._last_id_arrived_before(now - policy.retention_seconds), process):
+            return True
+        if self._prune_all(self._last_id_arrived_before(now - policy.keep_seconds), process):
+            return True
+        self._prune_figures(now, policy, process)
+        return self._give_back()
+
+    def delete_before(self, end_unix_nano: int, process: str) -> int:
+        """Remove up to a bounded number of spans that ended before that moment; how many."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            deleted = self._connection.execute(
+                "DELETE FROM _spans WHERE id IN"
+                " (SELECT id FROM _spans WHERE end_unix_nano < ? ORDER BY end_unix_nano LIMIT ?)",
+                (end_unix_nano, ROWS_AT_ONCE),
+            ).rowcount
+            self._count_pruned(deleted, process)
+        self._give_back()
+        return deleted
+
+    def add_health(self, process: str, pid: int, now_unix_s: int, figures: Sequence[int]) -> None:
+        """Add to the account of one process, in the caller's transaction; figures in the order of the columns."""
+        adding = ", ".join(f"{name} = {name} + excluded.{name}" for name in _HEALTH_COLUMNS)
+        run_multirow(
+            self._connection,
+            f"INSERT INTO _health (process, pid, updated_unix_s, {', '.join(_HEALTH_COLUMNS)})",
+            3 + len(_HEALTH_COLUMNS),
+            (process, pid, now_unix_s, *figures),
+            f"ON CONFLICT DO UPDATE SET updated_unix_s = max(updated_unix_s, excluded.updated_unix_s), {adding}",
+        )
+
+    # --- by age
+
+    def _last_id_arrived_before(self, unix_s: float) -> int:
+        """A row id such that it and all below had arrived by then: at most one arrival cell too low."""
+        whole_cells_before = int(unix_s) - ARRIVAL_CELL_SECONDS
+        row = self._connection.execute(
+            "SELECT first_span_id - 1 FROM _arrivals WHERE unix_s > ? ORDER BY unix_s LIMIT 1", (whole_cells_before,)
+        ).fetchone()
+        if row is not None:
+            return int(row[0])
+        has_any = self._connection.execute("SELECT 1 FROM _arrivals LIMIT 1").fetchone()
+        return self._last_id() if has_any else 0
+
+    def _last_id(self) -> int:
+        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _prune_ordinary(self, last_id: int, process: str) -> bool:
+        """Remove ordinary spans up to ``last_id``, from where the last step ended."""
+        first, last = self._next_range("pruned_to", last_id)
+        if first > last:
+            return False
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            ids = {"first": first, "last": last}
+            deleted = self._connection.execute(_DELETE_ORDINARY, ids).rowcount
+            surplus = self._connection.execute(_SURPLUS_OF_TRACES, {**ids, "maximum": KEPT_TRACE_SPANS_MAX})
+            for trace_id, surplus_id in surplus.fetchall():
+                parameters = {**ids, "trace_id": trace_id, "surplus": surplus_id}
+                deleted += self._connection.execute(_DELETE_SURPLUS, parameters).rowcount
+            self._set_fact("pruned_to", last)
+            self._count_pruned(deleted, process)
+        return True
+
+    def _prune_all(self, last_id: int, process: str) -> bool:
+        """Remove every span up to ``last_id``, oldest first; whether there was any."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            deleted = self._connection.execute(
+                "DELETE FROM _spans WHERE id IN (SELECT id FROM _spans WHERE id <= ? ORDER BY id LIMIT ?)",
+                (last_id, ROWS_AT_ONCE),
+            ).rowcount
+            self._count_pruned(deleted, process)
+        return deleted > 0
+
+    def _next_range(self, fact: str, last_id: int) -> tuple[int, int]:
+        """The ids from the first row after the fact to at most `ROWS_AT_ONCE` rows on, none above ``last_id``."""
+        row = self._connection.execute(
+            "SELECT min(id), max(id) FROM (SELECT id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)",
+            (self._fact(fact), last_id, ROWS_AT_ONCE),
+        ).fetchone()
+        return (row[0], row[1]) if row[0] is not None else (1, 0)
+
+    def _prune_figures(self, now: int, policy: RetentionPolicy, process: str) -> None:
+        with self._connection:
+            execute = self._connection.execute
+            execute("BEGIN IMMEDIATE")
+            for resolution, seconds in ROLLUP_KEEP_SECONDS.items():
+                # An index search for each operation: start_unix_s stands behind it in the key.
+                execute(
+                    "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s < ?2"
+                    " AND operation_id IN (SELECT id FROM _operations)",
+                    (resolution, now - seconds - resolution - _GRACE_SECONDS),
+                )
+            figures_since = now - _KEEP_FIGURES_SECONDS
+            execute("DELETE FROM _edges WHERE hour_unix_s < ?", (figures_since,))
+            execute("DELETE FROM _error_groups WHERE last_unix_nano < ?", (figures_since * 10**9,))
+            execute("DELETE FROM _points WHERE time_unix_nano < ?", (int((now - policy.keep_seconds) * 10**9),))
+            longest = max(policy.keep_seconds, policy.retention_seconds)
+            execute(
+                "DELETE FROM _arrivals WHERE unix_s < (SELECT max(unix_s) FROM _arrivals WHERE unix_s < ?)",
+                (int(now - longest),),
+            )
+            execute(
+                "DELETE FROM _resources WHERE last_used_unix_s < ?"
+                " AND NOT EXISTS (SELECT 1 FROM _instruments i WHERE i.resource_id = _resources.id)",
+                (int(now - longest - 86_400),),
+            )
+            self._fold_health(now, process)
+
+    def _fold_health(self, now: int, process: str) -> None:
+        """Add up the rows of processes that have been silent: accounts only grow, so a silent one may come back."""
+        old = "process NOT IN ('past', ?) AND updated_unix_s < ?"
+        parameters = (process, now - _FOLD_HEALTH_SECONDS)
+        sums = ", ".join(f"sum({name})" for name in _HEALTH_COLUMNS)
+        query = f"SELECT max(updated_unix_s), {sums} FROM _health WHERE {old} HAVING count(*) > 0"  # noqa: S608
+        row = self._connection.execute(query, parameters).fetchone()
+        if row is None:
+            return
+        self._connection.execute(
+            "INSERT INTO _drops SELECT 'past', reason, sum(count) FROM _drops WHERE process IN"  # noqa: S608
+            f" (SELECT process FROM _health WHERE {old}) GROUP BY reason"
+            " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            parameters,
+        )
+        self._connection.execute(
+            f"DELETE FROM _drops WHERE process IN (SELECT process FROM _health WHERE {old})",  # noqa: S608
+            parameters,
+        )
+        self._connection.execute(f"DELETE FROM _health WHERE {old}", parameters)  # noqa: S608
+        self.add_health("past", 0, row[0], row[1:])
+
+    # --- by size
+
+    def _is_over(self, size_max_bytes: int) -> bool:
+        """Whether the pages in use, those on the free list not counted, are more than the limit allows."""
+        return self._used_bytes() > size_max_bytes * _LOW_WATER
+
+    def _used_bytes(self) -> int:
+        pages, free, size = (self._pragma(name) for name in ("page_count", "freelist_count", "page_size"))
+        return (pages - free) * size
+
+    def _prune_by_size(self, policy: RetentionPolicy, process: str) -> bool:
+        is_pruned = (
+            self._prune_ordinary(self._last_id(), process)
+            or self._prune_oldest_points()
+            or self._prune_all(self._last_id(), process)
+            or self._prune_finest_rollups()
+        )
+        self._give_back()
+        return is_pruned and self._is_over(policy.size_max_bytes)
+
+    def _prune_oldest_points(self) -> bool:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            query = "DELETE FROM _points WHERE id IN (SELECT id FROM _points ORDER BY id LIMIT ?)"
+            return self._connection.execute(query, (ROWS_AT_ONCE,)).rowcount > 0
+
+    def _prune_finest_rollups(self) -> bool:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for resolution in ROLLUP_KEEP_SECONDS:
+                deleted = self._connection.execute(
+                    "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s <="
+                    " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?1)",
+                    (resolution,),
+                ).rowcount
+                if deleted:
+                    return True
+        return False
+
+    def _give_back(self) -> bool:
+        """Return free pages to the file system, a bounded number at a time; True when more are left."""
+        if self._pragma("freelist_count") > _VACUUM_PAGES // 10:
+            self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        return self._pragma("freelist_count") > _VACUUM_PAGES
+
+    # --- small parts
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _fact(self, name: str) -> int:
+        row = self._connection.execute("SELECT value FROM _facts WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _set_fact(self, name: str, value: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO _facts VALUES (?, ?)", (name, value))
+
+    def _count_pruned(self, count: int, process: str) -> None:
+        if count > 0:
+            self._connection.execute("UPDATE _health SET pruned = pruned + ? WHERE process = ?", (count, process))

@@ -1,0 +1,131 @@
+"""Rollups: the figures of each operation in cells of 10 s, one minute and one hour.
+
+A batch is summed in Python, cell by cell, and merged with what the file holds in one SELECT and one multi-row REPLACE
+for each size of cell. Sums are kept as seconds and nanoseconds, since a sum of nanoseconds can pass 2^63.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+from otel_perfmon.storage import histogram
+from otel_perfmon.storage.sqlite.statements import padded_values, run_multirow
+
+RESOLUTIONS_S: Final = (10, 60, 3600)
+_NANO: Final = 1_000_000_000
+_CELLS_AT_ONCE: Final = 2_048
+
+COLUMNS: Final = (
+    "resolution_s, operation_id, start_unix_s, count, error_count, slow_count, sum_s, sum_nano, self_s, self_nano, "
+    "min_nano, max_nano, first_unix_nano, last_unix_nano, histogram"
+)
+_WIDTH: Final = COLUMNS.count(",") + 1
+
+CellKey = tuple[int, int, int]
+"""Resolution in seconds, operation id, start in Unix seconds."""
+
+
+class Cell:
+    """The figures of one operation over some stretch of time; durations in nanoseconds."""
+
+    __slots__ = ("buckets", "count", "errors", "first", "last", "maximum", "minimum", "own", "slow", "total")
+
+    def __init__(self) -> None:
+        self.count = self.errors = self.slow = self.total = self.own = 0
+        self.minimum = self.first = 2**63 - 1
+        self.maximum = self.last = -(2**63)
+        self.buckets: dict[int, int] = {}
+
+    def add_span(self, duration: int, own: int, end: int, *, is_error: bool, is_slow: bool) -> None:
+        """Count one span of ``duration`` and self time ``own`` that ended at ``end``."""
+        self.count += 1
+        self.errors += is_error
+        self.slow += is_slow
+        self.total += duration
+        self.own += own
+        self._stretch(duration, duration, end, end)
+        bucket = histogram.bucket_of(duration)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+
+    def add_cell(self, other: Cell) -> None:
+        """Count everything that ``other`` counted."""
+        self._add_figures(other.count, other.errors, other.slow, other.total, other.own)
+        self._stretch(other.minimum, other.maximum, other.first, other.last)
+        for bucket, count in other.buckets.items():
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+
+    def add_stored(self, stored: Iterable[Any]) -> None:
+        """Count a stored cell: its columns from ``count`` on, in the order of `COLUMNS`."""
+        count, errors, slow, sum_s, sum_nano, self_s, self_nano, low, high, first, last, packed = stored
+        self._add_figures(count, errors, slow, sum_s * _NANO + sum_nano, self_s * _NANO + self_nano)
+        self._stretch(low, high, first, last)
+        histogram.add_packed(self.buckets, bytes.fromhex(packed) if isinstance(packed, str) else packed)
+
+    def row(self, key: CellKey) -> tuple[Any, ...]:
+        """The cell as a row of ``_rollups``."""
+        figures = (self.count, self.errors, self.slow, *divmod(self.total, _NANO), *divmod(self.own, _NANO))
+        extremes = (self.minimum, self.maximum, self.first, self.last)
+        return (*key, *figures, *extremes, histogram.pack(self.buckets))
+
+    def _add_figures(self, count: int, errors: int, slow: int, total: int, own: int) -> None:
+        self.count += count
+        self.errors += errors
+        self.slow += slow
+        self.total += total
+        self.own += own
+
+    def _stretch(self, minimum: int, maximum: int, first: int, last: int) -> None:
+        self.minimum = min(self.minimum, minimum)
+        self.maximum = max(self.maximum, maximum)
+        self.first = min(self.first, first)
+        self.last = max(self.last, last)
+
+
+class Rollup:
+    """The cells of one batch."""
+
+    def __init__(self) -> None:
+        self._finest: dict[tuple[int, int], Cell] = {}
+
+    def cell(self, operation_id: int, end_unix_nano: int) -> Cell:
+        """The finest cell in which a span that ended at that moment counts."""
+        key = (operation_id, end_unix_nano // (RESOLUTIONS_S[0] * _NANO))
+        cell = self._finest.get(key)
+        if cell is None:
+            cell = self._finest[key] = Cell()
+        return cell
+
+    def save(self, connection: sqlite3.Connection) -> None:
+        """Merge every cell into the file; the caller holds the transaction."""
+        cells = self._all_resolutions()
+        keys = list(cells)
+        for start in range(0, len(keys), _CELLS_AT_ONCE):
+            part = keys[start : start + _CELLS_AT_ONCE]
+            _merge_stored(connection, cells, part)
+            values = [value for key in part for value in cells[key].row(key)]
+            run_multirow(connection, f"INSERT OR REPLACE INTO _rollups ({COLUMNS})", _WIDTH, values)
+
+    def _all_resolutions(self) -> dict[CellKey, Cell]:
+        cells: dict[CellKey, Cell] = {}
+        for (operation_id, tens), finest in self._finest.items():
+            for resolution in RESOLUTIONS_S:
+                start = tens * RESOLUTIONS_S[0] // resolution * resolution
+                cells.setdefault((resolution, operation_id, start), Cell()).add_cell(finest)
+        return cells
+
+
+def _merge_stored(connection: sqlite3.Connection, cells: dict[CellKey, Cell], keys: list[CellKey]) -> None:
+    values, parameters = padded_values(keys)
+    names = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[:-1])
+    # One row of JSON instead of one row a cell: one step, one wait for the GIL. The join, unlike a row value in IN,
+    # searches the primary key.
+    query = (
+        f"SELECT json_group_array(json_array({names}, hex(r.histogram)))"  # noqa: S608 - only names of ours
+        f" FROM (SELECT DISTINCT column1, column2, column3 FROM ({values})) k CROSS JOIN _rollups r"
+        " ON r.resolution_s = k.column1 AND r.operation_id = k.column2 AND r.start_unix_s = k.column3"
+    )
+    for resolution, operation_id, start, *figures in json.loads(connection.execute(query, parameters).fetchone()[0]):
+        cells[resolution, operation_id, start].add_stored(figures)

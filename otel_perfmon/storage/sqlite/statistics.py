@@ -1,0 +1,124 @@
+"""Statistics of operations from their rollups: a question takes the coarsest cells that fit its window."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Final
+
+from otel_perfmon.query import Window
+from otel_perfmon.records import OperationStats
+from otel_perfmon.storage.histogram import percentile_nano
+from otel_perfmon.storage.sqlite.retention import ROLLUP_KEEP_SECONDS
+from otel_perfmon.storage.sqlite.rollup import COLUMNS, RESOLUTIONS_S, Cell
+
+_NANO: Final = 1_000_000_000
+_UNIX_S_MAX: Final = 2**62
+_FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
+
+
+def summarize(
+    connection: sqlite3.Connection,
+    *,
+    operation: str | None,
+    service: str | None,
+    window: Window | None,
+    is_by_service: bool,
+    now_unix_s: float,
+) -> list[OperationStats]:
+    """The figures of each operation with a call in the window, most total time first."""
+    aligned = align_window(window, int(now_unix_s)) if window is not None else None
+    ranges = cover(aligned) if aligned is not None else [(RESOLUTIONS_S[-1], -_UNIX_S_MAX, _UNIX_S_MAX)]
+    is_split = is_by_service or service is not None
+    cells: dict[tuple[str, str | None], Cell] = {}
+    for name, service_name, *figures in _stored_cells(connection, ranges, operation, service):
+        key = (name, service_name if is_split else None)
+        cells.setdefault(key, Cell()).add_stored(figures)
+    stats = [stats_of(name, each, cell, aligned) for (name, each), cell in cells.items()]
+    return sorted(stats, key=lambda each: (-each.total_ms, each.operation, each.service or ""))
+
+
+def align_window(window: Window, now_unix_s: int) -> Window:
+    """The window, widened to the finest cells that are still kept at the age of its start and of its end."""
+    start_s = window.start_unix_nano // _NANO
+    end_s = -(-window.end_unix_nano // _NANO)
+    start_width, end_width = _finest_kept(now_unix_s - start_s), _finest_kept(now_unix_s - end_s)
+    return Window(start_s // start_width * start_width * _NANO, -(-end_s // end_width) * end_width * _NANO)
+
+
+def cover(window: Window) -> list[tuple[int, int, int]]:
+    """The fewest cells that make up an aligned window, as (resolution, start, end) in seconds, end excluded."""
+    ranges: list[tuple[int, int, int]] = []
+    _cover(window.start_unix_nano // _NANO, window.end_unix_nano // _NANO, len(RESOLUTIONS_S) - 1, ranges)
+    return ranges
+
+
+def stats_of(operation: str, service: str | None, cell: Cell, window: Window | None) -> OperationStats:
+    """The answer for one cell, which is not empty."""
+    p50, p90, p95, p99 = (
+        percentile_nano(cell.buckets, share, cell.minimum, cell.maximum) / 1e6 for share in (0.5, 0.9, 0.95, 0.99)
+    )
+    return OperationStats(
+        operation=operation,
+        service=service,
+        count=cell.count,
+        error_count=cell.errors,
+        error_rate=cell.errors / cell.count,
+        slow_count=cell.slow,
+        avg_ms=cell.total / cell.count / 1e6,
+        min_ms=cell.minimum / 1e6,
+        max_ms=cell.maximum / 1e6,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        total_ms=cell.total / 1e6,
+        self_ms=cell.own / 1e6,
+        first_seen=cell.first / 1e9,
+        last_seen=cell.last / 1e9,
+        window=window,
+    )
+
+
+def _finest_kept(age_s: int) -> int:
+    for resolution in RESOLUTIONS_S:
+        if age_s <= ROLLUP_KEEP_SECONDS[resolution]:
+            return resolution
+    return RESOLUTIONS_S[-1]
+
+
+def _cover(start: int, end: int, level: int, ranges: list[tuple[int, int, int]]) -> None:
+    """Whole cells of this level in the middle, the finer ones at both edges."""
+    if start >= end:
+        return
+    width = RESOLUTIONS_S[level]
+    first, last = -(-start // width) * width, end // width * width
+    if level == 0 or first < last:
+        ranges.append((width, first, last))
+    if level == 0:
+        return
+    if first < last:
+        _cover(start, first, level - 1, ranges)
+        _cover(last, end, level - 1, ranges)
+    else:
+        _cover(start, end, level - 1, ranges)
+
+
+def _stored_cells(
+    connection: sqlite3.Connection, ranges: list[tuple[int, int, int]], operation: str | None, service: str | None
+) -> list[tuple[Any, ...]]:
+    conditions = ["r.resolution_s = ? AND r.operation_id = o.id AND r.start_unix_s >= ? AND r.start_unix_s < ?"]
+    extra: list[str] = []
+    if operation is not None:
+        conditions.append("o.name = ?")
+        extra.append(operation)
+    if service is not None:
+        conditions.append("v.name = ?")
+        extra.append(service)
+    # One row of JSON: one step, one wait for the GIL, however many cells.
+    sql = (
+        f"SELECT json_group_array(json_array(o.name, v.name, {_FIGURES}, hex(r.histogram)))"  # noqa: S608
+        " FROM _services v CROSS JOIN _operations o CROSS JOIN _rollups r"
+        f" WHERE o.service_id = v.id AND {' AND '.join(conditions)}"
+    )
+    return [row for each in ranges for row in json.loads(connection.execute(sql, (*each, *extra)).fetchone()[0])]

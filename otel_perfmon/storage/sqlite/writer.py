@@ -1,0 +1,340 @@
+"""Writing batches: one transaction each, under our file lock, in as few SQLite steps as can be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from otel_perfmon.errors import StoreError, StoreFullError
+from otel_perfmon.storage.base import Batch, RetentionPolicy
+from otel_perfmon.storage.fingerprint import message_pattern
+from otel_perfmon.storage.rows import PointRow, SpanRow
+from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.names import Names
+from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, Retention
+from otel_perfmon.storage.sqlite.rollup import Rollup
+from otel_perfmon.storage.sqlite.statements import run_multirow
+
+FREE_SPACE_MIN_BYTES: Final = 8 * 1024 * 1024
+"""Below this we stop writing: on a full disk neither DELETE nor a checkpoint works, so nothing could free it again."""
+WAL_MAX_BYTES: Final = 4 * 1024 * 1024
+"""Above this the write-ahead log is checkpointed after the transaction."""
+ERROR_GROUPS_PER_OPERATION_MAX: Final = 100
+OTHER_MESSAGES: Final = "(other messages)"
+_SLOW_LOOK_SECONDS: Final = 1.0
+"""How often free space, and a checkpoint that a reader held up, are looked at."""
+
+_SPAN_COLUMNS: Final = (
+    "trace_id, span_id, parent_span_id, operation_id, name, resource_id, scope_id, kind, start_unix_nano, "
+    "end_unix_nano, duration_nano, status_code, status_message, is_error, is_slow, error_type, trace_state, flags, "
+    "attributes, events, links, dropped_attributes_count, dropped_events_count, dropped_links_count, altered"
+)
+_SPAN_WIDTH: Final = _SPAN_COLUMNS.count(",") + 1
+_ADD_SUM: Final = (
+    "count = count + excluded.count, "
+    "sum_s = sum_s + excluded.sum_s + (sum_nano + excluded.sum_nano) / 1000000000, "
+    "sum_nano = (sum_nano + excluded.sum_nano) % 1000000000"
+)
+
+
+class SqliteWriter:
+    """The `SpanWriter` of one file. Opens it on first use, and anew when the path leads to another file."""
+
+    def __init__(self, path: str, policy: RetentionPolicy | None = None) -> None:
+        self.path = path
+        self._policy = policy or RetentionPolicy()
+        self._lock = FileLock(path + ".lock")
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._process = uuid.uuid4().hex
+        self._next_checkpoint = self._next_space_check = 0.0
+
+    def write(self, batch: Batch, *, timeout_seconds: float) -> int:
+        """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
+        with connections.translated(self.path):
+            self._check_free_space()
+            self._open_if_needed(timeout_seconds)
+            with self._lock.held(timeout_seconds):
+                refused = self._write_or_halve(batch)
+                self._checkpoint_if_large()
+        return refused
+
+    def maintain(self) -> bool:
+        """One step of retention; True when more is waiting."""
+        with connections.translated(self.path):
+            self._open_if_needed(connections.BUSY_TIMEOUT_MS / 1000)
+            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                is_more = self._retention.step(self._policy, time.time(), self._process)
+                self._checkpoint_if_large(is_due=not is_more)
+        return is_more
+
+    @property
+    def is_over_size(self) -> bool:
+        """Whether the file with its log is larger than the policy allows."""
+        return self._size_bytes(self.path) + self._size_bytes(self.path + "-wal") > self._policy.size_max_bytes
+
+    def delete_spans_before(self, end_unix_nano: int) -> int:
+        """Remove the spans that ended before that moment, in small transactions; how many."""
+        deleted = 0
+        with connections.translated(self.path):
+            self._open_if_needed(connections.BUSY_TIMEOUT_MS / 1000)
+            while True:
+                with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                    step = self._retention.delete_before(end_unix_nano, self._process)
+                    self._checkpoint_if_large(is_due=step == 0)
+                deleted += step
+                if not step:
+                    return deleted
+
+    def set_retention(self, policy: RetentionPolicy) -> None:
+        """What `maintain` keeps from now on."""
+        self._policy = policy
+
+    def close(self) -> None:
+        """Checkpoint and close; a later write opens the file again."""
+        if self._connection is not None:
+            try:
+                with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                    self._connection.execute("PRAGMA optimize")
+                    self._checkpoint()
+            except StoreError:
+                pass  # nothing is lost: the log stays beside the file
+        self._drop_connection()
+        self._lock.close()
+
+    def abandon(self) -> None:
+        """In a forked child: forget the parent's connection without closing it (sqlite.org/howtocorrupt.html, 2.6)."""
+        if self._connection is not None:
+            _abandoned.append((self._connection, self._lock))
+            self._connection = None
+        self._lock = FileLock(self.path + ".lock")
+        self._process = uuid.uuid4().hex
+
+    # --- opening
+
+    def _open_if_needed(self, timeout_seconds: float) -> None:
+        if self._connection is not None and self._inode == _inode_of(self.path):
+            return
+        self._drop_connection()
+        connections.check_ours(self.path)
+        with self._lock.held(timeout_seconds):
+            self._connection = connections.open_writer(self.path)
+            self._inode = _inode_of(self.path)
+        self._names = Names(self._connection)
+        self._retention = Retention(self._connection, self.path)
+        self._known_groups: dict[int, set[tuple[str, str]]] = {}
+        self._noted_arrival = 0
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _check_free_space(self) -> None:
+        now = time.monotonic()
+        if now < self._next_space_check:
+            return
+        if shutil.disk_usage(os.path.dirname(self.path)).free < FREE_SPACE_MIN_BYTES:
+            message = f"Less than {FREE_SPACE_MIN_BYTES >> 20} MiB are free on the disk of {self.path}."
+            raise StoreFullError(message)
+        self._next_space_check = now + _SLOW_LOOK_SECONDS
+
+    # --- one transaction
+
+    def _write_or_halve(self, batch: Batch) -> int:
+        try:
+            self._write_once(batch)
+        except Exception as error:
+            if not connections.is_row_error(error):
+                raise
+            return self._write_halves(batch)
+        return 0
+
+    def _write_halves(self, batch: Batch) -> int:
+        """A value in the batch is to blame: find the span that has it, keep the others, count this one."""
+        middle = len(batch.spans) // 2
+        if middle:
+            rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
+            batch = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
+            return self._write_or_halve(batch) + self._write_or_halve(rest)
+        if not batch.spans:
+            message = f"A metric point could not be stored in {self.path}."
+            raise StoreError(message)
+        dropped = {**batch.dropped, "unstorable": batch.dropped.get("unstorable", 0) + 1}
+        self._write_once(Batch(dropped=dropped, sampled_out=batch.sampled_out))
+        return 1
+
+    def _write_once(self, batch: Batch) -> None:
+        connection = self._connection
+        assert connection is not None
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._names.now_unix_s = int(time.time())
+            if batch.spans:
+                self._insert_spans(connection, batch)
+            self._add_edges(connection, batch)
+            self._insert_points(connection, batch.points)
+            self._add_health(connection, batch)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._forget_ids()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _forget_ids(self) -> None:
+        """What was learnt in a transaction that is rolled back is not true."""
+        self._names.clear()
+        self._known_groups.clear()
+        self._noted_arrival = 0
+
+    def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        rollup = Rollup()
+        groups: dict[tuple[int, str, str], list[int]] = {}
+        values: list[Any] = []
+        names, extend = self._names, values.extend
+        for row, own in zip(batch.spans, batch.self_nano, strict=True):
+            operation_id, name = names.operation(row.resource, row.name)
+            extend(_span_values(row, operation_id, name, names.resource(row.resource), names.scope(row.scope)))
+            rollup.cell(operation_id, row.end_unix_nano).add_span(
+                row.duration_nano, own, row.end_unix_nano, is_error=row.is_error, is_slow=row.is_slow
+            )
+            if row.is_error:
+                self._count_error(connection, groups, operation_id, row)
+        run_multirow(connection, f"INSERT INTO _spans ({_SPAN_COLUMNS})", _SPAN_WIDTH, values)
+        self._note_arrival(connection, len(batch.spans))
+        rollup.save(connection)
+        self._add_groups(connection, groups)
+
+    def _note_arrival(self, connection: sqlite3.Connection, count: int) -> None:
+        cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
+        if cell == self._noted_arrival:
+            return
+        connection.execute(
+            "INSERT OR IGNORE INTO _arrivals (unix_s, first_span_id)"
+            " SELECT ?, seq - ? FROM sqlite_sequence WHERE name = '_spans'",
+            (cell, count - 1),
+        )
+        self._noted_arrival = cell
+
+    def _count_error(
+        self,
+        connection: sqlite3.Connection,
+        groups: dict[tuple[int, str, str], list[int]],
+        operation_id: int,
+        row: SpanRow,
+    ) -> None:
+        kind, message = row.error_type, message_pattern(row.error_message)
+        known = self._known_groups.get(operation_id)
+        if known is None:
+            query = "SELECT error_type, message FROM _error_groups WHERE operation_id = ?"
+            known = self._known_groups[operation_id] = set(connection.execute(query, (operation_id,)))
+        if (kind, message) not in known:
+            if len(known) >= ERROR_GROUPS_PER_OPERATION_MAX:
+                kind, message = "", OTHER_MESSAGES
+            known.add((kind, message))
+        end = row.end_unix_nano
+        group = groups.setdefault((operation_id, kind, message), [0, end, end])
+        group[0] += 1
+        group[1] = min(group[1], end)
+        group[2] = max(group[2], end)
+
+    def _add_groups(self, connection: sqlite3.Connection, groups: dict[tuple[int, str, str], list[int]]) -> None:
+        run_multirow(
+            connection,
+            "INSERT INTO _error_groups",
+            6,
+            [value for key, figures in groups.items() for value in (*key, *figures)],
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count,"
+            " first_unix_nano = min(first_unix_nano, excluded.first_unix_nano),"
+            " last_unix_nano = max(last_unix_nano, excluded.last_unix_nano)",
+        )
+
+    def _add_edges(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        values: list[Any] = []
+        for edge in batch.edges:
+            caller, _ = self._names.operation(edge.caller_resource, edge.caller)
+            callee, _ = self._names.operation(edge.callee_resource, edge.callee)
+            values += (
+                edge.hour_unix_s,
+                caller,
+                callee,
+                edge.call_count,
+                *divmod(edge.duration_sum_nano, 1_000_000_000),
+            )
+        run_multirow(connection, "INSERT INTO _edges", 6, values, f"ON CONFLICT DO UPDATE SET {_ADD_SUM}")
+
+    def _insert_points(self, connection: sqlite3.Connection, points: Sequence[PointRow]) -> None:
+        values: list[Any] = []
+        for point in points:
+            values += (self._names.instrument(point), self._names.now_unix_s)
+            values += (point.start_unix_nano, point.time_unix_nano, point.attributes, point.data)
+        columns = "instrument_id, arrived_unix_s, start_unix_nano, time_unix_nano, attributes, data"
+        run_multirow(connection, f"INSERT INTO _points ({columns})", 6, values)
+
+    def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        stored, dropped = len(batch.spans), sum(batch.dropped.values())
+        altered = sum(1 for row in batch.spans if row.altered)
+        ended = stored + dropped + batch.sampled_out
+        figures = (ended, stored, stored, batch.sampled_out, 0, 0, altered)
+        self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
+        run_multirow(
+            connection,
+            "INSERT INTO _drops",
+            3,
+            [value for reason, count in batch.dropped.items() for value in (self._process, reason, count)],
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        )
+
+    # --- the write-ahead log
+
+    def _checkpoint_if_large(self, *, is_due: bool = False) -> None:
+        if is_due or (
+            self._size_bytes(self.path + "-wal") > WAL_MAX_BYTES and time.monotonic() >= self._next_checkpoint
+        ):
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        connection.execute("PRAGMA busy_timeout = 20")  # a reader in mid-question: come back later
+        try:
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {connections.BUSY_TIMEOUT_MS}")
+        self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)
+
+    @staticmethod
+    def _size_bytes(path: str) -> int:
+        try:
+            return os.stat(path).st_size
+        except OSError:
+            return 0
+
+
+_abandoned: list[tuple[sqlite3.Connection, FileLock]] = []
+"""What a forked child must neither use nor close."""
+
+
+def _inode_of(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _span_values(row: SpanRow, operation_id: int, name: str, resource_id: int, scope_id: int) -> tuple[Any, ...]:
+    """The row in the order of the columns, by position, which costs half of what names do in the busiest loop.
+
+    Ids as bytearray: unlike bytes it needs no adapter (see the schema).
+    """
+    ids = (bytearray(row[0]), bytearray(row[1]), bytearray(row[2]))
+    return (*ids, operation_id, name, resource_id, scope_id, *row[7:25])
