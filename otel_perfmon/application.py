@@ -13,11 +13,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_perfmon.config import Config, parse_setting, resolve_config
+from otel_perfmon.config import Config, parse_setting, resolve_config, resolve_config_leniently
 from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
-from otel_perfmon.sdk.provider import global_provider, make_provider, make_resource
+from otel_perfmon.sdk.provider import GlobalProvider, OwnProvider, global_provider, make_provider, make_resource
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -65,10 +65,30 @@ def get_monitor() -> PerformanceMonitor:
     return _process.monitor
 
 
-class _ProcessMonitor(PerformanceMonitor):
-    """The one that `configure()` binds; `shutdown` undoes the set-up, as far as OpenTelemetry lets it."""
+class ProcessMonitor(PerformanceMonitor):
+    """The monitor that `get_monitor` gives. It has no storage of its own: `configure()` binds it to one.
+
+    `shutdown` undoes the set-up, as far as OpenTelemetry lets it.
+    """
+
+    def __init__(self) -> None:
+        self._opened_storage = None
+        self._prepare(resolve_config_leniently({}), None)
+        self.unbind()
+
+    def bind(self, storage: MetricsStorage, provider: TracerProvider, door: SpanDoor, config: Config) -> None:
+        """Measure on ``provider`` from now on, whose spans ``door`` stores."""
+        self.error_rate_threshold = config.error_rate_threshold
+        self._slow_threshold_ms = config.slow_threshold_ms
+        self._bind(storage, OwnProvider(provider, storage.recorder), door)
+
+    def unbind(self) -> None:
+        """Let spans go where OpenTelemetry sends them."""
+        self._storage = self._door = None
+        self._source = GlobalProvider()
 
     def shutdown(self) -> None:
+        """Write what there is, and undo what `configure()` did."""
         with _process.lock:
             setup, _process.setup = _process.setup, None
         if setup is not None:
@@ -88,9 +108,7 @@ class _Setup:
         self._own_provider: TracerProvider | None = None
         self._meter_provider = self._install_meter_provider()
         provider = self._install_tracer_provider()
-        monitor = _process.monitor
-        monitor.error_rate_threshold = config.error_rate_threshold
-        monitor.bind(self._storage, provider, door, config.slow_threshold_ms)
+        _process.monitor.bind(self._storage, provider, door, config)
         share_storage(self._storage)
 
     def warn_of_differences(
@@ -151,7 +169,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.setup: _Setup | None = None
-        self.monitor: PerformanceMonitor = _ProcessMonitor.unbound()
+        self.monitor = ProcessMonitor()
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

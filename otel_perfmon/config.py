@@ -53,7 +53,7 @@ class _Setting:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError
+        raise TypeError
     number = float(value)
     if not math.isfinite(number):
         raise ValueError

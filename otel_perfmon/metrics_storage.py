@@ -51,7 +51,7 @@ class MetricsStorage:
     def from_config(cls, config: Config) -> MetricsStorage:
         """The storage that settled settings describe."""
         storage = cls.__new__(cls)
-        storage._open(config, is_retention_given=True)
+        storage._open(config, is_retention_given=True)  # noqa: SLF001 - its own
         return storage
 
     def _open(self, config: Config, *, is_retention_given: bool) -> None:

@@ -14,7 +14,7 @@ import time
 import traceback
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
@@ -22,11 +22,11 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
-from otel_perfmon.config import parse_setting, resolve_config, resolve_config_leniently
+from otel_perfmon.config import Config, parse_setting, resolve_config
 from otel_perfmon.errors import StoreError
 from otel_perfmon.metrics_storage import MetricsStorage, shared_storage
 from otel_perfmon.sdk.processor import SpanDoor
-from otel_perfmon.sdk.provider import AnyProvider, GlobalProvider, OwnProvider, SpanSource, started_at
+from otel_perfmon.sdk.provider import OwnProvider, SpanSource, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
 from otel_perfmon.storage.attributes import safe_str, storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX
@@ -77,36 +77,13 @@ class PerformanceMonitor:
         self._opened_storage = MetricsStorage() if given is None else None
         storage = given if given is not None else self._opened_storage
         assert storage is not None
-        self._prepare(config.slow_threshold_ms, meter_provider)
-        self.error_rate_threshold = config.error_rate_threshold
+        self._prepare(config, meter_provider)
         self._bind(storage, OwnProvider(tracer_provider, storage.recorder), SpanDoor(storage.recorder, 0))
 
-    @classmethod
-    def unbound(cls) -> PerformanceMonitor:
-        """A monitor without a storage: its spans go where OpenTelemetry sends them, until it is bound to one."""
-        monitor = cls.__new__(cls)
-        config = resolve_config_leniently({})
-        monitor._opened_storage = None
-        monitor._storage = None
-        monitor._door = None
-        monitor._source = GlobalProvider()
-        monitor._prepare(config.slow_threshold_ms, None)
-        monitor.error_rate_threshold = config.error_rate_threshold
-        return monitor
-
-    def bind(self, storage: MetricsStorage, provider: AnyProvider, door: SpanDoor, slow_threshold_ms: float) -> None:
-        """Measure on ``provider`` from now on, whose spans ``door`` stores. For `configure()`."""
-        self._slow_threshold_ms = slow_threshold_ms
-        self._bind(storage, OwnProvider(provider, storage.recorder), door)
-
-    def unbind(self) -> None:
-        """Go back to where `unbound` began. For the end of what `configure()` set up."""
-        self._storage = self._door = None
-        self._source = GlobalProvider()
-
-    def _prepare(self, slow_threshold_ms: float, meter_provider: metrics.MeterProvider | None) -> None:
-        self._slow_threshold_ms = slow_threshold_ms
-        self._slow_threshold_nano = int(slow_threshold_ms * 1e6)
+    def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:
+        self.error_rate_threshold = config.error_rate_threshold
+        self._slow_threshold_ms = config.slow_threshold_ms
+        self._slow_threshold_nano = int(config.slow_threshold_ms * 1e6)
         self.histogram = metrics.get_meter("otel_perfmon", meter_provider=meter_provider).create_histogram(
             DURATION_HISTOGRAM,
             unit="s",
@@ -322,10 +299,9 @@ class _Run:
         """Make the caller's context current again, unless we are in another execution context by now."""
         token = self._token
         if isinstance(token, contextvars.Token):
-            try:
+            # Closed elsewhere, as a garbage-collected generator may be: then nothing of ours is current here.
+            with suppress(ValueError, RuntimeError):
                 token.var.reset(token)
-            except (ValueError, RuntimeError):
-                pass  # closed elsewhere, as a garbage-collected generator is: nothing of ours is current here
         else:
             otel_context.detach(token)
 

@@ -66,7 +66,9 @@ class SpanQuery:
             raise QueryError(message)
         for name in ("min_duration_ms", "max_duration_ms"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value != value):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
+            ):
                 message = f"{name} must be a number of milliseconds; it is {value!r:.100}."
                 raise QueryError(message)
         if self.trace_id is not None:

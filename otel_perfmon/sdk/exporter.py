@@ -1,8 +1,9 @@
 """The doors for any stock SDK pipeline: a span exporter and a metric exporter.
 
-The SDK may build them itself, from ``OTEL_TRACES_EXPORTER=sqlite``, and an exception there would leave the whole program
-without telemetry: so neither raises nor touches the disk before the first export, and a wrong setting is logged. What
-`export` has answered with success is committed: a `BatchSpanProcessor` ignores failures and never asks for a flush.
+The SDK may build them itself, from ``OTEL_TRACES_EXPORTER=sqlite``, and an exception there would leave the whole
+program without telemetry: so neither raises nor touches the disk before the first export, and a wrong setting is
+logged. What `export` has answered with success is committed: a `BatchSpanProcessor` ignores failures and never asks for
+a flush.
 """
 
 from __future__ import annotations
@@ -92,9 +93,10 @@ class SQLiteSpanExporter(SpanExporter):
 
 
 class SQLiteMetricExporter(MetricExporter):
-    """Keeps the points of any instrument in a local SQLite file: ``PeriodicExportingMetricReader(SQLiteMetricExporter())``.
+    """Keeps the points of any instrument in a local SQLite file.
 
-    Counters and histograms as deltas. Arguments left at None come from the environment; unknown ones are logged.
+    Goes into a ``PeriodicExportingMetricReader``, which takes counters and histograms from it as deltas. Arguments
+    left at None come from the environment; unknown ones are logged.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, **unknown: Any) -> None:

@@ -73,12 +73,15 @@ class GlobalProvider:
         self._tracer = trace.get_tracer(_SCOPE)
 
     def tracer(self) -> trace.Tracer:
+        """See `SpanSource`."""
         return self._tracer
 
     def must_store(self) -> bool:
+        """See `SpanSource`."""
         return False
 
     def readable(self, span: trace.Span) -> ReadableSpan | None:
+        """See `SpanSource`."""
         return None
 
     def close(self) -> None:
@@ -98,6 +101,7 @@ class OwnProvider:
             self._settle(provider)
 
     def tracer(self) -> trace.Tracer:
+        """See `SpanSource`."""
         if self._tracer is not None:
             return self._tracer
         provider = global_provider()
@@ -110,12 +114,15 @@ class OwnProvider:
         return self._private_tracer
 
     def must_store(self) -> bool:
+        """See `SpanSource`."""
         return self._must_store
 
     def readable(self, span: trace.Span) -> ReadableSpan | None:
+        """See `SpanSource`."""
         return span if isinstance(span, ReadableSpan) else None
 
     def close(self) -> None:
+        """See `SpanSource`."""
         if self._private is not None:
             self._private.shutdown()
 

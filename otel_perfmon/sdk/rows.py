@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.attributes import (
@@ -48,7 +48,8 @@ class SpanEncoder:
     def encode(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         """The row of an ended span; ``slow_threshold_nano`` decides where the span does not say itself."""
         span = payload
-        context, parent, status = span._context, span._parent, span._status  # noqa: SLF001 - each property is a call
+        parent, status = span._parent, span._status  # noqa: SLF001 - each property is a call
+        context = span._context or INVALID_SPAN_CONTEXT
         cut: list[str] = []
         name = _storable(span._name, "name", cut, OPERATION_NAME_MAX)  # noqa: SLF001
         raw = _raw_attributes(span)

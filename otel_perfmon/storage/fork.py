@@ -67,7 +67,7 @@ def _after_in_child() -> None:
 
 
 def _finish_with_multiprocessing(thing: ForkAware) -> None:
-    """Registered twice over: multiprocessing empties its finalizers when the child begins, and then asks who wants one."""
+    """Twice over: multiprocessing empties its finalizers when the child begins, then asks who wants one."""
     util = sys.modules.get("multiprocessing.util")
     finish = getattr(thing, "finish", None)
     if util is not None and finish is not None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
@@ -212,10 +212,8 @@ class Recorder:
         self._open_gate()
 
     def _open_gate(self) -> None:
-        try:
+        with suppress(RuntimeError):  # open already
             self._gate.release()  # unlike an Event's lock, safe from a signal handler
-        except RuntimeError:
-            pass  # open already
 
     def _ensure_thread(self) -> bool:
         if self._thread is not None:
@@ -243,7 +241,6 @@ class Recorder:
         self._is_awake = False
 
     def _run(self) -> None:
-        otel_context.attach(otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         pause, longest = _RETRY_SECONDS
         while not self._is_stopping:
             idle = max(0.0, self._next_maintenance - time.monotonic())

@@ -7,6 +7,7 @@ instrumentations of the sqlite3 module wrap ``sqlite3.connect``.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -67,13 +68,15 @@ def open_reader(path: str) -> sqlite3.Connection:
     check_readable(path)
     connection = _connect_readonly(path)
     try:
-        if not _is_ours(connection, path):
-            message = f"{path} is empty: nothing has been recorded into it."
-            raise StoreError(message)
+        is_ours = _is_ours(connection, path)
         connection.execute("PRAGMA trusted_schema = OFF")
     except BaseException:
         connection.close()
         raise
+    if not is_ours:
+        connection.close()
+        message = f"{path} is empty: nothing has been recorded into it."
+        raise StoreError(message)
     return connection
 
 
@@ -111,7 +114,7 @@ def translated(path: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _translate(error, path) from error
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
+        if error.errno == errno.ENOSPC:
             message = f"No room left on the disk for {path}."
             raise StoreFullError(message) from error
         message = f"{path} cannot be opened: {error.strerror or error}."

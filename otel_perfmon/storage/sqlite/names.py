@@ -130,11 +130,11 @@ class Names:
     def _store(self, table: str, columns: dict[str, Any], key: tuple[str, ...]) -> int:
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         self._connection.execute(
-            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 - only names of ours
+            f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",
             tuple(columns.values()),
         )
         condition = " AND ".join(f"{name} = ?" for name in key)
-        query = f"SELECT id FROM {table} WHERE {condition}"  # noqa: S608 - only names of ours
+        query = f"SELECT id FROM {table} WHERE {condition}"
         return int(self._connection.execute(query, tuple(columns[name] for name in key)).fetchone()[0])
 
 

@@ -34,7 +34,7 @@ from otel_perfmon.storage.sqlite import statistics
 from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION
 
 SCAN_ROWS_MAX: Final = 200_000
-"""Rows that one question may read; only one that no index serves (by attribute, by duration) comes near it."""
+"""Rows that one question may read where no index serves it (by attribute, by duration), and how long it may take."""
 SCAN_SECONDS_MAX: Final = 2.0
 _IDLE_MAX: Final = 4
 _NAME_CACHE_MAX: Final = 10_000
@@ -162,7 +162,7 @@ class SqliteReader:
         columns = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered")
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in columns)
         with self._transaction() as connection:
-            row = connection.execute(f"SELECT {sums} FROM _health").fetchone()  # noqa: S608 - only names of ours
+            row = connection.execute(f"SELECT {sums} FROM _health").fetchone()
             drops = connection.execute("SELECT reason, sum(count) FROM _drops GROUP BY reason ORDER BY reason")
             return Health(**dict(zip(columns, row, strict=True)), dropped=dict(drops.fetchall()))
 

@@ -180,21 +180,21 @@ class Retention:
         old = "process NOT IN ('past', ?) AND updated_unix_s < ?"
         parameters = (process, now - _FOLD_HEALTH_SECONDS)
         sums = ", ".join(f"sum({name})" for name in _HEALTH_COLUMNS)
-        query = f"SELECT max(updated_unix_s), {sums} FROM _health WHERE {old} HAVING count(*) > 0"  # noqa: S608
+        query = f"SELECT max(updated_unix_s), {sums} FROM _health WHERE {old} HAVING count(*) > 0"
         row = self._connection.execute(query, parameters).fetchone()
         if row is None:
             return
         self._connection.execute(
-            "INSERT INTO _drops SELECT 'past', reason, sum(count) FROM _drops WHERE process IN"  # noqa: S608
+            "INSERT INTO _drops SELECT 'past', reason, sum(count) FROM _drops WHERE process IN"
             f" (SELECT process FROM _health WHERE {old}) GROUP BY reason"
             " ON CONFLICT DO UPDATE SET count = count + excluded.count",
             parameters,
         )
         self._connection.execute(
-            f"DELETE FROM _drops WHERE process IN (SELECT process FROM _health WHERE {old})",  # noqa: S608
+            f"DELETE FROM _drops WHERE process IN (SELECT process FROM _health WHERE {old})",
             parameters,
         )
-        self._connection.execute(f"DELETE FROM _health WHERE {old}", parameters)  # noqa: S608
+        self._connection.execute(f"DELETE FROM _health WHERE {old}", parameters)
         self.add_health("past", 0, row[0], row[1:])
 
     # --- by size

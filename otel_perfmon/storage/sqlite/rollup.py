@@ -39,7 +39,7 @@ class Cell:
         self.maximum = self.last = -(2**63)
         self.buckets: dict[int, int] = {}
 
-    def add_span(self, duration: int, own: int, end: int, *, is_error: bool, is_slow: bool) -> None:
+    def add_span(self, duration: int, own: int, end: int, *, is_error: int, is_slow: int) -> None:
         """Count one span of ``duration`` and self time ``own`` that ended at ``end``."""
         self.count += 1
         self.errors += is_error
@@ -123,7 +123,7 @@ def _merge_stored(connection: sqlite3.Connection, cells: dict[CellKey, Cell], ke
     # One row of JSON instead of one row a cell: one step, one wait for the GIL. The join, unlike a row value in IN,
     # searches the primary key.
     query = (
-        f"SELECT json_group_array(json_array({names}, hex(r.histogram)))"  # noqa: S608 - only names of ours
+        f"SELECT json_group_array(json_array({names}, hex(r.histogram)))"
         f" FROM (SELECT DISTINCT column1, column2, column3 FROM ({values})) k CROSS JOIN _rollups r"
         " ON r.resolution_s = k.column1 AND r.operation_id = k.column2 AND r.start_unix_s = k.column3"
     )

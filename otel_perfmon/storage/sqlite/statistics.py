@@ -117,7 +117,7 @@ def _stored_cells(
         extra.append(service)
     # One row of JSON: one step, one wait for the GIL, however many cells.
     sql = (
-        f"SELECT json_group_array(json_array(o.name, v.name, {_FIGURES}, hex(r.histogram)))"  # noqa: S608
+        f"SELECT json_group_array(json_array(o.name, v.name, {_FIGURES}, hex(r.histogram)))"
         " FROM _services v CROSS JOIN _operations o CROSS JOIN _rollups r"
         f" WHERE o.service_id = v.id AND {' AND '.join(conditions)}"
     )

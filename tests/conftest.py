@@ -1,0 +1,90 @@
+"""Fixtures: real files, a process without any tracing set up, and real child processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import _internal as metrics_internal
+from opentelemetry.util._once import Once
+
+from otel_perfmon import MetricsStorage, PerformanceMonitor, application
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("default")
+
+OUR_VARIABLES = ("SLOW_REQUEST_THRESHOLD_MS", "SAMPLING_WINDOW_SECONDS", "ERROR_RATE_THRESHOLD")
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in a folder of its own and sees no settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("OTEL_") or name in OUR_VARIABLES:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def db_path(tmp_path: Path) -> str:
+    return str(tmp_path / "metrics.db")
+
+
+@pytest.fixture
+def storage(db_path: str) -> Iterator[MetricsStorage]:
+    with MetricsStorage(db_path) as storage:
+        yield storage
+
+
+@pytest.fixture
+def monitor(storage: MetricsStorage) -> Iterator[PerformanceMonitor]:
+    """A monitor that works alone, on a file of its own."""
+    monitor = PerformanceMonitor(storage)
+    yield monitor
+    monitor.shutdown()
+
+
+@pytest.fixture
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """OpenTelemetry's globals as in a new process, and no `configure()` called; everything is put back afterwards."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics_internal, "_METER_PROVIDER", None)
+    monkeypatch.setattr(metrics_internal, "_METER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(metrics_internal, "_PROXY_METER_PROVIDER", type(metrics_internal._PROXY_METER_PROVIDER)())
+    process = application._Process()
+    monkeypatch.setattr(application, "_process", process)
+    yield
+    process.monitor.shutdown()
+    for provider in (trace._TRACER_PROVIDER, metrics.get_meter_provider()):
+        shutdown = getattr(provider, "shutdown", None)
+        if shutdown is not None:
+            shutdown()
+
+
+@pytest.fixture
+def run_python(tmp_path: Path):
+    """Run a program in a process of its own, in the test's folder; gives what it printed. Fails if it fails."""
+
+    def run(program: str, *, check: bool = True, timeout: float = 60, **environment: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check:
+            assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
