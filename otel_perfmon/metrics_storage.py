@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Final
 
-from typing_extensions import Self
-
 from otel_perfmon.config import Config, resolve_config
 from otel_perfmon.errors import QueryError, StoreClosedError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window
@@ -160,7 +158,7 @@ class MetricsStorage:
             self._store.close()
             release_recorder(self._recorder)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> MetricsStorage:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -77,20 +77,20 @@ class StoreSpanProcessor(SpanProcessor):
 
 def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:
     """Add a processor in front of those that ``provider`` has: a slow exporter there shares one flush deadline."""
-    active = provider._active_span_processor  # noqa: SLF001
+    active = provider._active_span_processor
     lock, processors = getattr(active, "_lock", None), getattr(active, "_span_processors", None)
     if lock is None or not isinstance(processors, tuple):
         provider.add_span_processor(processor)
         return
     with lock:
-        active._span_processors = (processor, *active._span_processors)  # noqa: SLF001
+        active._span_processors = (processor, *active._span_processors)
 
 
 def recorders_of(provider: Any) -> list[Recorder]:
     """The recorders that store every span of ``provider``."""
     active = getattr(provider, "_active_span_processor", None)
     processors = getattr(active, "_span_processors", ())
-    return [each.door.recorder for each in processors if isinstance(each, StoreSpanProcessor) and each._is_open]  # noqa: SLF001
+    return [each.door.recorder for each in processors if isinstance(each, StoreSpanProcessor) and each._is_open]
 
 
 def _is_local_root(parent: SpanContext | None) -> bool:

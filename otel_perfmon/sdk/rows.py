@@ -48,18 +48,18 @@ class SpanEncoder:
     def encode(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         """The row of an ended span; ``slow_threshold_nano`` decides where the span does not say itself."""
         span = payload
-        parent, status = span._parent, span._status  # noqa: SLF001 - each property is a call
+        parent, status = span._parent, span._status  # each property is a call
         context = span._context or INVALID_SPAN_CONTEXT
         cut: list[str] = []
-        name = _storable(span._name, "name", cut, OPERATION_NAME_MAX)  # noqa: SLF001
+        name = _storable(span._name, "name", cut, OPERATION_NAME_MAX)
         raw = _raw_attributes(span)
         attributes, slow = _NOTHING, None
         if raw:
             attributes = _noted(encode_attributes(raw), "attributes", cut)
             slow = raw.get(SLOW_ATTRIBUTE)
-        events = _noted(_events(span), "events", cut) if span._events else _NOTHING  # noqa: SLF001
-        links = _noted(_links(span), "links", cut) if span._links else _NOTHING  # noqa: SLF001
-        start, end = _int64(span._start_time), _int64(span._end_time)  # noqa: SLF001
+        events = _noted(_events(span), "events", cut) if span._events else _NOTHING
+        links = _noted(_links(span), "links", cut) if span._links else _NOTHING
+        start, end = _int64(span._start_time), _int64(span._end_time)
         duration = min(end - start, INT64_MAX) if end > start else 0
         message = _storable(status.description, "status_message", cut) if status.description else ""
         is_error = status.status_code is StatusCode.ERROR
@@ -73,9 +73,9 @@ class SpanEncoder:
                 parent.span_id.to_bytes(8, "big") if parent is not None else b"",
                 parent is not None and parent.is_remote,
                 name,
-                self.resource(span._resource),  # noqa: SLF001
-                self.scope(span._instrumentation_scope),  # noqa: SLF001
-                _KIND_NUMBERS[span._kind],  # noqa: SLF001
+                self.resource(span._resource),
+                self.scope(span._instrumentation_scope),
+                _KIND_NUMBERS[span._kind],
                 start,
                 end,
                 duration,
@@ -119,14 +119,14 @@ class SpanEncoder:
 def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:
     """Attributes from the SDK, or from a user who bypassed it: those are cleaned."""
     if isinstance(attributes, BoundedAttributes):
-        return encode_attributes(attributes._dict)  # noqa: SLF001 - no copy
+        return encode_attributes(attributes._dict)  # no copy
     return encode_foreign_attributes(attributes) if attributes else encode_attributes(None)
 
 
 def _raw_attributes(span: ReadableSpan) -> Mapping[str, Any]:
-    attributes = span._attributes  # noqa: SLF001 - the property wraps
+    attributes = span._attributes  # the property wraps
     if isinstance(attributes, BoundedAttributes):
-        return attributes._dict  # noqa: SLF001 - no copy; the span has ended
+        return attributes._dict  # no copy; the span has ended
     return attributes or {}
 
 

@@ -20,8 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from typing_extensions import Self
-
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
 from otel_perfmon.storage.rows import EdgeRow, PointRow, SpanRow
@@ -44,7 +42,8 @@ class RetentionPolicy:
 class Batch:
     """What is written in one transaction. ``self_nano`` runs parallel to ``spans``.
 
-    ``dropped`` counts spans lost since the last batch, by reason; ``sampled_out`` those a sampler kept back.
+    ``dropped`` counts spans lost since the last batch, by reason; ``sampled_out`` those a sampler kept back. The writer
+    sets ``is_written`` the moment the transaction is committed: whatever happens after that, it is not tried again.
     """
 
     spans: Sequence[SpanRow] = ()
@@ -53,6 +52,7 @@ class Batch:
     points: Sequence[PointRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     sampled_out: int = 0
+    is_written: bool = False
 
 
 class SpanWriter(Protocol):
@@ -130,6 +130,6 @@ class Store(SpanReader, Protocol):
     def close(self) -> None:
         """Close it; a later question raises `StoreClosedError`."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Store: ...
 
     def __exit__(self, *exception: object) -> None: ...

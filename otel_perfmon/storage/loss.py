@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 LOG_SECONDS: Final = 60.0
@@ -46,7 +47,7 @@ class Losses:
             pending, self._pending = self._pending, {}
         return pending
 
-    def put_back(self, pending: dict[str, int]) -> None:
+    def put_back(self, pending: Mapping[str, int]) -> None:
         """Return what could not be written down."""
         with self._lock:
             for reason, count in pending.items():

@@ -186,7 +186,8 @@ class Recorder:
         """Hold the write lock over the fork, with the file closed; give up after a second."""
         self._is_paused = self._write_lock.acquire(timeout=1.0)
         if self._is_paused:
-            self._writer.close()
+            with suppress(Exception):  # a hook at fork has nobody to raise to
+                self._writer.close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -311,7 +312,10 @@ class Recorder:
         try:
             refused = self._writer.write(batch, timeout_seconds=timeout_seconds)
         except BaseException:
-            self._losses.put_back(dict(batch.dropped))
+            if batch.is_written:  # what failed came after the commit
+                self._pending = None
+            else:
+                self._losses.put_back(batch.dropped)
             raise
         self._pending = None
         self._error = None

@@ -82,9 +82,7 @@ def open_reader(path: str) -> sqlite3.Connection:
 
 def check_readable(path: str) -> None:
     """Raise a `StoreError` that says so when ``path`` is missing, a directory, or not for us to read."""
-    if os.path.isdir(path):
-        message = f"{path} is a directory; the path of a file is wanted."
-        raise StoreError(message)
+    _check_no_directory(path)
     if not os.path.exists(path):
         message = f"There is no store at {path}: nothing has been recorded into it."
         raise StoreError(message)
@@ -94,12 +92,13 @@ def check_readable(path: str) -> None:
 
 
 def check_ours(path: str) -> None:
-    """Raise `SchemaError` when an existing file is not a store of ours, before anything is made beside it."""
+    """Raise `StoreError` when what is at ``path`` is not a store of ours, before anything is made beside it."""
+    _check_no_directory(path)
     try:
         size = os.stat(path).st_size
     except FileNotFoundError:
         return
-    if size and not os.path.isdir(path):
+    if size:
         with closing(_connect_readonly(path)) as connection:
             _is_ours(connection, path)
 
@@ -134,10 +133,13 @@ def _translate(error: sqlite3.Error, path: str) -> StoreError:
     return StoreError(f"{path} cannot be used: {text}.")
 
 
-def _create_if_missing(path: str) -> None:
+def _check_no_directory(path: str) -> None:
     if os.path.isdir(path):
         message = f"{path} is a directory; the path of a file is wanted."
         raise StoreError(message)
+
+
+def _create_if_missing(path: str) -> None:
     if not os.path.exists(path):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

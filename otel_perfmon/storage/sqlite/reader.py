@@ -28,19 +28,20 @@ from otel_perfmon.records import (
     SpanRecord,
     Trace,
 )
+from otel_perfmon.storage import fork
 from otel_perfmon.storage.attributes import decode_attributes, untag
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import statistics
 from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION
 
 SCAN_ROWS_MAX: Final = 200_000
-"""Rows that one question may read where no index serves it (by attribute, by duration), and how long it may take."""
 SCAN_SECONDS_MAX: Final = 2.0
+"""What a question may read, and how long, where no index serves it (by attribute, by duration)."""
 _IDLE_MAX: Final = 4
-_NAME_CACHE_MAX: Final = 10_000
 
 _SELECT: Final = """
-SELECT s.trace_id, s.span_id, s.parent_span_id, iif(s.name = '', o.name, s.name), s.kind, s.start_unix_nano, s.end_unix_nano,
+SELECT s.trace_id, s.span_id, s.parent_span_id, iif(s.name = '', o.name, s.name), s.kind, s.start_unix_nano,
+    s.end_unix_nano,
     s.status_code, s.status_message, s.trace_state, s.flags, s.attributes, s.events, s.links,
     s.dropped_attributes_count, s.dropped_events_count, s.dropped_links_count, s.resource_id, s.scope_id,
     s.is_error, s.is_slow, s.error_type, s.altered, s.duration_nano, s.id, v.name
@@ -61,8 +62,8 @@ class SqliteReader:
         self.path = path
         self._idle: list[tuple[tuple[int, int] | None, sqlite3.Connection]] = []
         self._idle_lock = threading.Lock()
-        self._pid = os.getpid()
         self._is_closed = False
+        fork.tell_of_forks(self)
 
     # --- questions
 
@@ -203,8 +204,6 @@ class SqliteReader:
             self._give_back(inode, connection)
 
     def _take(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
-        if self._pid != os.getpid():
-            self._abandon()
         inode = _inode_of(self.path)
         while True:
             with self._idle_lock:
@@ -223,13 +222,18 @@ class SqliteReader:
                 return
         connection.close()
 
-    def _abandon(self) -> None:
-        """In a forked child: never use the parent's connections, nor close them."""
-        _abandoned.append(self._idle)
-        self._idle, self._idle_lock, self._pid = [], threading.Lock(), os.getpid()
+    # --- fork
 
+    def before_fork(self) -> None:
+        """No connection goes over a fork; one that a question uses belongs to a thread that the child has not."""
+        self.close_idle()
 
-_abandoned: list[Any] = []
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+
+    def after_fork_in_child(self) -> None:
+        """Start without a connection; another thread may have held the lock."""
+        self._idle, self._idle_lock = [], threading.Lock()
 
 
 def _inode_of(path: str) -> tuple[int, int] | None:

@@ -7,7 +7,9 @@ the finest rollups, whatever their age.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -256,4 +258,4 @@ class Retention:
 
     def _count_pruned(self, count: int, process: str) -> None:
         if count > 0:
-            self._connection.execute("UPDATE _health SET pruned = pruned + ? WHERE process = ?", (count, process))
+            self.add_health(process, os.getpid(), int(time.time()), (0, 0, 0, 0, count, 0, 0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing_extensions import Self
-
 from otel_perfmon.errors import StoreClosedError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window
 from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
@@ -89,7 +87,7 @@ class SqliteStore:
         self._is_closed = True
         self._reader.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SqliteStore:
         return self
 
     def __exit__(self, *exception: object) -> None:

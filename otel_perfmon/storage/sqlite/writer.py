@@ -7,7 +7,8 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class SqliteWriter:
             self._check_free_space()
             self._open_if_needed(timeout_seconds)
             with self._lock.held(timeout_seconds):
-                refused = self._write_or_halve(batch)
+                refused = self._write_batch(batch)
                 self._checkpoint_if_large()
         return refused
 
@@ -102,7 +103,6 @@ class SqliteWriter:
         if self._connection is not None:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    self._connection.execute("PRAGMA optimize")
                     self._checkpoint()
             except StoreError:
                 pass  # nothing is lost: the log stays beside the file
@@ -148,46 +148,72 @@ class SqliteWriter:
 
     # --- one transaction
 
-    def _write_or_halve(self, batch: Batch) -> int:
+    def _write_batch(self, batch: Batch) -> int:
+        """Write the batch in one transaction, without the spans whose values break it; how many those are."""
         try:
-            self._write_once(batch)
+            with self._transaction(batch):
+                self._apply(batch)
         except Exception as error:
             if not connections.is_row_error(error):
                 raise
-            return self._write_halves(batch)
-        return 0
-
-    def _write_halves(self, batch: Batch) -> int:
-        """A value in the batch is to blame: find the span that has it, keep the others, count this one."""
-        middle = len(batch.spans) // 2
-        if middle:
-            rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
-            batch = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
-            return self._write_or_halve(batch) + self._write_or_halve(rest)
+        else:
+            return 0
         if not batch.spans:
             message = f"A metric point could not be stored in {self.path}."
             raise StoreError(message)
-        dropped = {**batch.dropped, "unstorable": batch.dropped.get("unstorable", 0) + 1}
-        self._write_once(Batch(dropped=dropped, sampled_out=batch.sampled_out))
-        return 1
+        with self._transaction(batch):
+            refused = self._apply_or_halve(batch)
+            self._apply(Batch(dropped={"unstorable": refused}))
+        return refused
 
-    def _write_once(self, batch: Batch) -> None:
+    def _apply_or_halve(self, batch: Batch) -> int:
+        """A value in the batch is to blame: find the span that has it and keep the others; how many are left out."""
         connection = self._connection
         assert connection is not None
+        connection.execute("SAVEPOINT part")
+        try:
+            self._apply(batch)
+            connection.execute("RELEASE part")
+        except Exception as error:
+            connection.execute("ROLLBACK TO part")
+            connection.execute("RELEASE part")
+            self._forget_ids()
+            if not connections.is_row_error(error):
+                raise
+        else:
+            return 0
+        middle = len(batch.spans) // 2
+        if not middle:
+            self._apply(Batch(dropped=batch.dropped, sampled_out=batch.sampled_out))
+            return 1
+        rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
+        first = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
+        return self._apply_or_halve(first) + self._apply_or_halve(rest)
+
+    @contextmanager
+    def _transaction(self, batch: Batch) -> Iterator[None]:
+        connection = self._connection
+        assert connection is not None
+        self._names.now_unix_s = int(time.time())
         connection.execute("BEGIN IMMEDIATE")
         try:
-            self._names.now_unix_s = int(time.time())
-            if batch.spans:
-                self._insert_spans(connection, batch)
-            self._add_edges(connection, batch)
-            self._insert_points(connection, batch.points)
-            self._add_health(connection, batch)
+            yield
             connection.execute("COMMIT")
+            batch.is_written = True
         except BaseException:
             self._forget_ids()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _apply(self, batch: Batch) -> None:
+        connection = self._connection
+        assert connection is not None
+        if batch.spans:
+            self._insert_spans(connection, batch)
+        self._add_edges(connection, batch)
+        self._insert_points(connection, batch.points)
+        self._add_health(connection, batch)
 
     def _forget_ids(self) -> None:
         """What was learnt in a transaction that is rolled back is not true."""

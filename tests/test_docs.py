@@ -1,0 +1,105 @@
+"""What the README says is true: its code runs, its settings exist, its commands and examples work."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_perfmon import MetricsStorage, PerformanceMonitor
+from otel_perfmon.config import SETTINGS, Config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readmes_python_runs_in_one_program_after_another(run_python) -> None:
+    blocks = _blocks("python")
+    assert len(blocks) >= 3
+    for block in blocks:
+        run_python(block)
+
+
+def test_the_readmes_sql_runs_on_a_store(storage: MetricsStorage) -> None:
+    monitor = PerformanceMonitor(storage)
+    with monitor.monitor("load_cart"):
+        pass
+    monitor.force_flush()
+    connection = sqlite3.connect(storage.path)
+    statements = [each for block in _blocks("sql") for each in block.split(";") if each.strip()]
+    assert len(statements) >= 4
+    for statement in statements:
+        connection.execute(statement).fetchall()
+    connection.close()
+
+
+def test_the_readmes_views_are_the_stores(storage: MetricsStorage) -> None:
+    storage.insert_metric("load_cart", 1.0)
+    storage.get_metrics()
+    connection = sqlite3.connect(storage.path)
+    views = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+    connection.close()
+    table = README.partition("| view |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table.replace("`x'", ""))) == views
+
+
+def test_the_readmes_settings_are_the_programs() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.]+)`? \|$", README, re.MULTILINE)
+    defaults = Config("metrics.db")
+    told = [(name, variable, plain or None, default) for name, variable, plain, default in rows]
+    held = [
+        (s.field, s.prefixed_variable, s.plain_variable, f"{getattr(defaults, s.field)}".removesuffix(".0"))
+        for s in SETTINGS
+    ]
+    assert told == held
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_in_an_empty_folder_and_says_something(example: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(example)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_short(example: Path) -> None:
+    assert len(example.read_text(encoding="utf-8").splitlines()) <= 50
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+def test_the_readmes_commands_are_those_of_the_ci() -> None:
+    test_command = next(block for block in _blocks("sh") if "pytest" in block).strip()
+    assert test_command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_installed_command_answers() -> None:
+    command = shutil.which("otel-perfmon", path=str(Path(sys.executable).parent))
+    assert command is not None
+    printed = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert re.match(r"otel-perfmon \d+\.\d+\.\d+", printed)
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version is not None
+    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
