@@ -16,7 +16,7 @@ otherwise, ties in reverse order of arrival; nothing found is an empty answer, e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,7 +56,13 @@ class Batch:
 
 
 class SpanWriter(Protocol):
-    """Writes batches; see the module's docstring."""
+    """Writes batches; see the module's docstring.
+
+    ``on_progress`` is called whenever a piece of a write is done: it tells a write that is starved of CPU, which goes
+    on, from one that hangs.
+    """
+
+    on_progress: Callable[[], None]
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch; wait at most ``timeout_seconds`` for other writers. How many spans could never be kept."""

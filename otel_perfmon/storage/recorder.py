@@ -2,9 +2,9 @@
 
 The caller appends to a deque and goes on; turning a span into a row, counting it and writing it belong to the writer
 thread. A span is in the file 200 ms after it ended (or when the queue has drained, in a burst). When the queue is full
-the caller helps to write, or waits for room, at most one second since the last write that succeeded; after that spans
-are dropped at once, and counted, until a write succeeds again. So a tight loop loses nothing, and a dead disk costs the
-program one second.
+the caller helps to write, or waits for room, at most one second since a write last went on; after that spans are
+dropped at once, and counted, until a write succeeds again. So a tight loop loses nothing, be the machine ever so busy,
+and a dead disk costs the program one second.
 
 A signal handler, a finaliser or a logger may record on the very thread that is writing: nothing on that path waits for
 a lock that its own thread could hold.
@@ -58,12 +58,17 @@ class Door(Protocol):
         """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
 
 
+class _ContendedError(StoreBusyError):
+    """Another thread of this process is writing: no trouble of the store's."""
+
+
 class Recorder:
     """Queue and writer of one store. Made by `recorder_for`, which sees to it that there is one for each file."""
 
     def __init__(self, path: str, writer: SpanWriter) -> None:
         self.path = path
         self._writer = writer
+        self._writer.on_progress = self._note_progress
         self._is_finished = False
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -136,6 +141,8 @@ class Recorder:
                 remaining = len(self._queue) + 1
                 while remaining > 0 and (self._queue or self._pending is not None):
                     remaining -= self._drain(BATCH_MAX, max(0.0, deadline - time.monotonic()))
+        except _ContendedError:
+            return False
         except StoreError as error:
             self._error = error
             return False
@@ -251,6 +258,8 @@ class Recorder:
                 self._write_queued()
                 self._maintain_if_due()
                 pause = _RETRY_SECONDS[0]
+            except _ContendedError:
+                self._open_gate()  # another thread is writing for us
             except StoreError as error:
                 self._error = error
                 self._losses.warn("write_failed", f"Spans wait to be written: {error}")
@@ -287,11 +296,11 @@ class Recorder:
 
     @contextmanager
     def _writing(self, timeout_seconds: float) -> Iterator[None]:
-        """Hold the right to write; `StoreBusyError` when another thread keeps it for longer."""
+        """Hold the right to write; `_ContendedError` when another thread keeps it for longer."""
         is_held = self._writing_thread != threading.get_ident() and self._write_lock.acquire(timeout=timeout_seconds)
         if not is_held:
             message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
-            raise StoreBusyError(message)
+            raise _ContendedError(message)
         try:
             self._writing_thread = threading.get_ident()
             with _suppressed():
@@ -346,6 +355,7 @@ class Recorder:
                 continue
             rows.append(row)
             own.append(self_nano)
+        self._note_progress()
         return Batch(rows, own, self._lineage.take_edges())
 
     def _came_before(self, row: SpanRow, door: Door) -> bool:
@@ -364,6 +374,11 @@ class Recorder:
                 self._next_shrink = time.monotonic() + _SHRINK_PAUSE_SECONDS
                 return
 
+    def _note_progress(self) -> None:
+        """A piece of work was done. After a failure only a write that succeeds counts as progress."""
+        if self._error is None:
+            self._progress_at = time.monotonic()
+
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._writing_thread == threading.get_ident():
@@ -380,9 +395,10 @@ class Recorder:
         try:
             with self._writing(0):
                 self._drain(HELP_BATCH_MAX, HELP_TIMEOUT_SECONDS)
+        except _ContendedError:
+            return False
         except StoreError as error:
-            if not isinstance(error, StoreBusyError):
-                self._error = error
+            self._error = error
             return False
         except Exception:  # the writer thread meets it too, and reports it
             return False

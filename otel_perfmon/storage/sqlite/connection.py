@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from otel_perfmon.errors import (
     PerfmonError,
@@ -34,6 +34,19 @@ _CACHED_STATEMENTS: Final = 256
 _PERMANENT_ROW_ERRORS = (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
+class SteppedConnection(sqlite3.Connection):
+    """A connection that tells of each statement it has run."""
+
+    on_step: Callable[[], None] | None = None
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """As `sqlite3.Connection.execute`."""
+        cursor = super().execute(*arguments)
+        if self.on_step is not None:
+            self.on_step()
+        return cursor
+
+
 def is_row_error(error: BaseException) -> bool:
     """Whether a value in the batch is to blame, so that trying again cannot help."""
     if isinstance(error, _PERMANENT_ROW_ERRORS):
@@ -41,20 +54,15 @@ def is_row_error(error: BaseException) -> bool:
     return isinstance(error, sqlite3.ProgrammingError) and "binding parameter" in str(error)
 
 
-def open_writer(path: str) -> sqlite3.Connection:
+def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3.Connection:
     """A connection that may write, to a file that is ours and of this version; the caller holds the file lock.
 
-    Creates the file (mode 0600) and its tables. Raises `SchemaError` for a foreign or newer file, leaving it as it is.
+    ``on_step`` is called after each statement. Creates the file (mode 0600) and its tables. Raises `SchemaError` for a
+    foreign or newer file, leaving it as it is.
     """
     _create_if_missing(path)
-    connection = sqlite3.Connection(
-        _uri(path, "rw"),
-        uri=True,
-        timeout=BUSY_TIMEOUT_MS / 1000,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=_CACHED_STATEMENTS,
-    )
+    connection = _connect(path, "rw")
+    connection.on_step = on_step
     try:
         _prepare_writer(connection, path)
     except BaseException:
@@ -214,7 +222,7 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _connect_readonly(path: str) -> sqlite3.Connection:
-    connection = _readonly(path, "ro")
+    connection = _connect(path, "ro")
     try:
         connection.execute("PRAGMA schema_version")
     except sqlite3.OperationalError:
@@ -222,15 +230,15 @@ def _connect_readonly(path: str) -> sqlite3.Connection:
         if os.access(os.path.dirname(path), os.W_OK):
             raise
         # WAL needs a -shm beside the file; where none can be made, the file cannot change either.
-        return _readonly(path, "ro&immutable=1")
+        return _connect(path, "ro&immutable=1")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _readonly(path: str, mode: str) -> sqlite3.Connection:
-    return sqlite3.Connection(
+def _connect(path: str, mode: str) -> SteppedConnection:
+    return SteppedConnection(
         _uri(path, mode),
         uri=True,
         timeout=BUSY_TIMEOUT_MS / 1000,

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -50,6 +50,7 @@ class SqliteWriter:
 
     def __init__(self, path: str, policy: RetentionPolicy | None = None) -> None:
         self.path = path
+        self.on_progress: Callable[[], None] = lambda: None
         self._policy = policy or RetentionPolicy()
         self._lock = FileLock(path + ".lock")
         self._connection: sqlite3.Connection | None = None
@@ -125,12 +126,15 @@ class SqliteWriter:
         self._drop_connection()
         connections.check_ours(self.path)
         with self._lock.held(timeout_seconds):
-            self._connection = connections.open_writer(self.path)
+            self._connection = connections.open_writer(self.path, self._tell_of_progress)
             self._inode = _inode_of(self.path)
         self._names = Names(self._connection)
         self._retention = Retention(self._connection, self.path)
         self._known_groups: dict[int, set[tuple[str, str]]] = {}
         self._noted_arrival = 0
+
+    def _tell_of_progress(self) -> None:
+        self.on_progress()
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
