@@ -8,8 +8,10 @@ The road a span travels::
                   implemented      file
 
 At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`
-(answers), `errors`. `metrics_storage` is the plain face of a store, `application` wires a program. Imports point down
-this list of ranks: errors; query, records, config; storage; sdk; metrics_storage; monitor; application; cli.
+(answers), `failure` (what an exception tells), `errors` (ours). A `monitor` gives an `operation`, each `call` of which
+is a span; `metrics_storage` is the plain face of a store, `application` wires a program. Imports point down these
+ranks: errors; query, records, config, failure; storage; sdk; metrics_storage, call; operation; monitor; application;
+cli.
 """
 
 from otel_perfmon.application import configure, get_monitor
@@ -29,7 +31,8 @@ from otel_perfmon.errors import (
     StoreFullError,
 )
 from otel_perfmon.metrics_storage import MetricsStorage
-from otel_perfmon.monitor import MonitoredOperation, PerformanceMonitor
+from otel_perfmon.monitor import PerformanceMonitor
+from otel_perfmon.operation import MonitoredOperation
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import (
     CallEdge,

@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_perfmon.config import Config, parse_setting, resolve_config, resolve_config_leniently
+from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config, resolve_config_leniently
 from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
@@ -103,7 +103,7 @@ class _Setup:
         self._identity = identity
         self._metric_readers = tuple(metric_readers)
         self._storage = MetricsStorage.from_config(config)
-        door = SpanDoor(self._storage.recorder, config.slow_threshold_ms, config.durability)
+        door = SpanDoor(self._storage.recorder, nano_of_ms(config.slow_threshold_ms), config.durability)
         self._processor = StoreSpanProcessor(door)
         self._own_provider: TracerProvider | None = None
         self._meter_provider = self._install_meter_provider()

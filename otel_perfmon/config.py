@@ -19,6 +19,7 @@ from otel_perfmon.errors import ConfigError
 _logger = logging.getLogger("otel_perfmon")
 
 PREFIX: Final = "OTEL_PYTHON_PERFMON_"
+_INT64_MAX: Final = 2**63 - 1
 DURABILITIES: Final = ("batch", "root", "span")
 
 
@@ -129,6 +130,12 @@ def resolve_config_leniently(arguments: Mapping[str, Any], environ: Mapping[str,
 def parse_setting(field: str, value: Any) -> Any:
     """Check one value for the setting ``field``; raises `ConfigError` when it is wrong."""
     return _parse(_BY_FIELD[field], value, f"argument {field}")
+
+
+def nano_of_ms(milliseconds: float) -> int:
+    """Milliseconds, 0 or more, as whole nanoseconds that fit 64 bits."""
+    nano = milliseconds * 1e6
+    return round(nano) if nano < _INT64_MAX else _INT64_MAX
 
 
 def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, lenient: bool) -> Any:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from otel_perfmon.config import resolve_config_leniently
+from otel_perfmon.config import nano_of_ms, resolve_config_leniently
 from otel_perfmon.sdk.points import PointEncoder
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.storage.base import RetentionPolicy
@@ -64,7 +64,7 @@ class SQLiteSpanExporter(SpanExporter):
         config = resolve_config_leniently(arguments)
         policy = RetentionPolicy(config.retention_seconds)
         self._recorder = open_recorder(config.path, policy, is_override=retention_seconds is not None)
-        self._door = SpanDoor(self._recorder, config.slow_threshold_ms)
+        self._door = SpanDoor(self._recorder, nano_of_ms(config.slow_threshold_ms))
         self._is_shut_down = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any, Literal
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
@@ -11,37 +10,29 @@ from opentelemetry.trace import SpanContext
 from otel_perfmon.sdk.rows import SpanEncoder
 from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS, Recorder
 
-Durability = Literal["batch", "root", "span"]
-_logger = logging.getLogger("otel_perfmon")
+_changes = [0]
 
 
 class SpanDoor:
     """The way from an ended span to a recorder, with the slow threshold that holds at that moment.
 
+    A span that took longer than ``slow_threshold_nano`` is slow, unless it says otherwise itself; it can be set at any
+    time.
+
     ``durability``: ``batch`` leaves the write to the writer thread; ``root`` writes when a span without a local parent
     ends, ``span`` at each end, on the caller's thread.
     """
 
-    def __init__(self, recorder: Recorder, slow_threshold_ms: float, durability: str = "batch") -> None:
+    def __init__(self, recorder: Recorder, slow_threshold_nano: int, durability: str = "batch") -> None:
         self.recorder = recorder
+        self.slow_threshold_nano = slow_threshold_nano
         self._encoder = SpanEncoder()
         self._durability = durability
-        self.slow_threshold_ms = slow_threshold_ms
         recorder.open_door(self._encoder)
-
-    @property
-    def slow_threshold_ms(self) -> float:
-        """A span that took longer is slow, unless it says otherwise itself."""
-        return self._slow_threshold_ms
-
-    @slow_threshold_ms.setter
-    def slow_threshold_ms(self, value: float) -> None:
-        self._slow_threshold_ms = value
-        self._slow_threshold_nano = int(value * 1e6)
 
     def take(self, span: ReadableSpan) -> None:
         """Hand one ended span over. Never raises."""
-        self.recorder.record(self._encoder, span, self._slow_threshold_nano)
+        self.recorder.record(self._encoder, span, self.slow_threshold_nano)
         if self._durability != "batch" and (self._durability == "span" or _is_local_root(span.parent)):
             self.recorder.flush(WRITE_TIMEOUT_SECONDS)
 
@@ -73,6 +64,12 @@ class StoreSpanProcessor(SpanProcessor):
     def close(self) -> None:
         """Take no more spans: the SDK cannot remove a processor."""
         self._is_open = False
+        _note_change()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether spans are still taken."""
+        return self._is_open
 
 
 def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:
@@ -81,16 +78,26 @@ def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:
     lock, processors = getattr(active, "_lock", None), getattr(active, "_span_processors", None)
     if lock is None or not isinstance(processors, tuple):
         provider.add_span_processor(processor)
-        return
-    with lock:
-        active._span_processors = (processor, *active._span_processors)
+    else:
+        with lock:
+            active._span_processors = (processor, *active._span_processors)
+    _note_change()
 
 
-def recorders_of(provider: Any) -> list[Recorder]:
-    """The recorders that store every span of ``provider``."""
+def doors_of(provider: Any) -> tuple[SpanDoor, ...]:
+    """The doors through which every span of ``provider`` is stored."""
     active = getattr(provider, "_active_span_processor", None)
     processors = getattr(active, "_span_processors", ())
-    return [each.door.recorder for each in processors if isinstance(each, StoreSpanProcessor) and each._is_open]
+    return tuple(each.door for each in processors if isinstance(each, StoreSpanProcessor) and each.is_open)
+
+
+def change_count() -> int:
+    """How often a `StoreSpanProcessor` was added or closed: what `doors_of` gave holds as long as this stays."""
+    return _changes[0]
+
+
+def _note_change() -> None:
+    _changes[0] += 1
 
 
 def _is_local_root(parent: SpanContext | None) -> bool:

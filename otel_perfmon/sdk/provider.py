@@ -10,10 +10,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
-from otel_perfmon.sdk.processor import recorders_of
+from otel_perfmon.sdk.processor import SpanDoor, change_count, doors_of
 from otel_perfmon.storage.recorder import Recorder
 
-AnyProvider = trace.TracerProvider
 _SCOPE = "otel_perfmon"
 
 
@@ -47,20 +46,23 @@ def global_provider() -> TracerProvider | None:
 
 def started_at(span: trace.Span) -> int:
     """When a local span started, in nanoseconds since 1970; 0 if it does not say."""
-    return (span.start_time or 0) if isinstance(span, ReadableSpan) else 0
+    start = span.start_time if isinstance(span, ReadableSpan) else None
+    return start if isinstance(start, int) else 0
+
+
+def readable(span: trace.Span) -> ReadableSpan | None:
+    """What can be read of an ended span; None for one that recorded nothing, or that is not the SDK's."""
+    return span if isinstance(span, ReadableSpan) else None
 
 
 class SpanSource(Protocol):
     """Where a monitor's spans are made."""
 
-    def tracer(self) -> trace.Tracer:
-        """The tracer for the next span."""
+    def tracer(self) -> tuple[trace.Tracer, bool]:
+        """The tracer for the next span, and whether the monitor must store it, since no processor does."""
 
-    def must_store(self) -> bool:
-        """Whether the monitor must hand its spans over itself, since no processor of the provider does."""
-
-    def readable(self, span: trace.Span) -> ReadableSpan | None:
-        """What can be read of an ended span; None for one that recorded nothing."""
+    def storing_doors(self) -> tuple[SpanDoor, ...]:
+        """The doors of the processors that store every span made there."""
 
     def close(self) -> None:
         """Shut down a provider that was made here."""
@@ -72,64 +74,65 @@ class GlobalProvider:
     def __init__(self) -> None:
         self._tracer = trace.get_tracer(_SCOPE)
 
-    def tracer(self) -> trace.Tracer:
+    def tracer(self) -> tuple[trace.Tracer, bool]:
         """See `SpanSource`."""
-        return self._tracer
+        return self._tracer, False
 
-    def must_store(self) -> bool:
+    def storing_doors(self) -> tuple[SpanDoor, ...]:
         """See `SpanSource`."""
-        return False
-
-    def readable(self, span: trace.Span) -> ReadableSpan | None:
-        """See `SpanSource`."""
-        return None
+        return ()
 
     def close(self) -> None:
-        """Nothing was made here."""
+        """See `SpanSource`."""
 
 
 class OwnProvider:
     """The given provider, else the global one of the SDK as soon as there is one, else a private one."""
 
-    def __init__(self, provider: AnyProvider | None, recorder: Recorder) -> None:
+    def __init__(self, provider: trace.TracerProvider | None, recorder: Recorder) -> None:
         self._recorder = recorder
         self._private: TracerProvider | None = None
         self._private_tracer: trace.Tracer | None = None
+        self._provider: trace.TracerProvider | None = None
         self._tracer: trace.Tracer | None = None
-        self._must_store = True
+        self._doors: tuple[SpanDoor, ...] = ()
+        self._doors_seen_at = -1
         if provider is not None:
             self._settle(provider)
 
-    def tracer(self) -> trace.Tracer:
+    def tracer(self) -> tuple[trace.Tracer, bool]:
         """See `SpanSource`."""
-        if self._tracer is not None:
-            return self._tracer
-        # Once private, only the API's own variable is looked at: get_tracer_provider() reads the environment each time,
-        # which costs 1.9 µs, a tenth of a span.
-        if self._private_tracer is None or trace._TRACER_PROVIDER is not None:
+        # While private, only the API's own variable is looked at: get_tracer_provider() reads the environment each
+        # time, which costs 1.9 µs, a tenth of a span.
+        if self._tracer is None and (self._private_tracer is None or trace._TRACER_PROVIDER is not None):
             provider = global_provider()
             if provider is not None:
-                return self._settle(provider)
-        if self._private_tracer is None:
-            # It has no processor and so nothing to shut down: the monitor itself stores its spans.
-            self._private = make_provider(shutdown_on_exit=False)
-            self._private_tracer = self._private.get_tracer(_SCOPE)
-        return self._private_tracer
+                self._settle(provider)
+        if self._tracer is None:
+            if self._private_tracer is None:
+                # It has no processor and so nothing to shut down: the monitor itself stores its spans.
+                self._private = make_provider(shutdown_on_exit=False)
+                self._private_tracer = self._private.get_tracer(_SCOPE)
+            return self._private_tracer, True
+        if self._doors_seen_at != change_count():
+            self._see_doors()
+        return self._tracer, self._must_store
 
-    def must_store(self) -> bool:
+    def storing_doors(self) -> tuple[SpanDoor, ...]:
         """See `SpanSource`."""
-        return self._must_store
-
-    def readable(self, span: trace.Span) -> ReadableSpan | None:
-        """See `SpanSource`."""
-        return span if isinstance(span, ReadableSpan) else None
+        return self._doors
 
     def close(self) -> None:
         """See `SpanSource`."""
         if self._private is not None:
             self._private.shutdown()
 
-    def _settle(self, provider: AnyProvider) -> trace.Tracer:
-        self._must_store = self._recorder not in recorders_of(provider)
+    def _settle(self, provider: trace.TracerProvider) -> None:
+        self._provider = provider
+        self._see_doors()
         self._tracer = provider.get_tracer(_SCOPE)
-        return self._tracer
+
+    def _see_doors(self) -> None:
+        self._doors_seen_at = change_count()
+        self._doors = doors_of(self._provider)
+        self._must_store = all(door.recorder is not self._recorder for door in self._doors)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from otel_perfmon.errors import StoreClosedError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window
 from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
 from otel_perfmon.storage import recorder as recorders
+from otel_perfmon.storage.attributes import storable_text
+from otel_perfmon.storage.rows import OPERATION_NAME_MAX
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -21,7 +25,7 @@ class SqliteStore:
 
     def find_spans(self, query: SpanQuery) -> SpanPage:
         """The spans that match; see `SpanReader`."""
-        return self._asked().find_spans(query)
+        return self._asked().find_spans(replace(query, operation=_as_stored(query.operation)))
 
     def get_trace(self, trace_id: str) -> Trace:
         """Every span of a trace, ordered by start; `NotFoundError` when there is none."""
@@ -37,7 +41,7 @@ class SqliteStore:
     ) -> list[OperationStats]:
         """The figures of each operation that ran, most total time first; see `SpanReader`."""
         return self._asked().summarize_operations(
-            operation=operation, service=service, window=window, is_by_service=is_by_service
+            operation=_as_stored(operation), service=service, window=window, is_by_service=is_by_service
         )
 
     def list_operations(self, *, service: str | None = None) -> list[str]:
@@ -54,7 +58,7 @@ class SqliteStore:
 
     def summarize_errors(self, *, operation: str | None = None) -> list[ErrorGroup]:
         """The error groups, most recent first."""
-        return self._asked().summarize_errors(operation=operation)
+        return self._asked().summarize_errors(operation=_as_stored(operation))
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
@@ -99,3 +103,8 @@ class SqliteStore:
             raise StoreClosedError(message)
         recorders.flush_before_reading(self.path)
         return self._reader
+
+
+def _as_stored(operation: str | None) -> str | None:
+    """The name under which an operation is stored: what is too long is cut, what is no Unicode escaped."""
+    return None if operation is None else storable_text(operation, OPERATION_NAME_MAX)[0]

@@ -1,0 +1,556 @@
+"""What an exception that leaves an operation does to its span, and what it must not do to the program."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import copy
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord
+
+pytestmark = pytest.mark.usefixtures("fresh_process")
+
+
+@pytest.fixture(autouse=True)
+def _no_current_span() -> Iterator[None]:
+    """A test that fails inside a block leaves no span behind for the next one."""
+    token = otel_context.attach(otel_context.Context())
+    yield
+    token.var.reset(token)
+
+
+def found(storage: MetricsStorage) -> list[SpanRecord]:
+    storage.recorder.flush_or_raise()
+    return list(storage.store.find_spans(SpanQuery(limit=10_000, order="oldest")))
+
+
+def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
+    return {span.name: span for span in found(storage)}
+
+
+def point_counts(reader: InMemoryMetricReader) -> dict:
+    (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    return {
+        (point.attributes["perfmon.operation"], point.attributes.get("error.type")): point.count
+        for point in metric.data.data_points
+    }
+
+
+# --- what an error sets
+
+
+def test_an_exception_passes_through_unchanged_and_sets_status_type_and_one_event(monitor):
+    error = ValueError("boom")
+    with pytest.raises(ValueError, match="boom") as caught, monitor.monitor("op"):
+        raise error
+    assert caught.value is error
+    assert error.args == ("boom",)
+    assert error.__cause__ is error.__context__ is None
+    span = stored(monitor.storage)["op"]
+    assert (span.status_name, span.status_message) == ("error", "boom")
+    assert span.is_error
+    assert span.error_type == span.attributes["error.type"] == "ValueError"
+    (event,) = span.events
+    assert event.name == "exception"
+    assert event.attributes["exception.type"] == "ValueError"
+    assert event.attributes["exception.message"] == "boom"
+    trace_text = event.attributes["exception.stacktrace"]
+    assert trace_text.startswith("Traceback (most recent call last):")
+    assert "raise error" in trace_text
+    assert trace_text.rstrip().endswith("ValueError: boom")
+    assert span.start_unix_nano <= event.time_unix_nano <= span.end_unix_nano
+
+
+def test_an_exception_says_afterwards_what_it_said_before(monitor):
+    class OwnError(Exception):
+        def __init__(self, code: int) -> None:
+            self.code = code
+
+    error = OwnError(7)
+    before = (repr(error), str(error), error.args, dir(error), error.__cause__, error.__context__)
+    with pytest.raises(OwnError), monitor.monitor("outer"), monitor.monitor("op"):
+        raise error
+    marks = [name for name in dir(error) if "perfmon" in name]
+    names = [name for name in dir(error) if name not in marks]
+    assert (repr(error), str(error), error.args, names, error.__cause__, error.__context__) == before
+    assert all(name.startswith("__") for name in marks)
+
+
+def test_the_sdks_exporters_see_the_same_error(storage):
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monitor = PerformanceMonitor(storage, tracer_provider=provider)
+    with pytest.raises(KeyError), monitor.monitor("op"):
+        raise KeyError("missing")
+    (span,) = exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == "'missing'"
+    assert [event.name for event in span.events] == ["exception"]
+    assert span.attributes["error.type"] == "KeyError"
+
+
+def test_a_success_sets_no_status_no_type_and_no_event(monitor):
+    with monitor.monitor("op"):
+        pass
+    span = stored(monitor.storage)["op"]
+    assert (span.status_name, span.is_error, span.error_type, span.events) == ("unset", False, None, ())
+    assert dict(span.attributes) == {}
+
+
+def test_only_the_innermost_operation_keeps_the_stack_trace_and_all_keep_status_and_type(monitor):
+    with pytest.raises(ValueError, match="boom"), monitor.monitor("outer"), monitor.monitor("middle"):
+        with monitor.monitor("inner"):
+            raise ValueError("boom")
+    spans = stored(monitor.storage)
+    assert {name: len(span.events) for name, span in spans.items()} == {"outer": 0, "middle": 0, "inner": 1}
+    assert all(span.is_error and span.error_type == "ValueError" for span in spans.values())
+    assert all(span.status_message == "boom" for span in spans.values())
+
+
+def test_the_stack_trace_is_kept_once_across_all_kinds_of_decorated_functions(monitor):
+    @monitor.monitor("function")
+    def function():
+        raise ValueError("deep")
+
+    @monitor.monitor("generator")
+    def generator():
+        yield function()
+
+    @monitor.monitor("async generator")
+    async def async_generator():
+        yield next(generator())
+
+    @monitor.monitor("coroutine")
+    async def coroutine():
+        async for _ in async_generator():
+            pass
+
+    with pytest.raises(ValueError, match="deep"):
+        asyncio.run(coroutine())
+    spans = stored(monitor.storage)
+    assert {name: len(span.events) for name, span in spans.items()} == {
+        "function": 1,
+        "generator": 0,
+        "async generator": 0,
+        "coroutine": 0,
+    }
+    assert all(span.error_type == "ValueError" for span in spans.values())
+
+
+def test_the_stack_trace_begins_with_the_users_code_and_shows_none_of_ours_first(monitor):
+    @monitor.monitor("op")
+    def fail():
+        raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        fail()
+    lines = stored(monitor.storage)["op"].events[0].attributes["exception.stacktrace"].splitlines()
+    assert "test_monitor_errors.py" in lines[1]
+    assert not any("otel_perfmon" in line and "monitor.py" in line and "tests" not in line for line in lines)
+
+
+def test_an_exception_caught_between_two_operations_is_an_error_of_the_inner_one_only(monitor):
+    with monitor.monitor("outer"):
+        try:
+            with monitor.monitor("inner"):
+                raise ValueError("boom")
+        except ValueError:
+            pass
+    spans = stored(monitor.storage)
+    assert (spans["outer"].is_error, spans["inner"].is_error) == (False, True)
+
+
+def test_another_exception_raised_from_the_first_has_an_event_of_its_own_with_both_traces(monitor):
+    with pytest.raises(RuntimeError), monitor.monitor("outer"):
+        try:
+            with monitor.monitor("inner"):
+                raise ValueError("first")
+        except ValueError as error:
+            raise RuntimeError("second") from error
+    spans = stored(monitor.storage)
+    assert spans["inner"].events[0].attributes["exception.message"] == "first"
+    (event,) = spans["outer"].events
+    assert event.attributes["exception.message"] == "second"
+    assert "ValueError: first" in event.attributes["exception.stacktrace"]
+
+
+def test_one_exception_object_raised_in_many_traces_has_its_stack_trace_in_each(monitor):
+    singleton = ValueError("always me")
+    for i in range(5):
+        with pytest.raises(ValueError, match="me"), monitor.monitor(f"outer {i}"), monitor.monitor(f"inner {i}"):
+            raise singleton
+    spans = stored(monitor.storage)
+    assert all(len(spans[f"inner {i}"].events) == 1 for i in range(5))
+    assert all(len(spans[f"outer {i}"].events) == 0 for i in range(5))
+
+
+def test_one_exception_object_raised_by_two_siblings_one_after_the_other_has_its_stack_trace_in_both(monitor):
+    singleton = ValueError("always me")
+    with monitor.monitor("root"):
+        for i in range(2):
+            with pytest.raises(ValueError, match="me"), monitor.monitor(f"child {i}"):
+                raise singleton
+    spans = stored(monitor.storage)
+    assert [len(spans[f"child {i}"].events) for i in range(2)] == [1, 1]
+
+
+@pytest.mark.parametrize("is_one_trace", [True, False], ids=["one trace", "two traces"])
+def test_tasks_that_wait_for_one_failing_future_keep_one_stack_trace_each(monitor, is_one_trace):
+    async def wait(future: asyncio.Future, name: str) -> None:
+        async with monitor.monitor(f"outer {name}"):
+            try:
+                async with monitor.monitor(f"inner {name}"):
+                    await future
+            finally:
+                await asyncio.sleep(0)
+
+    async def both() -> None:
+        future = asyncio.get_running_loop().create_future()
+        tasks = [asyncio.create_task(wait(future, name)) for name in "ab"]
+        await asyncio.sleep(0)
+        future.set_exception(ValueError("shared"))
+        await asyncio.wait(tasks)
+        assert all(isinstance(task.exception(), ValueError) for task in tasks)
+
+    async def main() -> None:
+        if is_one_trace:
+            with monitor.monitor("root"):
+                await both()
+        else:
+            await both()
+
+    asyncio.run(main())
+    counts = {name: len(span.events) for name, span in stored(monitor.storage).items() if name != "root"}
+    assert counts == {"inner a": 1, "inner b": 1, "outer a": 0, "outer b": 0}
+
+
+def test_an_exception_brought_back_from_a_thread_is_an_error_of_the_operation_that_it_leaves(monitor):
+    @monitor.monitor("in the thread")
+    def fail() -> None:
+        raise ValueError("boom")
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="boom"), monitor.monitor("waiting"):
+            pool.submit(fail).result()
+    spans = stored(monitor.storage)
+    assert all(len(span.events) == 1 for span in spans.values())  # two traces: each has its stack trace
+
+
+# --- what is no error
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        (asyncio.CancelledError, "cancelled"),
+        (KeyboardInterrupt, "interrupted"),
+        (SystemExit, "exited"),
+        (GeneratorExit, "closed"),
+    ],
+)
+def test_cancellation_interrupt_exit_and_close_are_no_errors_and_the_span_says_how_it_ended(storage, kind, outcome):
+    class Special(kind):
+        pass
+
+    reader = InMemoryMetricReader()
+    monitor = PerformanceMonitor(storage, meter_provider=MeterProvider([reader]))
+    for each in (kind, Special):
+        error = each("x")
+        with pytest.raises(each) as caught, monitor.monitor("op"):
+            raise error
+        assert caught.value is error
+    for span in found(storage):
+        assert (span.is_error, span.status_name, span.events, span.error_type) == (False, "unset", (), None)
+        assert dict(span.attributes) == {"perfmon.outcome": outcome}
+    assert storage.get_stats("op").error_count == 0
+    assert storage.get_stats("op").count == 2
+    assert point_counts(reader) == {("op", None): 2}
+
+
+def test_a_cancelled_task_ends_its_span_as_cancelled_and_is_cancelled(monitor):
+    @monitor.monitor("co")
+    async def work() -> None:
+        async with monitor.monitor("block"):
+            await asyncio.sleep(3600)
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    asyncio.run(main())
+    spans = stored(monitor.storage)
+    assert {span.attributes["perfmon.outcome"] for span in spans.values()} == {"cancelled"}
+    assert not any(span.is_error for span in spans.values())
+
+
+def test_a_timeout_is_cancelled_inside_and_an_error_outside(monitor):
+    async def main() -> None:
+        async with monitor.monitor("outside"):
+            async with asyncio.timeout(0):
+                async with monitor.monitor("inside"):
+                    await asyncio.sleep(3600)
+
+    if sys.version_info < (3, 11):
+        pytest.skip("asyncio.timeout is new in 3.11")
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    spans = stored(monitor.storage)
+    assert spans["inside"].attributes["perfmon.outcome"] == "cancelled"
+    assert (spans["outside"].is_error, spans["outside"].error_type) == (True, "TimeoutError")
+
+
+def test_sys_exit_inside_an_operation_leaves_with_its_code_and_the_span_is_stored(run_python, tmp_path):
+    program = """
+        import sys, subprocess, os
+        import otel_perfmon as o
+        m = o.PerformanceMonitor()
+        pid = os.fork() if hasattr(os, "fork") else None
+        if pid == 0:
+            with m.monitor("child"):
+                sys.exit(7)
+        if pid:
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        with m.monitor("op"):
+            sys.exit(0)
+    """
+    assert run_python(program) == "7\n"
+    with MetricsStorage(tmp_path / "metrics.db") as storage:
+        spans = stored(storage)
+        assert sorted(spans) == ["child", "op"]
+        assert {span.attributes["perfmon.outcome"] for span in spans.values()} == {"exited"}
+
+
+def test_any_other_base_exception_is_an_error(monitor):
+    class Fatal(BaseException):
+        pass
+
+    with pytest.raises(Fatal), monitor.monitor("op"):
+        raise Fatal("x")
+    assert stored(monitor.storage)["op"].is_error
+
+
+# --- odd exceptions
+
+
+class BadStr(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class BadRepr(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+    __str__ = __repr__
+
+
+class NotText(Exception):
+    def __str__(self):
+        return 5
+
+
+class Slotted(Exception):
+    __slots__ = ("code",)
+
+
+class NoDict(Exception):
+    @property
+    def __dict__(self):
+        raise AttributeError("none")
+
+
+class FixedDict(Exception):
+    @property
+    def __dict__(self):
+        return {}
+
+
+class Frozen(Exception):
+    def __setattr__(self, name, value) -> None:
+        raise TypeError("frozen")
+
+
+class Catching(Exception):
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+class Equal(Exception):
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+
+class Falsy(Exception):
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth")
+
+    def __len__(self) -> int:
+        return 0
+
+
+class BadNotes(Exception):
+    __notes__ = property(lambda self: 1 / 0)
+
+
+class NamedOddly(Exception):
+    __module__ = None
+
+
+ODD = [BadStr, BadRepr, NotText, Slotted, NoDict, FixedDict, Frozen, Catching, Equal, Falsy, BadNotes, NamedOddly]
+
+
+@pytest.mark.parametrize("kind", ODD, ids=[kind.__name__ for kind in ODD])
+def test_an_odd_exception_passes_through_and_is_counted_as_the_error_that_it_is(storage, kind):
+    reader = InMemoryMetricReader()
+    monitor = PerformanceMonitor(storage, meter_provider=MeterProvider([reader]), slow_threshold_ms=0)
+    error = kind("odd")
+    caught = None
+    try:
+        with monitor.monitor("outer"), monitor.monitor("op"):
+            raise error
+    except kind as raised:
+        caught = raised
+    assert caught is error
+    spans = stored(storage)
+    for span in spans.values():
+        assert span.is_error
+        assert span.error_type
+        assert span.is_slow
+        assert span.attributes["perfmon.slow"] is True
+    assert [event.name for event in spans["op"].events] == ["exception"]
+    assert spans["op"].events[0].attributes["exception.stacktrace"]
+    assert storage.get_stats("op").error_count == 1
+    assert {name: count for (name, kind), count in point_counts(reader).items() if kind} == {"op": 1, "outer": 1}
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
+def test_the_type_of_an_exception_is_its_full_name_without_the_module_of_builtins(monitor):
+    class Local(Exception):
+        pass
+
+    for name, kind in (("builtin", OSError), ("own", Slotted), ("local", Local), ("std", pickle.PicklingError)):
+        with pytest.raises(kind), monitor.monitor(name):
+            raise kind
+    spans = stored(monitor.storage)
+    assert spans["builtin"].error_type == "OSError"
+    assert spans["own"].error_type == f"{__name__}.Slotted"
+    assert spans["local"].error_type == f"{__name__}.{Local.__qualname__}"
+    assert spans["std"].error_type == "_pickle.PicklingError"
+
+
+def test_an_exception_group_keeps_all_its_stack_traces(monitor):
+    if sys.version_info < (3, 11):
+        pytest.skip("exception groups are new in 3.11")
+
+    async def fail(name: str) -> None:
+        async with monitor.monitor(name):
+            raise ValueError(name)
+
+    async def main() -> None:
+        async with monitor.monitor("group"), asyncio.TaskGroup() as group:
+            for name in ("first", "second"):
+                group.create_task(fail(name))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert len(caught.value.exceptions) == 2
+    spans = stored(monitor.storage)
+    assert spans["group"].error_type == "ExceptionGroup"
+    text = spans["group"].events[0].attributes["exception.stacktrace"]
+    assert "ValueError: first" in text
+    assert "ValueError: second" in text
+    assert len(spans["first"].events) == len(spans["second"].events) == 1
+    assert spans["first"].parent_span_id == spans["group"].span_id
+
+
+def test_an_error_with_a_huge_binary_or_surrogate_message_is_kept(monitor):
+    for message in ("x" * 5_000_000, b"\xff\x00", "\ud800 lone", "nul \0 byte", ""):
+        with pytest.raises(ValueError), monitor.monitor("op"):
+            raise ValueError(message)
+    assert monitor.storage.get_stats("op").error_count == 5
+    assert all(len(span.events) == 1 for span in found(monitor.storage))
+
+
+def test_a_chain_of_a_thousand_causes_and_a_cycle_of_causes_are_kept(monitor):
+    first = error = ValueError("0")
+    for i in range(1, 300):
+        error.__cause__ = error = ValueError(str(i))
+    error.__cause__ = first
+    with pytest.raises(ValueError, match="0"), monitor.monitor("op"):
+        raise first
+    assert len(stored(monitor.storage)["op"].events) == 1
+
+
+def test_an_exception_without_a_traceback_handed_to_exit_is_an_error(monitor):
+    operation = monitor.monitor("op")
+    operation.__enter__()
+    error = ValueError("by hand")
+    assert not operation.__exit__(ValueError, error, None)
+    span = stored(monitor.storage)["op"]
+    assert (span.is_error, span.events[0].attributes["exception.message"]) == (True, "by hand")
+
+
+def test_an_exception_that_cannot_be_copied_or_pickled_before_can_not_after_and_else_it_can(monitor):
+    error = ValueError("copy me")
+    with pytest.raises(ValueError, match="copy"), monitor.monitor("op"):
+        raise error
+    assert copy.copy(error).args == pickle.loads(pickle.dumps(error)).args == ("copy me",)
+
+
+def test_an_error_in_one_thread_says_nothing_of_the_operations_in_the_others(monitor):
+    def work(i: int) -> None:
+        try:
+            with monitor.monitor(f"op {i}"):
+                if i % 2:
+                    raise ValueError(str(i))
+        except ValueError:
+            pass
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, span in stored(monitor.storage).items():
+        assert span.is_error == bool(int(name.split()[1]) % 2)
+        assert span.status_message == (name.split()[1] if span.is_error else "")
+
+
+def test_a_users_own_record_of_the_exception_is_kept_beside_ours(monitor):
+    with pytest.raises(ValueError, match="boom"), monitor.monitor("op") as span:
+        error = ValueError("boom")
+        span.record_exception(error, {"mine": True})
+        raise error
+    events = stored(monitor.storage)["op"].events
+    assert [event.attributes.get("mine") for event in events] == [True, None]
+
+
+def test_an_error_inside_a_foreign_span_between_two_operations_has_our_stack_trace_on_the_inner_one(storage):
+    provider = TracerProvider(shutdown_on_exit=False)
+    monitor = PerformanceMonitor(storage, tracer_provider=provider)
+    with pytest.raises(ValueError, match="boom"), monitor.monitor("outer"):
+        with provider.get_tracer("x").start_as_current_span("foreign"), monitor.monitor("inner"):
+            raise ValueError("boom")
+    spans = stored(storage)
+    assert (len(spans["outer"].events), len(spans["inner"].events)) == (0, 1)
