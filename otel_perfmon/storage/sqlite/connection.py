@@ -30,6 +30,9 @@ SCHEMA_VERSION: Final = 1
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
 _CACHED_STATEMENTS: Final = 256
+_PAGE_BYTES_MIN: Final = 512
+_NOT_A_DATABASE: Final = "file is not a database"
+_INCREMENTAL: Final = 2
 
 _PERMANENT_ROW_ERRORS = (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
 
@@ -74,6 +77,7 @@ def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3
 def open_reader(path: str) -> sqlite3.Connection:
     """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one."""
     check_readable(path)
+    check_ours(path)
     connection = _connect_readonly(path)
     try:
         is_ours = _is_ours(connection, path)
@@ -104,11 +108,19 @@ def check_ours(path: str) -> None:
     _check_no_directory(path)
     try:
         size = os.stat(path).st_size
-    except FileNotFoundError:
+    except OSError:
         return
-    if size:
-        with closing(_connect_readonly(path)) as connection:
-            _is_ours(connection, path)
+    with translated(path):
+        if 0 < size < _PAGE_BYTES_MIN:
+            raise sqlite3.DatabaseError(_NOT_A_DATABASE)
+        # Immutable: no locks, and no -wal and -shm made beside a file that may be somebody else's. What stands in a log
+        # is not seen that way, so only what is foreign for certain is refused here.
+        with closing(_connect(path, "ro&immutable=1")) as connection:
+            try:
+                _is_ours(connection, path)
+            except sqlite3.DatabaseError as error:
+                if _NOT_A_DATABASE in str(error):
+                    raise
 
 
 @contextmanager
@@ -130,7 +142,7 @@ def translated(path: str) -> Iterator[None]:
 
 def _translate(error: sqlite3.Error, path: str) -> StoreError:
     text = str(error)
-    if "not a database" in text:
+    if _NOT_A_DATABASE in text:
         return SchemaError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
     if "locked" in text or "busy" in text:
         return StoreBusyError(f"{path} is locked by another program ({text}).")
@@ -163,6 +175,8 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     is_ours = _is_ours(connection, path)
     if not is_ours:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect once a table exists
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+            connection.execute("VACUUM")  # nor in a database that somebody emptied
         connection.execute("PRAGMA journal_mode = WAL")
     for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 0", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")

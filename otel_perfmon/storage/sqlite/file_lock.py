@@ -50,8 +50,7 @@ class FileLock:
     @contextmanager
     def held(self, timeout_seconds: float) -> Iterator[None]:
         """Hold the lock for a block; `StoreBusyError` when others keep it for longer than ``timeout_seconds``."""
-        descriptor = self._open()
-        self._acquire(descriptor, timeout_seconds)
+        descriptor = self._acquire(time.monotonic() + timeout_seconds, timeout_seconds)
         try:
             yield
         finally:
@@ -69,16 +68,27 @@ class FileLock:
             self._descriptor = os.open(self.path, flags, 0o600)
         return self._descriptor
 
-    def _acquire(self, descriptor: int, timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
+    def _acquire(self, deadline: float, timeout_seconds: float) -> int:
         pause, longest = _POLL_SECONDS
         while True:
+            descriptor = self._open()
             try:
-                return _try_lock(descriptor)
+                _try_lock(descriptor)
             except OSError as error:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     message = f"{self.path} stayed locked for {timeout_seconds:g} s: another process is writing."
                     raise StoreBusyError(message) from error
-            time.sleep(min(pause, remaining))
-            pause = min(pause * 2, longest)
+                time.sleep(min(pause, remaining))
+                pause = min(pause * 2, longest)
+                continue
+            if self._is_current(descriptor):
+                return descriptor
+            self.close()  # somebody deleted the lock file: a lock on it excludes nobody who comes later
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return False
+        return os.path.samestat(os.fstat(descriptor), there)

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.sqlite.statements import run_multirow
@@ -26,6 +26,7 @@ _KEEP_FIGURES_SECONDS: Final = 90 * 86_400
 _FOLD_HEALTH_SECONDS: Final = 3_600
 _GRACE_SECONDS: Final = 120
 _VACUUM_PAGES: Final = 2_000
+_FREE_PAGES_KEPT: Final = 100
 _LOW_WATER: Final = 0.9
 """Pruning by size goes on until this share of the limit is left."""
 
@@ -66,22 +67,23 @@ class Retention:
         if self._is_over(policy.size_max_bytes):
             return self._prune_by_size(policy, process)
         now = int(now_unix_s)
+        keep_seconds = max(policy.keep_seconds, policy.retention_seconds)
         if self._prune_ordinary(self._last_id_arrived_before(now - policy.retention_seconds), process):
             return True
-        if self._prune_all(self._last_id_arrived_before(now - policy.keep_seconds), process):
+        if self._prune_all(self._last_id_arrived_before(now - keep_seconds), process):
             return True
-        self._prune_figures(now, policy, process)
+        self._prune_figures(now, keep_seconds, process)
         return self._give_back()
 
     def delete_before(self, end_unix_nano: int, process: str) -> int:
         """Remove up to a bounded number of spans that ended before that moment; how many."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            deleted = self._connection.execute(
+            deleted = self._delete(
                 "DELETE FROM _spans WHERE id IN"
                 " (SELECT id FROM _spans WHERE end_unix_nano < ? ORDER BY end_unix_nano LIMIT ?)",
                 (end_unix_nano, ROWS_AT_ONCE),
-            ).rowcount
+            )
             self._count_pruned(deleted, process)
         self._give_back()
         return deleted
@@ -100,15 +102,21 @@ class Retention:
     # --- by age
 
     def _last_id_arrived_before(self, unix_s: float) -> int:
-        """A row id such that it and all below had arrived by then: at most one arrival cell too low."""
-        whole_cells_before = int(unix_s) - ARRIVAL_CELL_SECONDS
+        """A row id such that it and all below had arrived by then: at most one arrival cell too low.
+
+        Rows arrive in the order of their ids. So the last cell that began early enough tells, whatever a clock that was
+        wrong for a while wrote down before it.
+        """
+        whole_cells_before = int(max(0, unix_s)) - ARRIVAL_CELL_SECONDS
         row = self._connection.execute(
-            "SELECT first_span_id - 1 FROM _arrivals WHERE unix_s > ? ORDER BY unix_s LIMIT 1", (whole_cells_before,)
+            "SELECT max(first_span_id) FROM _arrivals WHERE unix_s <= ?", (whole_cells_before,)
         ).fetchone()
-        if row is not None:
-            return int(row[0])
-        has_any = self._connection.execute("SELECT 1 FROM _arrivals LIMIT 1").fetchone()
-        return self._last_id() if has_any else 0
+        if row[0] is None:
+            return 0
+        row = self._connection.execute(
+            "SELECT min(first_span_id) - 1 FROM _arrivals WHERE first_span_id > ?", (row[0],)
+        ).fetchone()
+        return self._last_id() if row[0] is None else int(row[0])
 
     def _last_id(self) -> int:
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
@@ -122,11 +130,11 @@ class Retention:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             ids = {"first": first, "last": last}
-            deleted = self._connection.execute(_DELETE_ORDINARY, ids).rowcount
+            deleted = self._delete(_DELETE_ORDINARY, ids)
             surplus = self._connection.execute(_SURPLUS_OF_TRACES, {**ids, "maximum": KEPT_TRACE_SPANS_MAX})
             for trace_id, surplus_id in surplus.fetchall():
                 parameters = {**ids, "trace_id": trace_id, "surplus": surplus_id}
-                deleted += self._connection.execute(_DELETE_SURPLUS, parameters).rowcount
+                deleted += self._delete(_DELETE_SURPLUS, parameters)
             self._set_fact("pruned_to", last)
             self._count_pruned(deleted, process)
         return True
@@ -135,10 +143,10 @@ class Retention:
         """Remove every span up to ``last_id``, oldest first; whether there was any."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            deleted = self._connection.execute(
+            deleted = self._delete(
                 "DELETE FROM _spans WHERE id IN (SELECT id FROM _spans WHERE id <= ? ORDER BY id LIMIT ?)",
                 (last_id, ROWS_AT_ONCE),
-            ).rowcount
+            )
             self._count_pruned(deleted, process)
         return deleted > 0
 
@@ -150,7 +158,7 @@ class Retention:
         ).fetchone()
         return (row[0], row[1]) if row[0] is not None else (1, 0)
 
-    def _prune_figures(self, now: int, policy: RetentionPolicy, process: str) -> None:
+    def _prune_figures(self, now: int, keep_seconds: float, process: str) -> None:
         with self._connection:
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
@@ -164,16 +172,16 @@ class Retention:
             figures_since = now - _KEEP_FIGURES_SECONDS
             execute("DELETE FROM _edges WHERE hour_unix_s < ?", (figures_since,))
             execute("DELETE FROM _error_groups WHERE last_unix_nano < ?", (figures_since * 10**9,))
-            execute("DELETE FROM _points WHERE time_unix_nano < ?", (int((now - policy.keep_seconds) * 10**9),))
-            longest = max(policy.keep_seconds, policy.retention_seconds)
+            oldest = int(max(0, now - keep_seconds))
+            execute("DELETE FROM _points WHERE time_unix_nano < ?", (oldest * 10**9,))
             execute(
-                "DELETE FROM _arrivals WHERE unix_s < (SELECT max(unix_s) FROM _arrivals WHERE unix_s < ?)",
-                (int(now - longest),),
+                "DELETE FROM _arrivals WHERE first_span_id < (SELECT max(first_span_id) FROM _arrivals WHERE unix_s < ?)",
+                (oldest - ARRIVAL_CELL_SECONDS,),
             )
             execute(
                 "DELETE FROM _resources WHERE last_used_unix_s < ?"
                 " AND NOT EXISTS (SELECT 1 FROM _instruments i WHERE i.resource_id = _resources.id)",
-                (int(now - longest - 86_400),),
+                (oldest - 86_400,),
             )
             self._fold_health(now, process)
 
@@ -223,29 +231,36 @@ class Retention:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             query = "DELETE FROM _points WHERE id IN (SELECT id FROM _points ORDER BY id LIMIT ?)"
-            return self._connection.execute(query, (ROWS_AT_ONCE,)).rowcount > 0
+            return self._delete(query, (ROWS_AT_ONCE,)) > 0
 
     def _prune_finest_rollups(self) -> bool:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for resolution in ROLLUP_KEEP_SECONDS:
-                deleted = self._connection.execute(
+                deleted = self._delete(
                     "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s <="
                     " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?1)",
                     (resolution,),
-                ).rowcount
+                )
                 if deleted:
                     return True
         return False
 
     def _give_back(self) -> bool:
         """Return free pages to the file system, a bounded number at a time; True when more are left."""
-        if self._pragma("freelist_count") > _VACUUM_PAGES // 10:
-            # execute() would free one page: Python takes the pragma for done after its first step (measured).
-            self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-        return self._pragma("freelist_count") > _VACUUM_PAGES
+        free = self._pragma("freelist_count")
+        if free <= _FREE_PAGES_KEPT:
+            return False
+        # execute() would free one page: Python takes the pragma for done after its first step (measured).
+        self._connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        return _FREE_PAGES_KEPT < self._pragma("freelist_count") < free
 
     # --- small parts
+
+    def _delete(self, sql: str, parameters: Any) -> int:
+        """Run a DELETE; how many rows it took. (Python knows no rowcount for one that begins with WITH.)"""
+        self._connection.execute(sql, parameters)
+        return int(self._connection.execute("SELECT changes()").fetchone()[0])
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -39,11 +39,21 @@ def summarize(
 
 
 def align_window(window: Window, now_unix_s: int) -> Window:
-    """The window, widened to the finest cells that are still kept at the age of its start and of its end."""
+    """The window, widened to the finest cells that are still kept where it starts and where it ends."""
     start_s = window.start_unix_nano // _NANO
     end_s = -(-window.end_unix_nano // _NANO)
-    start_width, end_width = _finest_kept(now_unix_s - start_s), _finest_kept(now_unix_s - end_s)
+    start_width = next(width for width, since in _kept_since(now_unix_s) if start_s >= since)
+    end_width = next(width for width, since in _kept_since(now_unix_s) if end_s > since)
     return Window(start_s // start_width * start_width * _NANO, -(-end_s // end_width) * end_width * _NANO)
+
+
+def _kept_since(now_unix_s: int) -> list[tuple[int, int]]:
+    """From when on cells of each resolution are kept, finest first; on a bound of the next coarser ones."""
+    kept: list[tuple[int, int]] = []
+    for finer, coarser in zip(RESOLUTIONS_S, RESOLUTIONS_S[1:], strict=False):
+        oldest = now_unix_s - ROLLUP_KEEP_SECONDS[finer]
+        kept.append((finer, -(-oldest // coarser) * coarser))
+    return [*kept, (RESOLUTIONS_S[-1], -_UNIX_S_MAX)]
 
 
 def cover(window: Window) -> list[tuple[int, int, int]]:
@@ -78,13 +88,6 @@ def stats_of(operation: str, service: str | None, cell: Cell, window: Window | N
         last_seen=cell.last / 1e9,
         window=window,
     )
-
-
-def _finest_kept(age_s: int) -> int:
-    for resolution in RESOLUTIONS_S:
-        if age_s <= ROLLUP_KEEP_SECONDS[resolution]:
-            return resolution
-    return RESOLUTIONS_S[-1]
 
 
 def _cover(start: int, end: int, level: int, ranges: list[tuple[int, int, int]]) -> None:

@@ -27,6 +27,8 @@ FREE_SPACE_MIN_BYTES: Final = 8 * 1024 * 1024
 """Below this we stop writing: on a full disk neither DELETE nor a checkpoint works, so nothing could free it again."""
 WAL_MAX_BYTES: Final = 4 * 1024 * 1024
 """Above this the write-ahead log is checkpointed after the transaction."""
+_CHECKPOINT_TIMEOUT_MS: Final = 20
+"""A reader in mid-question holds a checkpoint up: we come back later."""
 ERROR_GROUPS_PER_OPERATION_MAX: Final = 100
 OTHER_MESSAGES: Final = "(other messages)"
 _SLOW_LOOK_SECONDS: Final = 1.0
@@ -64,6 +66,7 @@ class SqliteWriter:
             self._check_free_space()
             self._open_if_needed(timeout_seconds)
             with self._lock.held(timeout_seconds):
+                self._set_busy_timeout(int(timeout_seconds * 1000))
                 refused = self._write_batch(batch)
                 self._checkpoint_if_large()
         return refused
@@ -132,6 +135,7 @@ class SqliteWriter:
         self._retention = Retention(self._connection, self.path)
         self._known_groups: dict[int, set[tuple[str, str]]] = {}
         self._noted_arrival = 0
+        self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
 
     def _tell_of_progress(self) -> None:
         self.on_progress()
@@ -188,7 +192,10 @@ class SqliteWriter:
             return 0
         middle = len(batch.spans) // 2
         if not middle:
-            self._apply(Batch(dropped=batch.dropped, sampled_out=batch.sampled_out))
+            if not batch.spans:  # an edge has the value too: only the account is left
+                self._apply(Batch(dropped=batch.dropped, sampled_out=batch.sampled_out))
+                return 0
+            self._apply_or_halve(replace(batch, spans=(), self_nano=()))
             return 1
         rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
         first = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
@@ -248,9 +255,9 @@ class SqliteWriter:
         if cell == self._noted_arrival:
             return
         connection.execute(
-            "INSERT OR IGNORE INTO _arrivals (unix_s, first_span_id)"
-            " SELECT ?, seq - ? FROM sqlite_sequence WHERE name = '_spans'",
-            (cell, count - 1),
+            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?1, ?2 FROM sqlite_sequence"
+            " WHERE name = '_spans' AND ?2 IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
+            (count - 1, cell),
         )
         self._noted_arrival = cell
 
@@ -262,19 +269,23 @@ class SqliteWriter:
         row: SpanRow,
     ) -> None:
         kind, message = row.error_type, message_pattern(row.error_message)
-        known = self._known_groups.get(operation_id)
-        if known is None:
-            query = "SELECT error_type, message FROM _error_groups WHERE operation_id = ?"
-            known = self._known_groups[operation_id] = set(connection.execute(query, (operation_id,)))
-        if (kind, message) not in known:
-            if len(known) >= ERROR_GROUPS_PER_OPERATION_MAX:
+        known = self._known_groups.get(operation_id, ())
+        if (kind, message) not in known and (operation_id, kind, message) not in groups:
+            known = self._read_groups(connection, operation_id)
+            new_count = sum(1 for key in groups if key[0] == operation_id and key[1:] not in known)
+            if (kind, message) not in known and len(known) + new_count >= ERROR_GROUPS_PER_OPERATION_MAX:
                 kind, message = "", OTHER_MESSAGES
-            known.add((kind, message))
         end = row.end_unix_nano
         group = groups.setdefault((operation_id, kind, message), [0, end, end])
         group[0] += 1
         group[1] = min(group[1], end)
         group[2] = max(group[2], end)
+
+    def _read_groups(self, connection: sqlite3.Connection, operation_id: int) -> set[tuple[str, str]]:
+        """What the file knows now: other processes add to it as well."""
+        query = "SELECT error_type, message FROM _error_groups WHERE operation_id = ?"
+        known = self._known_groups[operation_id] = set(connection.execute(query, (operation_id,)))
+        return known
 
     def _add_groups(self, connection: sqlite3.Connection, groups: dict[tuple[int, str, str], list[int]]) -> None:
         run_multirow(
@@ -334,12 +345,16 @@ class SqliteWriter:
     def _checkpoint(self) -> None:
         connection = self._connection
         assert connection is not None
-        connection.execute("PRAGMA busy_timeout = 20")  # a reader in mid-question: come back later
-        try:
-            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {connections.BUSY_TIMEOUT_MS}")
+        self._set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
+        is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)
+
+    def _set_busy_timeout(self, milliseconds: int) -> None:
+        """How long SQLite waits for programs that know nothing of our lock file, and for readers."""
+        assert self._connection is not None
+        if milliseconds != self._busy_timeout_ms:
+            self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+            self._busy_timeout_ms = milliseconds
 
     @staticmethod
     def _size_bytes(path: str) -> int:

@@ -82,11 +82,12 @@ CREATE INDEX _spans_by_operation_slow ON _spans (operation_id, end_unix_nano) WH
 -- What makes a trace worth keeping past the retention of ordinary spans.
 CREATE INDEX _spans_worth_keeping ON _spans (trace_id) WHERE is_error + is_slow > 0;
 
--- From which row id on spans arrived at or after a moment: what retention goes by.
+-- From which row id on spans arrived in which stretch of time: what retention goes by.
 CREATE TABLE _arrivals (
-    unix_s INTEGER PRIMARY KEY,
-    first_span_id INTEGER NOT NULL
+    first_span_id INTEGER PRIMARY KEY,
+    unix_s INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX _arrivals_by_time ON _arrivals (unix_s, first_span_id);
 
 -- A sum of nanoseconds can pass 2^63: it is kept as seconds and nanoseconds.
 CREATE TABLE _rollups (
