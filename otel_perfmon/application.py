@@ -52,8 +52,7 @@ def configure(
         if _process.setup is not None:
             _process.setup.warn_of_differences(arguments, identity, metric_readers)
         else:
-            config = resolve_config(arguments)
-            _process.setup = _Setup(config, identity, metric_readers)
+            _process.setup = _Setup(arguments, identity, metric_readers)
         return get_monitor()
 
 
@@ -76,10 +75,16 @@ class ProcessMonitor(PerformanceMonitor):
         self._prepare(resolve_config_leniently({}), None)
         self.unbind()
 
-    def bind(self, storage: MetricsStorage, provider: TracerProvider, door: SpanDoor, config: Config) -> None:
-        """Measure on ``provider`` from now on, whose spans ``door`` stores."""
+    def bind(
+        self, storage: MetricsStorage, provider: TracerProvider, door: SpanDoor, config: Config, *, is_given: bool
+    ) -> None:
+        """Measure on ``provider`` from now on, whose spans ``door`` stores.
+
+        A threshold that was set on this monitor before holds, unless ``is_given``: `configure()` was given one.
+        """
         self.error_rate_threshold = config.error_rate_threshold
-        self._slow_threshold_ms = config.slow_threshold_ms
+        if is_given or not self._is_threshold_set:
+            self.slow_threshold_ms = config.slow_threshold_ms
         self._bind(storage, OwnProvider(provider, storage.recorder), door)
 
     def unbind(self) -> None:
@@ -98,7 +103,10 @@ class ProcessMonitor(PerformanceMonitor):
 class _Setup:
     """What one call of `configure()` put in place."""
 
-    def __init__(self, config: Config, identity: dict[str, Any], metric_readers: Sequence[MetricReader]) -> None:
+    def __init__(
+        self, arguments: dict[str, Any], identity: dict[str, Any], metric_readers: Sequence[MetricReader]
+    ) -> None:
+        config = resolve_config(arguments)
         self._config = config
         self._identity = identity
         self._metric_readers = tuple(metric_readers)
@@ -108,7 +116,8 @@ class _Setup:
         self._own_provider: TracerProvider | None = None
         self._meter_provider = self._install_meter_provider()
         provider = self._install_tracer_provider()
-        _process.monitor.bind(self._storage, provider, door, config)
+        is_given = arguments["slow_threshold_ms"] is not None
+        _process.monitor.bind(self._storage, provider, door, config, is_given=is_given)
         share_storage(self._storage)
 
     def warn_of_differences(

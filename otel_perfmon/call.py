@@ -8,9 +8,10 @@ duration and no child outside its parent.
 from __future__ import annotations
 
 import contextvars
+import itertools
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
@@ -20,12 +21,15 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_perfmon import failure
 from otel_perfmon.sdk.processor import SpanDoor
-from otel_perfmon.sdk.provider import started_at
+from otel_perfmon.sdk.provider import readable, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
 
 OUTCOME_ATTRIBUTE: Final = "perfmon.outcome"
 _CALL_KEY: Final = otel_context.create_key("perfmon-call")
 _ANCHOR: Final = "_perfmon_anchor"
+DEPTH_MAX: Final = 1_000
+"""Calls around a call that are remembered, so that one exception leaves one stack trace."""
+_serials: Final = itertools.count(1)
 _NO_CONTEXT: Final = otel_context.Context()
 _OWN_FILES: Final = [__file__]
 
@@ -72,6 +76,28 @@ class _Anchor:
         self.perf_nano = perf_nano
 
 
+class _Link:
+    """A call's place among those around it: a number of its own, and the next one outwards.
+
+    Links outlive their calls, for tasks that outlive their makers. A task that makes its successor for ever would make
+    a chain without end: it is cut at `DEPTH_MAX`.
+    """
+
+    __slots__ = ("depth", "outer", "serial")
+
+    def __init__(self, outer: _Link | None) -> None:
+        self.serial = next(_serials)
+        self.depth: int = 0 if outer is None or outer.depth >= DEPTH_MAX else outer.depth + 1
+        self.outer = outer if self.depth else None
+
+    def enclosing(self) -> Iterator[int]:
+        """The numbers of the calls around this one, inmost first."""
+        link = self.outer
+        while link is not None:
+            yield link.serial
+            link = link.outer
+
+
 class Call:
     """One call. `attach` makes it current, `finish` takes its time and describes it, `detach`, `end`: in that order."""
 
@@ -85,7 +111,7 @@ class Call:
         "_start_unix_nano",
         "_token",
         "anchor",
-        "parent",
+        "link",
         "span",
         "trace_id",
     )
@@ -96,10 +122,13 @@ class Call:
         outer_span = trace.get_current_span(context)
         outer = outer_span.get_span_context()
         caller = context.get(_CALL_KEY)
-        is_inside = isinstance(caller, Call) and caller.trace_id == outer.trace_id and not outer.is_remote
-        self.parent: Call | None = caller if is_inside else None  # type: ignore[assignment]
-        # A thread may have been handed the span without its context: the span knows the anchor as well.
-        anchor: _Anchor | None = self.parent.anchor if self.parent is not None else getattr(outer_span, _ANCHOR, None)
+        if isinstance(caller, Call) and caller.trace_id == outer.trace_id and not outer.is_remote:
+            anchor: _Anchor | None = caller.anchor
+            outer_link: _Link | None = caller.link
+        else:
+            # A thread may have been handed the span without its context: the span knows the anchor as well.
+            anchor, outer_link = getattr(outer_span, _ANCHOR, None), None
+        self.link: _Link = _Link(outer_link)
         self._began = began = time.perf_counter_ns()
         if anchor is not None:
             start = anchor.unix_nano + began - anchor.perf_nano
@@ -109,8 +138,9 @@ class Call:
         self.anchor: _Anchor = anchor
         self._start_unix_nano = start
         self.span, self._door = operation.monitor.start_span(operation, start, outer)
-        with suppress(AttributeError):  # a span of another implementation
-            setattr(self.span, _ANCHOR, anchor)
+        for span in (self.span, outer_span):
+            if readable(span) is not None:  # never the API's span for no span, which all share, nor a remote one
+                setattr(span, _ANCHOR, anchor)
         self.trace_id: int = self.span.get_span_context().trace_id
         self._context = trace.set_span_in_context(self.span, otel_context.set_value(_CALL_KEY, self, context))
 
@@ -118,12 +148,12 @@ class Call:
         """Make the call's context the current one."""
         self._token = otel_context.attach(self._context)
 
-    def detach(self) -> None:
-        """Make the context current again that was so before `attach`."""
+    def detach(self) -> bool:
+        """Make the context current again that was so before `attach`; False in another execution context."""
         token = self._token
         if not isinstance(token, contextvars.Token):
             otel_context.detach(token)
-            return
+            return True
         try:
             token.var.reset(token)
         except (ValueError, RuntimeError):
@@ -131,6 +161,8 @@ class Call:
             # threads, or that is garbage-collected. Ours may have come along, or not.
             if otel_context.get_current() is self._context:
                 otel_context.attach(self._outer_context)
+            return False
+        return True
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -139,8 +171,9 @@ class Call:
         try:
             yield
         finally:
-            self._context = otel_context.get_current()
-            self.detach()
+            inside = otel_context.get_current()
+            if self.detach():
+                self._context = inside
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -176,9 +209,7 @@ class Call:
     def end(self) -> None:
         """End the span."""
         self._operation.monitor.end_span(self.span, self._end_unix_nano, self._door)
-        # A task that outlives us must not keep all our callers alive, and no cycle must wait for the garbage collector.
-        self.parent = None
-        self._context = self._outer_context = _NO_CONTEXT
+        self._context = self._outer_context = _NO_CONTEXT  # else a cycle, for the garbage collector to find
 
     def _flag_slow(self, elapsed_nano: int) -> None:
         """Say that the call was slow; or that it was not, where a door would think so by its own threshold."""
@@ -189,8 +220,8 @@ class Call:
         if elapsed_nano > threshold_nano:
             self.span.set_attribute(SLOW_ATTRIBUTE, True)
             return
-        doors = monitor.storing_doors() if self._door is None else (self._door,)
-        if any(elapsed_nano > door.slow_threshold_nano for door in doors):
+        doors = monitor.storing_doors() if self._door is None else (self._door, *monitor.storing_doors())
+        if operation.threshold_nano is not None or any(elapsed_nano > door.slow_threshold_nano for door in doors):
             self.span.set_attribute(SLOW_ATTRIBUTE, False)
 
     def _describe_error(self, error: BaseException) -> str | None:
@@ -211,18 +242,12 @@ class Call:
         span, message = self.span, failure.message_of(error)
         span.set_status(Status(StatusCode.ERROR, message))
         span.set_attribute("error.type", error_type)
-        if span.is_recording() and not failure.is_recorded_within(error, id(self)):
+        if span.is_recording() and not failure.is_recorded_within(error, self.link.serial):
             stack_trace = failure.stack_trace_of(error, _OWN_FILES)
             event = {"exception.type": error_type, "exception.message": message, "exception.stacktrace": stack_trace}
             span.add_event("exception", event, timestamp=self._end_unix_nano)
-            failure.mark_recorded(error, (id(each) for each in self._enclosing()))
-        failure.unmark(error, id(self))
-
-    def _enclosing(self) -> Iterator[Call]:
-        call = self.parent
-        while call is not None:
-            yield call
-            call = call.parent
+            failure.mark_recorded(error, self.link.enclosing())
+        failure.unmark(error, self.link.serial)
 
 
 def skip_in_stack_traces(path: str) -> None:

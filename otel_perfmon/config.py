@@ -83,12 +83,15 @@ def _share(value: Any) -> float:
 
 
 def _path(value: Any) -> str:
-    path = os.fspath(value)
+    path: str | bytes = os.fspath(value)
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if not path or "\0" in path or path.startswith(("file:", ":memory:")):
         raise ValueError
-    return str(os.path.abspath(path))
+    try:
+        return str(os.path.abspath(path))
+    except FileNotFoundError:  # the working directory is gone: what is recorded will be counted as lost
+        return path
 
 
 def _durability(value: Any) -> str:
@@ -158,6 +161,13 @@ def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, len
 def _parse(setting: _Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(value)
-    except (ValueError, TypeError, OverflowError, OSError):
-        message = f"{setting.field} must be {setting.range}; {source} is {value!r:.200}."
+    except Exception:  # a value may be anything, its own methods included
+        message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}."
         raise ConfigError(message) from None
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except Exception:  # a number of 5,000 digits, an object without a readable form
+        return f"of type {type(value).__name__}"

@@ -18,6 +18,7 @@ _OUTCOMES: Final = (
     (GeneratorExit, "closed"),
 )
 _MARK: Final = "__perfmon_recorded_in__"
+_MARKS_MAX: Final = 10_000
 
 
 def outcome_of(error: BaseException) -> str | None:
@@ -58,6 +59,8 @@ def mark_recorded(error: BaseException, enclosing_calls: Iterable[int]) -> None:
     """Note on the exception that its stack trace is recorded, within the calls of those ids."""
     try:
         calls: set[int] = vars(error).setdefault(_MARK, set())
+        if len(calls) > _MARKS_MAX:
+            calls.clear()  # one object, raised and caught again and again
         calls.update(enclosing_calls)
     except Exception:  # one without a dict: its stack trace is recorded once more, further out
         return

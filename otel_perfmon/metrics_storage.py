@@ -10,14 +10,16 @@ from fractions import Fraction
 from typing import Any, Final
 
 from otel_perfmon.config import Config, resolve_config
-from otel_perfmon.errors import QueryError, StoreClosedError
-from otel_perfmon.query import INT64_MAX, SpanQuery, Window
+from otel_perfmon.errors import StoreClosedError
+from otel_perfmon.failure import message_of
+from otel_perfmon.query import INT64_MAX, SpanQuery, Window, check_seconds
 from otel_perfmon.records import OperationStats, SpanRecord
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
 from otel_perfmon.sdk.provider import make_resource
 from otel_perfmon.sdk.rows import SpanEncoder
-from otel_perfmon.storage.attributes import encode_foreign_attributes, encode_items, storable_text
+from otel_perfmon.storage.attributes import NO_ATTRIBUTES, encode_foreign_attributes, encode_items, storable_text
 from otel_perfmon.storage.base import RetentionPolicy, Store
+from otel_perfmon.storage.cells import align_window
 from otel_perfmon.storage.recorder import Recorder, release_recorder
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
 from otel_perfmon.storage.url import open_recorder, open_store
@@ -91,15 +93,17 @@ class MetricsStorage:
         ``duration`` in milliseconds, ``timestamp`` in Unix seconds when it ended (now, if left out). Never raises: a
         duration or timestamp that is no finite number, or a negative duration, is counted as dropped and logged.
         """
-        end_unix_nano = time.time_ns() if timestamp is None else _nano(timestamp, 10**9)
-        duration_nano = _nano(duration, 10**6)
-        if end_unix_nano is None or duration_nano is None or duration_nano < 0:
-            why = f"a metric of {operation!r:.100} has duration {duration!r:.50} and timestamp {timestamp!r:.50}."
-            self._recorder.lose("invalid", 1, why)
+        try:
+            end_unix_nano = time.time_ns() if timestamp is None else _nano(timestamp, 10**9)
+            duration_nano = _nano(duration, 10**6, minimum=0)
+            figures = (end_unix_nano, duration_nano, bool(error), bool(is_slow))
+            # Encoded here: the caller may go on to change what the context holds.
+            attributes = encode_foreign_attributes(context) if isinstance(context, Mapping) and context else None
+        except Exception as trouble:  # the outer rim: a value may be anything, its own methods included
+            self._recorder.lose("invalid", 1, f"a metric has a value that cannot be kept: {message_of(trouble):.200}.")
             return
-        figures = (end_unix_nano, duration_nano, bool(error), bool(is_slow))
         texts = (operation, error_type, error_message, stack_trace)
-        self._recorder.record(self._door, (figures, texts, dict(context) if isinstance(context, Mapping) else None))
+        self._recorder.record(self._door, (figures, texts, attributes))
 
     # --- out
 
@@ -135,7 +139,11 @@ class MetricsStorage:
         stats = self._store.summarize_operations(operation=operation, window=window) if self._has_file() else []
         if operation is None:
             return stats
-        return stats[0] if stats else _no_stats(operation, window)
+        return (
+            stats[0]
+            if stats
+            else _no_stats(operation, None if window is None else align_window(window, int(time.time())))
+        )
 
     def get_error_rate(self, operation: str, window_seconds: float) -> float:
         """The share of failed calls in the last ``window_seconds``, between 0 and 1; 0 without any call."""
@@ -145,11 +153,10 @@ class MetricsStorage:
     def cleanup(self, older_than_seconds: float | None = None) -> int:
         """Remove the metrics that ended longer ago than that (None: than the retention); statistics stay. How many."""
         age = self.retention_seconds if older_than_seconds is None else older_than_seconds
-        if isinstance(age, bool) or not isinstance(age, (int, float)) or not age >= 0:
-            message = f"older_than_seconds must be a number of seconds, 0 or more; it is {age!r:.100}."
-            raise QueryError(message)
+        now = time.time()
+        age = min(now, check_seconds("older_than_seconds", age))
         self._check_open()
-        return self._store.delete_spans_before(time.time() - age) if self._has_file() else 0
+        return self._store.delete_spans_before(now - age) if self._has_file() else 0
 
     def close(self) -> None:
         """Write what there is and close; a later question raises `StoreClosedError`."""
@@ -192,15 +199,22 @@ class _MetricDoor:
         self._resource = SpanEncoder().resource(make_resource(None, None))
 
     def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
-        (end, duration, is_error, is_slow), (operation, kind, message, stack_trace), context = payload
+        (end, duration, is_error, is_slow), (operation, kind, message, stack_trace), attributes = payload
         name, is_name_cut = storable_text(operation, OPERATION_NAME_MAX)
-        attributes = encode_foreign_attributes(context or {})
         exception = {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack_trace}
         event = encode_foreign_attributes({key: value for key, value in exception.items() if value is not None})
         item = {"name": "exception", "time_unix_nano": end, "attributes": event}
         events = encode_items([item]) if event.text != "{}" else None
         error_type = storable_text(kind, OPERATION_NAME_MAX)[0]
-        cut = (("name", is_name_cut), ("attributes", attributes.is_altered), ("events", event.is_altered))
+        attributes = attributes or NO_ATTRIBUTES
+        start = max(-INT64_MAX, end - duration)
+        is_time_cut = end - start != duration or abs(end) == INT64_MAX or duration == INT64_MAX
+        cut = (
+            ("times", is_time_cut),
+            ("name", is_name_cut),
+            ("attributes", attributes.is_altered),
+            ("events", event.is_altered),
+        )
         return SpanRow(
             trace_id=self._ids.generate_trace_id().to_bytes(16, "big"),
             span_id=self._ids.generate_span_id().to_bytes(8, "big"),
@@ -210,9 +224,9 @@ class _MetricDoor:
             resource=self._resource,
             scope=_SCOPE,
             kind=_INTERNAL,
-            start_unix_nano=max(-INT64_MAX, end - duration),
+            start_unix_nano=start,
             end_unix_nano=end,
-            duration_nano=duration,
+            duration_nano=end - start,
             status_code=STATUS_ERROR if is_error else 0,
             status_message=storable_text(message)[0],
             is_error=int(is_error),
@@ -221,7 +235,7 @@ class _MetricDoor:
             error_message=storable_text(message)[0],
             trace_state="",
             flags=_SAMPLED,
-            attributes=attributes.text if context else "",
+            attributes=attributes.text,
             events=events.text if events else "",
             links="",
             dropped_attributes_count=attributes.dropped_count,
@@ -231,12 +245,18 @@ class _MetricDoor:
         )
 
 
-def _nano(value: Any, scale: int) -> int | None:
-    """``value`` times ``scale`` as an integer that fits, exactly rounded; None when it is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    exact = round(Fraction(value) * scale)
-    return max(-INT64_MAX, min(INT64_MAX, exact))
+def _nano(value: Any, scale: int, *, minimum: int = -INT64_MAX) -> int:
+    """``value`` times ``scale`` as an integer, exactly rounded, or what comes nearest in 64 bits.
+
+    Raises `ValueError` for infinity, NaN and what is below ``minimum``, `TypeError` for what is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        message = f"{type(value).__name__} is no number"
+        raise TypeError(message)
+    if (isinstance(value, float) and not math.isfinite(value)) or value < minimum / scale:
+        message = f"{value} is out of range"
+        raise ValueError(message)
+    return max(-INT64_MAX, min(INT64_MAX, round(Fraction(value) * scale)))
 
 
 def _metric(span: SpanRecord) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class PerformanceMonitor:
 
     def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:
         self.error_rate_threshold = config.error_rate_threshold
+        self._is_threshold_set = False
         self._slow_threshold_ms = config.slow_threshold_ms
         self.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
         self.histogram = metrics.get_meter("otel_perfmon", meter_provider=meter_provider).create_histogram(
@@ -71,7 +72,7 @@ class PerformanceMonitor:
 
     def _bind(self, storage: MetricsStorage, source: SpanSource, door: SpanDoor) -> None:
         self._storage, self._source, self._door = storage, source, door
-        self.slow_threshold_ms = self._slow_threshold_ms
+        door.slow_threshold_nano = self.slow_threshold_nano
 
     @property
     def storage(self) -> MetricsStorage:
@@ -89,6 +90,7 @@ class PerformanceMonitor:
     @slow_threshold_ms.setter
     def slow_threshold_ms(self, value: float) -> None:
         self._slow_threshold_ms = parse_setting("slow_threshold_ms", value)
+        self._is_threshold_set = True
         self.slow_threshold_nano = nano_of_ms(self._slow_threshold_ms)
         if self._door is not None:
             self._door.slow_threshold_nano = self.slow_threshold_nano
@@ -152,6 +154,8 @@ class PerformanceMonitor:
         except Exception as error:  # the outer rim: another processor's failure
             if door is None:
                 self.lose("a span", error)
+        if door is None and self._source.must_store_late():
+            door = self._door  # the processor that would have stored it was closed in the meantime
         ended = readable(span) if door is not None else None
         if door is not None and ended is not None:
             try:

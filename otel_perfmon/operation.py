@@ -53,8 +53,12 @@ class MonitoredOperation:
                 " or use it as a decorator, which makes a span for each call."
             )
             raise RuntimeError(message) from None
-        call = self._call = Call(self)
-        call.attach()
+        try:
+            call = self._call = Call(self)
+            call.attach()
+        except BaseException:  # Ctrl-C in between: the operation can be entered again
+            self._free.append(None)
+            raise
         return call.span
 
     def __exit__(

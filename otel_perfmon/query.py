@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,11 +27,9 @@ class Window:
     @classmethod
     def last(cls, seconds: float, *, now_unix_nano: int | None = None) -> Window:
         """The last ``seconds`` until now. Raises `QueryError` unless ``seconds`` is a number of 0 or more."""
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-            message = f"window_seconds must be a number of seconds, 0 or more; it is {seconds!r:.100}."
-            raise QueryError(message)
+        seconds = check_seconds("window_seconds", seconds)
         now = time.time_ns() if now_unix_nano is None else now_unix_nano
-        width = now if math.isinf(seconds) else min(now, int(seconds * 1e9))
+        width = now if seconds >= now / 1e9 else int(seconds * 1e9)
         return cls(now - width, now + 1)
 
 
@@ -66,13 +63,23 @@ class SpanQuery:
             raise QueryError(message)
         for name in ("min_duration_ms", "max_duration_ms"):
             value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value)
-            ):
+            if value is not None and not _is_number(value):
                 message = f"{name} must be a number of milliseconds; it is {value!r:.100}."
                 raise QueryError(message)
         if self.trace_id is not None:
             parse_id(self.trace_id, 16)
+
+
+def check_seconds(name: str, value: object) -> float:
+    """``value`` as it is when it is a number of seconds, 0 or more, infinity included; else `QueryError`."""
+    if not _is_number(value) or value < 0:  # type: ignore[operator]
+        message = f"{name} must be a number of seconds, 0 or more; it is {value!r:.100}."
+        raise QueryError(message)
+    return value  # type: ignore[return-value]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - no NaN
 
 
 def parse_id(text: str, size_bytes: int) -> bytes:

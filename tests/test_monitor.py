@@ -1,5 +1,7 @@
 """PerformanceMonitor alone and beside others: what is measured, who stores it, and what bad input does."""
 
+# ruff: noqa: PT012 - what raises is measured
+
 from __future__ import annotations
 
 import asyncio
@@ -185,7 +187,7 @@ def test_threads_that_share_one_operation_get_in_one_at_a_time(monitor):
                 with operation:
                     entered.append(1)
                     time.sleep(0)
-            except RuntimeError:
+            except RuntimeError:  # noqa: PERF203 - most of them are refused
                 refused.append(1)
 
     threads = [threading.Thread(target=work) for _ in range(8)]
@@ -358,6 +360,31 @@ def test_the_threshold_of_a_monitor_that_shares_the_store_holds_for_its_operatio
     assert (spans["at 1000.0"].is_slow, spans["at 10.0"].is_slow) == (False, True)
 
 
+def test_all_stores_agree_whether_an_operation_was_slow_by_the_threshold_of_its_monitor(clock):
+    configured = configure("process.db", slow_threshold_ms=100)
+    lax = PerformanceMonitor(MetricsStorage("own.db"), slow_threshold_ms=1000)
+    strict = PerformanceMonitor(lax.storage, slow_threshold_ms=10)
+    for name, monitor, nano in (("lax", lax, 500_000_000), ("strict", strict, 50_000_000)):
+        with monitor.monitor(name):
+            clock[0] += nano
+    for storage in (configured.storage, lax.storage):
+        assert {name: span.is_slow for name, span in stored(storage).items()} == {"lax": False, "strict": True}
+    lax.storage.close()
+
+
+def test_an_operations_own_threshold_holds_although_the_monitors_changes_before_it_is_stored(storage):
+    class Changing(SpanProcessor):
+        def on_end(self, span) -> None:
+            monitor.slow_threshold_ms = 0
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Changing())
+    monitor = PerformanceMonitor(storage, tracer_provider=provider, slow_threshold_ms=1000)
+    with monitor.monitor("never", slow_threshold_ms=10**6):
+        pass
+    assert not stored(storage)["never"].is_slow
+
+
 @pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, "fast", True, [], 10**400])
 def test_a_wrong_threshold_is_a_config_error_and_changes_nothing(monitor, wrong):
     before = monitor.slow_threshold_ms
@@ -457,6 +484,26 @@ def test_a_monitor_on_the_configured_file_goes_on_storing_after_the_configured_o
         pass
     assert names(own.storage) == ["after", "before"]
     own.storage.close()
+
+
+def test_a_block_on_the_configured_file_that_is_open_while_the_configured_monitor_shuts_down_is_stored():
+    configured = configure("metrics.db")
+    own = PerformanceMonitor(MetricsStorage("metrics.db"))
+    with own.monitor("open"):
+        configured.shutdown()
+    assert names(own.storage) == ["open"]
+    own.storage.close()
+
+
+def test_a_block_open_while_its_file_is_configured_on_the_provider_it_uses_is_stored_once():
+    provider, exporter = make_provider()
+    trace.set_tracer_provider(provider)
+    monitor = PerformanceMonitor(MetricsStorage("metrics.db"))
+    with monitor.monitor("open"):
+        configure("metrics.db")
+    assert names(monitor.storage) == exported_names(exporter) == ["open"]
+    assert monitor.storage.get_stats("open").count == 1
+    monitor.storage.close()
 
 
 def test_a_block_open_while_its_file_is_configured_is_stored_although_its_monitor_moved_on():
@@ -639,8 +686,8 @@ class _Deciding(Sampler):
     def __init__(self, decide) -> None:
         self.decide = decide
 
-    def should_sample(self, parent_context, trace_id, name, kind=None, attributes=None, links=None):
-        return SamplingResult(self.decide(name), attributes)
+    def should_sample(self, parent_context, trace_id, name, *others, **more):
+        return SamplingResult(self.decide(name))
 
     def get_description(self) -> str:
         return "deciding"
@@ -717,7 +764,7 @@ def test_a_processor_that_raises_at_the_start_of_a_span_does_not_break_the_progr
     assert ran == [1]
 
 
-class _Unprintable(Exception):
+class _UnprintableError(Exception):
     def __str__(self) -> str:
         raise self
 
@@ -726,7 +773,7 @@ class _Unprintable(Exception):
 
 def test_an_unprintable_error_of_a_sampler_does_not_break_the_program(storage):
     def fail(name: str) -> Decision:
-        raise _Unprintable
+        raise _UnprintableError
 
     provider, _ = make_provider(_Deciding(fail))
     monitor = PerformanceMonitor(storage, tracer_provider=provider)
@@ -831,7 +878,9 @@ def test_what_force_flush_wrote_is_in_the_file_for_another_process(monitor, run_
 @pytest.mark.parametrize(
     "variables", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_SAMPLER": "always_off"}], ids=["disabled", "sampler"]
 )
-@pytest.mark.parametrize("opening", ["o.PerformanceMonitor()", "o.configure('metrics.db')"], ids=["alone", "configured"])
+@pytest.mark.parametrize(
+    "opening", ["o.PerformanceMonitor()", "o.configure('metrics.db')"], ids=["alone", "configured"]
+)
 def test_opentelemetrys_own_switches_leave_no_file_and_a_working_program(run_python, variables, opening):
     program = f"""
         import os

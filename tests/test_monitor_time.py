@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord
+from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord, get_monitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
@@ -223,6 +223,50 @@ def test_an_operation_under_a_foreign_root_never_starts_before_it(storage, clock
     assert times(stored(storage)["inner"]) == (0, 20)
 
 
+def test_operations_under_a_foreign_root_share_one_anchor(storage, clock):
+    provider = TracerProvider(shutdown_on_exit=False)
+    monitor = PerformanceMonitor(storage, tracer_provider=provider)
+    with provider.get_tracer("x").start_as_current_span("foreign", start_time=NOW):
+        with monitor.monitor("first"):
+            clock.run(20)
+        clock.step(-HOUR)
+        with monitor.monitor("second"):
+            clock.run(20)
+        clock.step(2 * HOUR)
+        with monitor.monitor("third"):
+            clock.run(20)
+    spans = stored(storage)
+    assert [times(spans[name]) for name in ("first", "second", "third")] == [(0, 20), (20, 40), (40, 60)]
+
+
+@pytest.fixture
+def _invalid_span_as_it_was() -> Iterator[None]:
+    """OpenTelemetry's own span for no span, one object for the whole process."""
+    before = dict(vars(trace.INVALID_SPAN))
+    yield
+    vars(trace.INVALID_SPAN).clear()
+    vars(trace.INVALID_SPAN).update(before)
+
+
+@pytest.mark.usefixtures("_invalid_span_as_it_was")
+def test_operations_measured_without_any_provider_leave_no_anchor_behind(monitor, clock):
+    with get_monitor().monitor("nowhere"):
+        clock.run(10)
+    remote = NonRecordingSpan(SpanContext(0x12, 0x34, is_remote=True, trace_flags=TraceFlags(1)))
+    token = otel_context.attach(trace.set_span_in_context(remote))
+    with get_monitor().monitor("nowhere"):
+        clock.run(10)
+    clock.step(-HOUR)
+    with monitor.monitor("under the remote parent"):
+        clock.run(10)
+    otel_context.detach(token)
+    with monitor.monitor("root"):
+        clock.run(10)
+    spans = stored(monitor.storage)
+    assert times(spans["under the remote parent"]) == (20 - HOUR, 30 - HOUR)
+    assert times(spans["root"]) == (30 - HOUR, 40 - HOUR)
+
+
 @pytest.mark.parametrize("start", [datetime(2026, 1, 1, tzinfo=timezone.utc), "2026", 1.5e18, -5], ids=repr)
 def test_a_foreign_parent_with_a_strange_start_does_not_break_the_program(storage, start):
     provider = TracerProvider(shutdown_on_exit=False)
@@ -259,10 +303,13 @@ def test_two_monitors_share_the_anchor_of_the_trace(clock):
 
 
 def test_the_exception_event_lies_at_the_end_of_its_span_over_a_step(monitor, clock):
-    with pytest.raises(ValueError, match="boom"), monitor.monitor("op"):
+    def fail() -> None:
         clock.run(10)
         clock.step(-HOUR)
         raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"), monitor.monitor("op"):
+        fail()
     span = stored(monitor.storage)["op"]
     assert span.events[0].time_unix_nano == span.end_unix_nano == NOW + 10
 

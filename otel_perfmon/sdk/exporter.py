@@ -30,10 +30,13 @@ from otel_perfmon.sdk.points import PointEncoder
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS, release_recorder
+from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.url import open_recorder
 
 _logger = logging.getLogger("otel_perfmon")
 
+UNWRITTEN_POINTS_MAX: Final = 10_000
+"""Points that wait for the store to be written again; the oldest go first."""
 PREFERRED_TEMPORALITY: Final[dict[type, AggregationTemporality]] = {
     Counter: AggregationTemporality.DELTA,
     Histogram: AggregationTemporality.DELTA,
@@ -73,9 +76,8 @@ class SQLiteSpanExporter(SpanExporter):
             _logger.warning("%d spans came after the exporter's shutdown and were not stored.", len(spans))
             return SpanExportResult.FAILURE
         try:
-            for span in spans:
-                self._door.take(span)
-            is_stored = self._recorder.flush()
+            are_taken = [self._door.take(span) for span in spans]
+            is_stored = self._recorder.flush() and all(are_taken)
         except Exception:  # the outer rim
             _logger.exception("Spans could not be exported to %s.", self._recorder.path)
             return SpanExportResult.FAILURE
@@ -105,18 +107,21 @@ class SQLiteMetricExporter(MetricExporter):
         config = resolve_config_leniently({"path": path})
         self._recorder = open_recorder(config.path, RetentionPolicy(config.retention_seconds), is_override=False)
         self._encoder = PointEncoder()
+        self._unwritten: list[PointRow] = []
         self._is_shut_down = False
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = FLUSH_TIMEOUT_SECONDS * 1000, **kwargs: Any
     ) -> MetricExportResult:
-        """Store the points; success means committed."""
+        """Store the points; success means committed. After a failure they are kept and written with the next ones."""
         if self._is_shut_down:
             return MetricExportResult.FAILURE
         try:
-            points = self._encoder.encode(metrics_data)
-            if points:
-                self._recorder.write_points(points)
+            self._unwritten += self._encoder.encode(metrics_data)
+            del self._unwritten[:-UNWRITTEN_POINTS_MAX]
+            if self._unwritten:
+                self._recorder.write_points(self._unwritten)
+                self._unwritten = []
         except Exception as error:  # the outer rim
             _logger.warning("Metric points could not be exported to %s: %s", self._recorder.path, error)
             return MetricExportResult.FAILURE

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import time
+import weakref
 
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 
@@ -19,8 +20,11 @@ class TimeOrderedIdGenerator(IdGenerator):
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - ids are not secrets
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._random.seed)
+        _generators.add(self)
+
+    def reseed(self) -> None:
+        """Go on with other ids than the parent process."""
+        self._random.seed()
 
     def generate_span_id(self) -> int:
         """64 random bits, never 0."""
@@ -34,3 +38,15 @@ class TimeOrderedIdGenerator(IdGenerator):
     def is_trace_id_random(self) -> bool:
         """True: the last 56 bits are random."""
         return True
+
+
+_generators: weakref.WeakSet[TimeOrderedIdGenerator] = weakref.WeakSet()
+
+
+def _reseed_all() -> None:
+    for generator in list(_generators):
+        generator.reseed()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reseed_all)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from otel_perfmon.sdk.rows import SpanEncoder, encode_any_attributes
+from otel_perfmon.sdk.rows import SpanEncoder, encode_any_attributes, int64
 from otel_perfmon.storage.attributes import encode_foreign_attributes, storable_text
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
 
@@ -54,8 +54,8 @@ def _metric_points(metric: Metric, resource: ResourceRow, scope: ScopeRow) -> It
             int(getattr(data, "aggregation_temporality", 0)),
             bool(getattr(data, "is_monotonic", False)),
             encode_any_attributes(dict(point.attributes or {})).text,
-            point.start_time_unix_nano or 0,
-            point.time_unix_nano,
+            int64(point.start_time_unix_nano),
+            int64(point.time_unix_nano),
             encode_foreign_attributes(_figures(point)).text,
         )
 

@@ -30,11 +30,14 @@ class SpanDoor:
         self._durability = durability
         recorder.open_door(self._encoder)
 
-    def take(self, span: ReadableSpan) -> None:
-        """Hand one ended span over. Never raises."""
-        self.recorder.record(self._encoder, span, self.slow_threshold_nano)
-        if self._durability != "batch" and (self._durability == "span" or _is_local_root(span.parent)):
+    def take(self, span: ReadableSpan) -> bool:
+        """Hand one ended span over; False when it was dropped, which is counted."""
+        is_taken = self.recorder.record(self._encoder, span, self.slow_threshold_nano)
+        if self._durability != "batch" and (
+            self._durability == "span" or _is_local_root(getattr(span, "parent", None))
+        ):
             self.recorder.flush(WRITE_TIMEOUT_SECONDS)
+        return is_taken
 
 
 class StoreSpanProcessor(SpanProcessor):

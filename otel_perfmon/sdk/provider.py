@@ -61,6 +61,9 @@ class SpanSource(Protocol):
     def tracer(self) -> tuple[trace.Tracer, bool]:
         """The tracer for the next span, and whether the monitor must store it, since no processor does."""
 
+    def must_store_late(self) -> bool:
+        """The same, asked when a span has ended that a processor should have stored."""
+
     def storing_doors(self) -> tuple[SpanDoor, ...]:
         """The doors of the processors that store every span made there."""
 
@@ -77,6 +80,10 @@ class GlobalProvider:
     def tracer(self) -> tuple[trace.Tracer, bool]:
         """See `SpanSource`."""
         return self._tracer, False
+
+    def must_store_late(self) -> bool:
+        """See `SpanSource`."""
+        return False
 
     def storing_doors(self) -> tuple[SpanDoor, ...]:
         """See `SpanSource`."""
@@ -117,6 +124,13 @@ class OwnProvider:
         if self._doors_seen_at != change_count():
             self._see_doors()
         return self._tracer, self._must_store
+
+    def must_store_late(self) -> bool:
+        """See `SpanSource`."""
+        if self._provider is not None and self._doors_seen_at != change_count():
+            self._see_doors()
+            return self._must_store
+        return False
 
     def storing_doors(self) -> tuple[SpanDoor, ...]:
         """See `SpanSource`."""

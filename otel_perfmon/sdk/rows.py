@@ -16,6 +16,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKin
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.attributes import (
+    NO_ATTRIBUTES,
     TEXT_MAX,
     Encoded,
     encode_attributes,
@@ -29,7 +30,6 @@ SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
-_NOTHING: Final = Encoded("")
 _KIND_NUMBERS: Final = {kind: kind.value + 1 for kind in SpanKind}
 _STATUS_NUMBERS: Final = {code: code.value for code in StatusCode}
 _new_tuple: Final = tuple.__new__  # what SpanRow(...) calls, without the detour through Python
@@ -53,13 +53,13 @@ class SpanEncoder:
         cut: list[str] = []
         name = _storable(span._name, "name", cut, OPERATION_NAME_MAX)
         raw = _raw_attributes(span)
-        attributes, slow = _NOTHING, None
+        attributes, slow = NO_ATTRIBUTES, None
         if raw:
-            attributes = _noted(encode_attributes(raw), "attributes", cut)
+            attributes = _noted(encode_any_attributes(span._attributes), "attributes", cut)
             slow = raw.get(SLOW_ATTRIBUTE)
-        events = _noted(_events(span), "events", cut) if span._events else _NOTHING
-        links = _noted(_links(span), "links", cut) if span._links else _NOTHING
-        start, end = _int64(span._start_time), _int64(span._end_time)
+        events = _noted(_events(span), "events", cut) if span._events else NO_ATTRIBUTES
+        links = _noted(_links(span), "links", cut) if span._links else NO_ATTRIBUTES
+        start, end = _time(span._start_time, cut), _time(span._end_time, cut)
         duration = min(end - start, INT64_MAX) if end > start else 0
         message = _storable(status.description, "status_message", cut) if status.description else ""
         is_error = status.status_code is StatusCode.ERROR
@@ -89,9 +89,9 @@ class SpanEncoder:
                 attributes.text,
                 events.text,
                 links.text,
-                span.dropped_attributes + attributes.dropped_count if raw else 0,
-                span.dropped_events + events.dropped_count if events else 0,
-                span.dropped_links + links.dropped_count if links else 0,
+                span.dropped_attributes + attributes.dropped_count,
+                span.dropped_events + events.dropped_count,
+                span.dropped_links + links.dropped_count,
                 ",".join(cut) if cut else "",
                 error_message,
             ),
@@ -154,10 +154,12 @@ def _links(span: ReadableSpan) -> Encoded:
 
 
 def _event(event: Any) -> dict[str, Any]:
-    name, is_cut = storable_text(event.name, OPERATION_NAME_MAX)
+    cut: list[str] = []
+    name = _storable(event.name, "name", cut, OPERATION_NAME_MAX)
+    time_unix_nano = _time(event.timestamp, cut)
     attributes = encode_any_attributes(event.attributes)
-    item = {"name": name, "time_unix_nano": _int64(event.timestamp)}
-    return _with_attributes(item, attributes, getattr(event, "dropped_attributes", 0), is_cut=is_cut)
+    item = {"name": name, "time_unix_nano": time_unix_nano}
+    return _with_attributes(item, attributes, getattr(event, "dropped_attributes", 0), is_cut=bool(cut))
 
 
 def _link(link: Link) -> dict[str, Any]:
@@ -217,7 +219,16 @@ def _scope_row(scope: InstrumentationScope | None) -> ScopeRow:
     )
 
 
-def _int64(value: Any) -> int:
+def _time(value: Any, cut: list[str]) -> int:
+    """A time as it is, if it fits 64 bits; else what comes nearest, which is noted."""
+    time_unix_nano = int64(value)
+    if time_unix_nano != value and value is not None and "times" not in cut:
+        cut.append("times")
+    return time_unix_nano
+
+
+def int64(value: Any) -> int:
+    """The nearest integer that fits 64 bits; 0 for none."""
     if type(value) is int and -INT64_MAX <= value <= INT64_MAX:
         return value
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -17,7 +17,9 @@ TEXT_MAX: Final = 65_536
 """Characters of one string or bytes value; the rest is cut."""
 JSON_MAX: Final = 1_048_576
 """Characters of all the attributes of one span, event list or link list together."""
-DEPTH_MAX: Final = 32
+VALUES_MAX: Final = 10_000
+"""Lists and mappings within one set of attributes: an object that holds itself many times has no end."""
+DEPTH_MAX: Final = 64
 """Levels of nesting; what is below becomes an ellipsis."""
 INTEGER_BITS_MAX: Final = 1_024
 """Larger integers are kept as text of their rounded value."""
@@ -36,6 +38,7 @@ class Encoded(NamedTuple):
 
 
 EMPTY: Final = Encoded("{}")
+NO_ATTRIBUTES: Final = Encoded("")
 
 
 def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
@@ -46,7 +49,8 @@ def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
         text = _plain(attributes)
     except Exception:  # NaN, bytes, a foreign type, a cycle: the careful way takes them all
         return encode_foreign_attributes(attributes)
-    if len(text) > TEXT_MAX or '"@' in text or not _is_utf8(text):
+    may_be_deep = text.count("{") + text.count("[") > DEPTH_MAX
+    if len(text) > TEXT_MAX or '"@' in text or may_be_deep or not _is_utf8(text):
         return encode_foreign_attributes(attributes)
     return Encoded(text)
 
@@ -108,7 +112,10 @@ def storable_text(text: Any, max_characters: int = TEXT_MAX) -> tuple[str, bool]
         return text, False
     if text is None:
         return "", False
-    clean = text if isinstance(text, str) else safe_str(text)
+    is_text = isinstance(text, str)
+    clean = str.__str__(text) if is_text else safe_str(text)
+    if is_text and len(clean) <= max_characters and _is_utf8(clean):
+        return clean, False
     if len(clean) > max_characters:
         clean = clean[: max_characters - 1] + "…"
     return clean.encode("utf-8", "backslashreplace").decode(), True
@@ -142,9 +149,10 @@ class _Cleaner:
 
     def __init__(self) -> None:
         self.is_altered = False
+        self._values_left = VALUES_MAX
 
     def key(self, key: Any) -> str:
-        name = self._cut(key if type(key) is str else self._changed(safe_str(key)))
+        name = self._cut(key if isinstance(key, str) else self._changed(safe_str(key)))
         return "@" + name if name.startswith("@") else name
 
     def value(self, value: Any, depth: int) -> Any:
@@ -157,7 +165,8 @@ class _Cleaner:
             return number if math.isfinite(number) else {"@double": _double_name(number)}
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._bytes(bytes(value))
-        if depth <= 0:
+        self._values_left -= 1
+        if depth <= 0 or self._values_left < 0:
             return self._changed("…")
         try:
             return self._collection(value, depth - 1)
@@ -182,7 +191,7 @@ class _Cleaner:
         return {"@bytes": base64.b64encode(value).decode()}
 
     def _cut(self, text: str) -> str:
-        text = str(text)
+        text = str.__str__(text)  # an enum's own __str__ would give its name
         return text if len(text) <= TEXT_MAX else self._changed(text[: TEXT_MAX - 1] + "…")
 
     def _changed(self, value: Any) -> Any:

@@ -16,6 +16,7 @@ import atexit
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -80,7 +81,7 @@ class Recorder:
         self._losses = Losses()
         self._lineage = Lineage()
         self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
-        self._doors: set[Door] = set()
+        self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
         self._write_lock = threading.Lock()
         self._thread_lock = threading.Lock()
         self._writing_thread = 0
@@ -134,17 +135,21 @@ class Recorder:
         deadline = time.monotonic() + timeout_seconds
         if self._writing_thread == threading.get_ident():
             return False  # called from within a write: a signal handler, a finaliser
-        if not self._queue and self._pending is None and not self._writing_thread:
+        if not (self._queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
             return True
         try:
             with self._writing(timeout_seconds):
                 remaining = len(self._queue) + 1
                 while remaining > 0 and (self._queue or self._pending is not None):
                     remaining -= self._drain(BATCH_MAX, max(0.0, deadline - time.monotonic()))
+                self._write_account()
         except _ContendedError:
             return False
         except StoreError as error:
             self._error = error
+            return False
+        except Exception as error:  # the outer rim: our own failure is not the program's
+            self._error = StoreError(f"{self.path} could not be written: {error!r:.200}")
             return False
         return True
 
@@ -455,9 +460,16 @@ class _Registry:
 _registry = _Registry()
 
 
+def _real_path(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:  # the working directory is gone
+        return path
+
+
 def recorder_for(path: str, make_writer: Callable[[str], SpanWriter]) -> Recorder:
     """The recorder of this process for the file at ``path``; give it back with `release_recorder`."""
-    key = os.path.realpath(path)
+    key = _real_path(path)
     with _registry.lock:
         recorder = _registry.recorders.get(key)
         if recorder is None:
@@ -482,7 +494,7 @@ def release_recorder(recorder: Recorder) -> None:
 
 def find_recorder(path: str) -> Recorder | None:
     """The recorder of this process for that file, if it records into it."""
-    return _registry.recorders.get(os.path.realpath(path))
+    return _registry.recorders.get(_real_path(path))
 
 
 def flush_before_reading(path: str) -> None:

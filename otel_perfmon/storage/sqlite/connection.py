@@ -34,8 +34,6 @@ _PAGE_BYTES_MIN: Final = 512
 _NOT_A_DATABASE: Final = "file is not a database"
 _INCREMENTAL: Final = 2
 
-_PERMANENT_ROW_ERRORS = (OverflowError, UnicodeError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)
-
 
 class SteppedConnection(sqlite3.Connection):
     """A connection that tells of each statement it has run."""
@@ -52,9 +50,11 @@ class SteppedConnection(sqlite3.Connection):
 
 def is_row_error(error: BaseException) -> bool:
     """Whether a value in the batch is to blame, so that trying again cannot help."""
-    if isinstance(error, _PERMANENT_ROW_ERRORS):
+    if isinstance(error, sqlite3.ProgrammingError):
+        return "binding parameter" in str(error)
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError)):
         return True
-    return isinstance(error, sqlite3.ProgrammingError) and "binding parameter" in str(error)
+    return isinstance(error, Exception) and not isinstance(error, (sqlite3.Error, PerfmonError, OSError, MemoryError))
 
 
 def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3.Connection:

@@ -35,7 +35,7 @@ class Names:
         self._scopes: dict[ScopeRow, int] = {}
         self._operations: dict[tuple[ResourceRow, str], tuple[int, str]] = {}
         self._instruments: dict[tuple[Any, ...], int] = {}
-        self._operation_counts: dict[int, int] = {}
+        self._full_services: set[int] = set()
         self._overflow_ids: dict[int, int] = {}
 
     def operation(self, resource: ResourceRow, name: str) -> tuple[int, str]:
@@ -110,9 +110,8 @@ class Names:
         ).fetchone()
         if row is not None:
             return row[0], ""
-        if self._operation_count(service_id) >= OPERATIONS_PER_SERVICE_MAX:
+        if self._is_full(service_id):
             return self._overflow(service_id), name
-        self._operation_counts[service_id] += 1
         return self._store("_operations", {"service_id": service_id, "name": name}, ("service_id", "name")), ""
 
     def _overflow(self, service_id: int) -> int:
@@ -121,11 +120,14 @@ class Names:
             self._overflow_ids[service_id] = self._store("_operations", columns, ("service_id", "name"))
         return self._overflow_ids[service_id]
 
-    def _operation_count(self, service_id: int) -> int:
-        if service_id not in self._operation_counts:
+    def _is_full(self, service_id: int) -> bool:
+        """Whether a service has no room for another operation; other processes fill it too."""
+        if service_id not in self._full_services:
             query = "SELECT count(*) FROM _operations WHERE service_id = ? AND is_overflow = 0"
-            self._operation_counts[service_id] = self._connection.execute(query, (service_id,)).fetchone()[0]
-        return self._operation_counts[service_id]
+            if self._connection.execute(query, (service_id,)).fetchone()[0] < OPERATIONS_PER_SERVICE_MAX:
+                return False
+            self._full_services.add(service_id)
+        return True
 
     def _store(self, table: str, columns: dict[str, Any], key: tuple[str, ...]) -> int:
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 ROWS_AT_ONCE: Final = 2_000
@@ -21,7 +22,6 @@ ARRIVAL_CELL_SECONDS: Final = 10
 """Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
 KEPT_TRACE_SPANS_MAX: Final = 1_000
 """Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
-ROLLUP_KEEP_SECONDS: Final = {10: 3_600, 60: 86_400, 3600: 90 * 86_400}
 _KEEP_FIGURES_SECONDS: Final = 90 * 86_400
 _FOLD_HEALTH_SECONDS: Final = 3_600
 _GRACE_SECONDS: Final = 120
@@ -162,12 +162,12 @@ class Retention:
         with self._connection:
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
-            for resolution, seconds in ROLLUP_KEEP_SECONDS.items():
+            for resolution, seconds in KEEP_SECONDS.items():
                 # An index search for each operation: start_unix_s stands behind it in the key.
                 execute(
                     "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s < ?2"
                     " AND operation_id IN (SELECT id FROM _operations)",
-                    (resolution, now - seconds - resolution - _GRACE_SECONDS),
+                    (resolution, now - seconds - ALIGNED_TO_S[resolution] - _GRACE_SECONDS),
                 )
             figures_since = now - _KEEP_FIGURES_SECONDS
             execute("DELETE FROM _edges WHERE hour_unix_s < ?", (figures_since,))
@@ -175,7 +175,8 @@ class Retention:
             oldest = int(max(0, now - keep_seconds))
             execute("DELETE FROM _points WHERE time_unix_nano < ?", (oldest * 10**9,))
             execute(
-                "DELETE FROM _arrivals WHERE first_span_id < (SELECT max(first_span_id) FROM _arrivals WHERE unix_s < ?)",
+                "DELETE FROM _arrivals WHERE first_span_id <"
+                " (SELECT max(first_span_id) FROM _arrivals WHERE unix_s < ?)",
                 (oldest - ARRIVAL_CELL_SECONDS,),
             )
             execute(
@@ -236,7 +237,7 @@ class Retention:
     def _prune_finest_rollups(self) -> bool:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            for resolution in ROLLUP_KEEP_SECONDS:
+            for resolution in KEEP_SECONDS:
                 deleted = self._delete(
                     "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s <="
                     " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?1)",
@@ -258,7 +259,7 @@ class Retention:
     # --- small parts
 
     def _delete(self, sql: str, parameters: Any) -> int:
-        """Run a DELETE; how many rows it took. (Python knows no rowcount for one that begins with WITH.)"""
+        """Run a DELETE; how many rows it took. Python knows no rowcount for one that begins with WITH."""
         self._connection.execute(sql, parameters)
         return int(self._connection.execute("SELECT changes()").fetchone()[0])
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from otel_perfmon.storage import histogram
+from otel_perfmon.storage.cells import RESOLUTIONS_S
 from otel_perfmon.storage.sqlite.statements import padded_values, run_multirow
 
-RESOLUTIONS_S: Final = (10, 60, 3600)
 _NANO: Final = 1_000_000_000
 _CELLS_AT_ONCE: Final = 2_048
 

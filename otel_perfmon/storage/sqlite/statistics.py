@@ -8,12 +8,10 @@ from typing import Any, Final
 
 from otel_perfmon.query import Window
 from otel_perfmon.records import OperationStats
+from otel_perfmon.storage.cells import RESOLUTIONS_S, UNIX_S_MAX, align_window, cover
 from otel_perfmon.storage.histogram import percentile_nano
-from otel_perfmon.storage.sqlite.retention import ROLLUP_KEEP_SECONDS
-from otel_perfmon.storage.sqlite.rollup import COLUMNS, RESOLUTIONS_S, Cell
+from otel_perfmon.storage.sqlite.rollup import COLUMNS, Cell
 
-_NANO: Final = 1_000_000_000
-_UNIX_S_MAX: Final = 2**62
 _FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
 
 
@@ -28,7 +26,7 @@ def summarize(
 ) -> list[OperationStats]:
     """The figures of each operation with a call in the window, most total time first."""
     aligned = align_window(window, int(now_unix_s)) if window is not None else None
-    ranges = cover(aligned) if aligned is not None else [(RESOLUTIONS_S[-1], -_UNIX_S_MAX, _UNIX_S_MAX)]
+    ranges = cover(aligned) if aligned is not None else [(RESOLUTIONS_S[-1], -UNIX_S_MAX, UNIX_S_MAX)]
     is_split = is_by_service or service is not None
     cells: dict[tuple[str, str | None], Cell] = {}
     for name, service_name, *figures in _stored_cells(connection, ranges, operation, service):
@@ -36,31 +34,6 @@ def summarize(
         cells.setdefault(key, Cell()).add_stored(figures)
     stats = [stats_of(name, each, cell, aligned) for (name, each), cell in cells.items()]
     return sorted(stats, key=lambda each: (-each.total_ms, each.operation, each.service or ""))
-
-
-def align_window(window: Window, now_unix_s: int) -> Window:
-    """The window, widened to the finest cells that are still kept where it starts and where it ends."""
-    start_s = window.start_unix_nano // _NANO
-    end_s = -(-window.end_unix_nano // _NANO)
-    start_width = next(width for width, since in _kept_since(now_unix_s) if start_s >= since)
-    end_width = next(width for width, since in _kept_since(now_unix_s) if end_s > since)
-    return Window(start_s // start_width * start_width * _NANO, -(-end_s // end_width) * end_width * _NANO)
-
-
-def _kept_since(now_unix_s: int) -> list[tuple[int, int]]:
-    """From when on cells of each resolution are kept, finest first; on a bound of the next coarser ones."""
-    kept: list[tuple[int, int]] = []
-    for finer, coarser in zip(RESOLUTIONS_S, RESOLUTIONS_S[1:], strict=False):
-        oldest = now_unix_s - ROLLUP_KEEP_SECONDS[finer]
-        kept.append((finer, -(-oldest // coarser) * coarser))
-    return [*kept, (RESOLUTIONS_S[-1], -_UNIX_S_MAX)]
-
-
-def cover(window: Window) -> list[tuple[int, int, int]]:
-    """The fewest cells that make up an aligned window, as (resolution, start, end) in seconds, end excluded."""
-    ranges: list[tuple[int, int, int]] = []
-    _cover(window.start_unix_nano // _NANO, window.end_unix_nano // _NANO, len(RESOLUTIONS_S) - 1, ranges)
-    return ranges
 
 
 def stats_of(operation: str, service: str | None, cell: Cell, window: Window | None) -> OperationStats:
@@ -88,23 +61,6 @@ def stats_of(operation: str, service: str | None, cell: Cell, window: Window | N
         last_seen=cell.last / 1e9,
         window=window,
     )
-
-
-def _cover(start: int, end: int, level: int, ranges: list[tuple[int, int, int]]) -> None:
-    """Whole cells of this level in the middle, the finer ones at both edges."""
-    if start >= end:
-        return
-    width = RESOLUTIONS_S[level]
-    first, last = -(-start // width) * width, end // width * width
-    if level == 0 or first < last:
-        ranges.append((width, first, last))
-    if level == 0:
-        return
-    if first < last:
-        _cover(start, first, level - 1, ranges)
-        _cover(last, end, level - 1, ranges)
-    else:
-        _cover(start, end, level - 1, ranges)
 
 
 def _stored_cells(

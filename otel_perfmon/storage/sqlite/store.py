@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Final
 
-from otel_perfmon.errors import StoreClosedError
-from otel_perfmon.query import INT64_MAX, SpanQuery, Window
+from otel_perfmon.errors import QueryError, StoreClosedError
+from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
 from otel_perfmon.storage import recorder as recorders
-from otel_perfmon.storage.attributes import storable_text
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
+
+_UNIX_S_MAX: Final = 9_000_000_000
+"""The year 2255: nanoseconds up to here fit 64 bits."""
 
 
 class SqliteStore:
@@ -25,7 +26,7 @@ class SqliteStore:
 
     def find_spans(self, query: SpanQuery) -> SpanPage:
         """The spans that match; see `SpanReader`."""
-        return self._asked().find_spans(replace(query, operation=_as_stored(query.operation)))
+        return self._asked().find_spans(query)
 
     def get_trace(self, trace_id: str) -> Trace:
         """Every span of a trace, ordered by start; `NotFoundError` when there is none."""
@@ -41,7 +42,7 @@ class SqliteStore:
     ) -> list[OperationStats]:
         """The figures of each operation that ran, most total time first; see `SpanReader`."""
         return self._asked().summarize_operations(
-            operation=_as_stored(operation), service=service, window=window, is_by_service=is_by_service
+            operation=operation, service=service, window=window, is_by_service=is_by_service
         )
 
     def list_operations(self, *, service: str | None = None) -> list[str]:
@@ -58,7 +59,7 @@ class SqliteStore:
 
     def summarize_errors(self, *, operation: str | None = None) -> list[ErrorGroup]:
         """The error groups, most recent first."""
-        return self._asked().summarize_errors(operation=_as_stored(operation))
+        return self._asked().summarize_errors(operation=operation)
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
@@ -72,8 +73,11 @@ class SqliteStore:
 
     def delete_spans_before(self, end_time: float) -> int:
         """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""
+        if isinstance(end_time, bool) or not isinstance(end_time, (int, float)) or end_time != end_time:  # noqa: PLR0124
+            message = f"end_time must be a number of Unix seconds; it is {end_time!r:.100}."
+            raise QueryError(message)
         self._asked()
-        end_unix_nano = int(max(-INT64_MAX, min(INT64_MAX, end_time * 1e9)))
+        end_unix_nano = int(max(-_UNIX_S_MAX, min(_UNIX_S_MAX, end_time)) * 10**9)
         recorder = recorders.find_recorder(self.path)
         if recorder is not None:
             return recorder.delete_spans_before(end_unix_nano)
@@ -103,8 +107,3 @@ class SqliteStore:
             raise StoreClosedError(message)
         recorders.flush_before_reading(self.path)
         return self._reader
-
-
-def _as_stored(operation: str | None) -> str | None:
-    """The name under which an operation is stored: what is too long is cut, what is no Unicode escaped."""
-    return None if operation is None else storable_text(operation, OPERATION_NAME_MAX)[0]

@@ -186,8 +186,7 @@ CREATE TABLE _facts (
 
 CREATE VIEW metrics AS
 SELECT coalesce(nullif(s.name, ''), o.name) AS operation,
-    strftime('%Y-%m-%dT%H:%M:%S', s.end_unix_nano / 1000000000, 'unixepoch')
-        || printf('.%06dZ', s.end_unix_nano / 1000 % 1000000) AS timestamp,
+    strftime('%Y-%m-%dT%H:%M:%fZ', s.end_unix_nano / 1e9, 'unixepoch') AS timestamp,
     round(s.duration_nano / 1e6, 6) AS duration,
     s.is_error AS error,
     s.is_slow,
@@ -202,10 +201,8 @@ SELECT s.id,
     v.name AS service,
     round(s.duration_nano / 1e6, 6) AS duration_ms,
     CASE s.status_code WHEN 0 THEN 'unset' WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE s.status_code END AS status,
-    strftime('%Y-%m-%dT%H:%M:%S', s.start_unix_nano / 1000000000, 'unixepoch')
-        || printf('.%06dZ', s.start_unix_nano / 1000 % 1000000) AS start_time,
-    strftime('%Y-%m-%dT%H:%M:%S', s.end_unix_nano / 1000000000, 'unixepoch')
-        || printf('.%06dZ', s.end_unix_nano / 1000 % 1000000) AS end_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', s.start_unix_nano / 1e9, 'unixepoch') AS start_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', s.end_unix_nano / 1e9, 'unixepoch') AS end_time,
     CASE s.kind WHEN 1 THEN 'internal' WHEN 2 THEN 'server' WHEN 3 THEN 'client' WHEN 4 THEN 'producer'
         WHEN 5 THEN 'consumer' ELSE 'unspecified' END AS kind,
     lower(hex(s.trace_id)) AS trace_id,
@@ -235,8 +232,7 @@ CREATE VIEW span_keys AS SELECT id, trace_id AS trace_id_bytes, span_id AS span_
 
 CREATE VIEW events AS
 SELECT json_extract(e.value, '$.name') AS name,
-    strftime('%Y-%m-%dT%H:%M:%S', (json_extract(e.value, '$.time_unix_nano')) / 1000000000, 'unixepoch')
-        || printf('.%06dZ', (json_extract(e.value, '$.time_unix_nano')) / 1000 % 1000000) AS time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', (json_extract(e.value, '$.time_unix_nano')) / 1e9, 'unixepoch') AS time,
     coalesce(nullif(s.name, ''), o.name) AS span_name,
     lower(hex(s.trace_id)) AS trace_id,
     lower(hex(s.span_id)) AS span_id,
@@ -262,8 +258,7 @@ SELECT lower(hex(s.trace_id)) AS trace_id,
     sum(s.is_error) AS error_count,
     sum(s.is_slow) AS slow_count,
     round((max(s.end_unix_nano) - min(s.start_unix_nano)) / 1e6, 6) AS duration_ms,
-    strftime('%Y-%m-%dT%H:%M:%S', min(s.start_unix_nano) / 1000000000, 'unixepoch')
-        || printf('.%06dZ', min(s.start_unix_nano) / 1000 % 1000000) AS start_time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', min(s.start_unix_nano) / 1e9, 'unixepoch') AS start_time,
     min(s.start_unix_nano) AS start_unix_nano
 FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id
 GROUP BY s.trace_id;
@@ -351,8 +346,7 @@ CREATE VIEW points AS
 SELECT i.name AS instrument,
     i.kind,
     i.unit,
-    strftime('%Y-%m-%dT%H:%M:%S', p.time_unix_nano / 1000000000, 'unixepoch')
-        || printf('.%06dZ', p.time_unix_nano / 1000 % 1000000) AS time,
+    strftime('%Y-%m-%dT%H:%M:%fZ', p.time_unix_nano / 1e9, 'unixepoch') AS time,
     p.attributes,
     p.data,
     p.instrument_id,

@@ -1,0 +1,177 @@
+"""The end of a process: whatever its way, nothing is lost that can be written, and nobody waits for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from faults_kit import HOLD_OUR_LOCK, HOLD_SQLITES_LOCK, locked
+
+RECORD = """
+import sys
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+def work(count=100):
+    for _ in range(count):
+        with monitor.monitor("work"):
+            pass
+work()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise ValueError('mine')", 1),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("import asyncio; asyncio.run(asyncio.sleep(0)); work(0)", 0),
+        ("import threading; threading.Thread(target=sys.exit).start()", 0),
+    ],
+    ids=["return", "sys.exit", "exception", "SIGINT", "closed loop", "thread that exits"],
+)
+def test_every_way_out_keeps_what_was_recorded_and_takes_less_than_a_second(start_python, account, ending, code):
+    process = start_python(f"{RECORD}\nprint('done', flush=True)\n{ending}")
+    assert process.stdout.readline() == "done\n"
+    began = time.monotonic()
+    process.communicate()
+    assert time.monotonic() - began < 1
+    assert process.returncode == code
+    assert account().names == {"work": 100}
+
+
+def test_operations_of_a_closed_event_loop_are_kept(run_python, account):
+    run_python(f"""{RECORD}
+import asyncio
+async def one():
+    async with monitor.monitor("async"):
+        await asyncio.sleep(0.001)
+async def many():
+    await asyncio.gather(*(one() for _ in range(50)))
+asyncio.run(many())
+""")
+    assert account().names == {"work": 100, "async": 50}
+
+
+@pytest.mark.parametrize("door", ["configure('metrics.db')", "PerformanceMonitor(MetricsStorage('metrics.db'))"])
+def test_spans_that_end_in_atexit_callbacks_are_kept_whenever_those_were_registered(run_python, account, door):
+    run_python(f"""
+import atexit
+def early():
+    with monitor.monitor("registered before the import"):
+        pass
+atexit.register(early)
+from otel_perfmon import MetricsStorage, PerformanceMonitor, configure
+monitor = {door}
+@atexit.register
+def late():
+    with monitor.monitor("registered after"):
+        pass
+with monitor.monitor("work"):
+    pass
+""")
+    assert account().names == {"registered before the import": 1, "registered after": 1, "work": 1}
+
+
+def test_a_daemon_thread_that_goes_on_recording_hinders_no_exit_and_breaks_no_account(start_python, account):
+    process = start_python(f"""{RECORD}
+import threading, time
+def forever():
+    while True:
+        work(1)
+        time.sleep(0.0005)
+for _ in range(3):
+    threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.3)
+monitor.force_flush()
+print(monitor.storage.get_stats("work").count, flush=True)
+""")
+    seen = int(process.stdout.readline())
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 0, errors
+    assert account().stored >= seen
+
+
+def test_several_threads_that_record_while_the_last_user_closes_lose_nothing(run_python, account):
+    """After the close each span is written by the thread that records it; none may be left in the queue."""
+    count = int(
+        run_python("""
+import sys, threading, time
+from otel_perfmon import MetricsStorage
+sys.setswitchinterval(1e-5)
+storage = MetricsStorage("metrics.db")
+counts = [0] * 4
+is_over = False
+def record(which):
+    while not is_over:
+        storage.insert_metric("thread", 1.0)
+        counts[which] += 1
+        time.sleep(0)
+threads = [threading.Thread(target=record, args=(which,)) for which in range(4)]
+for thread in threads:
+    thread.start()
+time.sleep(0.1)
+storage.close()
+time.sleep(0.4)
+is_over = True
+for thread in threads:
+    thread.join()
+print(sum(counts))
+""")
+    )
+    assert account().names == {"thread": count}
+
+
+@pytest.mark.parametrize("holding", [HOLD_OUR_LOCK, HOLD_SQLITES_LOCK], ids=["our lock", "SQLite's lock"])
+def test_a_file_locked_by_another_process_delays_the_exit_by_a_few_seconds_in_all(start_python, run_python, db_path, holding):
+    run_python(RECORD)
+    with locked(db_path, holding):
+        process = start_python(f"""
+import atexit
+atexit.register(lambda: work(20))
+{RECORD}
+print("done", flush=True)
+""")
+        assert process.stdout.readline() == "done\n"
+        began = time.monotonic()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("durability", ["root", "span"])
+def test_durable_spans_on_a_locked_file_delay_the_program_by_about_a_second_in_all(run_python, db_path, durability):
+    run_python(RECORD)
+    with locked(db_path):
+        seconds = run_python(f"""
+import os, time
+from otel_perfmon import configure
+monitor = configure("metrics.db", durability="{durability}")
+began = time.monotonic()
+for _ in range(5):
+    with monitor.monitor("work"):
+        pass
+print(time.monotonic() - began, flush=True)
+os._exit(0)
+""")
+    assert float(seconds) < 2.5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM with a handler here")
+def test_a_sigterm_that_becomes_a_system_exit_keeps_what_was_recorded(start_python, account):
+    process = start_python(f"""
+import signal, time
+{RECORD}
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("done", flush=True)
+time.sleep(30)
+""")
+    assert process.stdout.readline() == "done\n"
+    process.terminate()
+    assert process.wait(5) == 0
+    assert account().names == {"work": 100}

@@ -1,0 +1,401 @@
+"""Fork: nothing lost, nothing doubled, nobody hangs, and no connection is shared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+WAIT = """
+def wait(pid, seconds=10):
+    import os, signal, time
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return "hangs"
+"""
+
+
+def test_spans_that_wait_in_the_queue_at_a_fork_are_stored_exactly_once(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+for _ in range(200):
+    storage.insert_metric("before", 1.0)
+pid = os.fork()
+if pid == 0:
+    storage.insert_metric("child", 1.0)
+else:
+    storage.insert_metric("parent", 1.0)
+    assert wait(pid) == 0
+"""
+    )
+    assert account().names == {"before": 200, "child": 1, "parent": 1}
+
+
+def test_a_fork_within_an_operation_keeps_the_operation_of_each_process(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+with monitor.monitor("around"):
+    pid = os.fork()
+    with monitor.monitor("child" if pid == 0 else "parent"):
+        pass
+if pid:
+    assert wait(pid) == 0
+"""
+    )
+    assert account().names == {"around": 2, "child": 1, "parent": 1}
+
+
+def test_a_child_forked_by_a_thread_stores_its_spans(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os, threading
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("before", 1.0)
+codes = []
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        storage.insert_metric("child", 1.0)
+        os._exit(0 if storage.recorder.flush() else 1)
+    codes.append(wait(pid))
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+assert codes == [0], codes
+storage.insert_metric("parent", 1.0)
+"""
+    )
+    assert account().names == {"before": 1, "child": 1, "parent": 1}
+
+
+FORKS_BESIDE_WRITERS = (
+    WAIT
+    + """
+import os, sys, threading, time
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+is_over = False
+counts = [0, 0]
+def record(which):
+    while not is_over:
+        storage.insert_metric("thread", 1.0)
+        counts[which] += 1
+        time.sleep(0.0002)
+def ask():
+    while not is_over:
+        storage.get_stats("thread")
+        time.sleep(0.001)
+threads = [threading.Thread(target=record, args=(which,)) for which in range(2)] + [threading.Thread(target=ask)]
+for thread in threads:
+    thread.start()
+codes, longest = [], 0
+for _ in range(FORKS):
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        storage.insert_metric("child", 1.0)
+        os._exit(0 if storage.recorder.flush() else 3)
+    longest = max(longest, time.monotonic() - began)
+    codes.append(wait(pid))
+is_over = True
+for thread in threads:
+    thread.join()
+assert codes == [0] * FORKS, [code for code in codes if code != 0]
+assert longest < 1.5, longest
+print(sum(counts))
+"""
+)
+
+
+def test_no_child_hangs_when_other_threads_write_and_ask_during_100_forks(run_python, account):
+    count = int(run_python(FORKS_BESIDE_WRITERS.replace("FORKS", "100")))
+    assert account().names == {"thread": count, "child": 100}
+
+
+@pytest.mark.long
+def test_no_child_hangs_when_other_threads_write_and_ask_during_1000_forks(run_python, account):
+    count = int(run_python(FORKS_BESIDE_WRITERS.replace("FORKS", "1000"), timeout=600))
+    assert account().names == {"thread": count, "child": 1000}
+
+
+def test_threads_that_fork_at_once_leave_parent_and_children_able_to_write(run_python, account):
+    run_python(
+        WAIT
+        + """
+import concurrent.futures.thread  # imported first, its fork hook does not keep the threads apart
+import os, threading, time
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+close = storage.recorder._writer.close
+storage.recorder._writer.close = lambda: (time.sleep(0.01), close())  # as when the log is long
+codes = []
+def fork():
+    for _ in range(10):
+        storage.insert_metric("parent", 1.0)
+        pid = os.fork()
+        if pid == 0:
+            storage.insert_metric("child", 1.0)
+            os._exit(0 if storage.recorder.flush(2) else 3)
+        codes.append(wait(pid))
+threads = [threading.Thread(target=fork) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert codes == [0] * 30, codes
+assert storage.recorder.flush(2), "the recorder's lock is still held"
+"""
+    )
+    assert account().names == {"child": 30, "parent": 30}
+
+
+@pytest.mark.parametrize("durability", ["root", "span"])
+def test_a_durable_span_outlives_an_exit_without_cleaning_up(run_python, account, durability):
+    run_python(
+        WAIT
+        + f"""
+import os
+from otel_perfmon import configure
+monitor = configure("metrics.db", durability="{durability}")
+pid = os.fork()
+if pid == 0:
+    with monitor.monitor("root"), monitor.monitor("inner"):
+        pass
+    os._exit(7)
+assert wait(pid) == 7
+"""
+    )
+    assert account().names == {"root": 1, "inner": 1}
+
+
+MULTIPROCESSING = """
+import multiprocessing, sys
+from otel_perfmon import MetricsStorage
+
+def work(number):
+    with_storage().insert_metric("child", 1.0)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    children = [context.Process(target=work, args=(number,)) for number in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(30)
+    assert [child.exitcode for child in children] == [0] * 4
+    with context.Pool(2) as pool:
+        pool.map(work, range(20))
+        pool.close()
+        pool.join()
+"""
+AT_IMPORT = "storage = MetricsStorage('metrics.db')\ndef with_storage():\n    return storage\n"
+IN_THE_CHILD = """
+def with_storage():
+    global storage
+    if "storage" not in globals():
+        storage = MetricsStorage("metrics.db")
+    return storage
+"""
+
+
+@pytest.mark.parametrize("where", ["at import", "in the child"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_spans_of_multiprocessing_children_and_pools_are_kept(run_python, tmp_path: Path, account, method, where):
+    opening = AT_IMPORT if where == "at import" else IN_THE_CHILD
+    (tmp_path / "program.py").write_text(MULTIPROCESSING.replace("def work", opening + "\ndef work"))
+    run_python(f"import subprocess, sys; subprocess.run([sys.executable, 'program.py', {method!r}], check=True)")
+    assert account().names == {"child": 24}
+
+
+def test_a_grandchild_whose_parent_is_gone_stores_its_spans(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("before", 1.0)
+reading, writing = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    storage.insert_metric("child", 1.0)
+    if os.fork() == 0:
+        storage.insert_metric("grandchild", 1.0)
+        storage.recorder.flush()
+        os.write(writing, b"x")
+        os._exit(0)
+    storage.recorder.flush()
+    os._exit(0)
+assert wait(pid) == 0
+assert os.read(reading, 1) == b"x"
+"""
+    )
+    assert account().names == {"before": 1, "child": 1, "grandchild": 1}
+
+
+def test_a_child_never_uses_a_connection_of_its_parent_nor_has_its_files_open(run_python, account):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("open files can only be listed through /proc")
+    run_python(
+        WAIT
+        + """
+import os
+from otel_perfmon import MetricsStorage
+from otel_perfmon.storage.sqlite import connection as connections
+
+makers, foreign = {}, []
+class Watched(connections.SteppedConnection):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        makers[id(self)] = os.getpid()
+    def execute(self, *arguments):
+        if makers[id(self)] != os.getpid():
+            foreign.append(arguments)
+        return super().execute(*arguments)
+    def close(self):
+        if makers[id(self)] != os.getpid():
+            foreign.append("close")
+        super().close()
+connections.SteppedConnection = Watched
+
+def open_files():
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink("/proc/self/fd/" + name))
+        except FileNotFoundError:
+            pass
+    return [each for each in links if "metrics.db" in each]
+
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("parent", 1.0)
+assert storage.get_stats("parent").count == 1
+assert open_files()
+pid = os.fork()
+if pid == 0:
+    if open_files():
+        os._exit(4)
+    storage.insert_metric("child", 1.0)
+    if storage.get_stats("child").count != 1:
+        os._exit(5)
+    storage.close()
+    os._exit(6 if foreign else 0)
+assert wait(pid) == 0
+assert storage.get_stats("child").count == 1
+"""
+    )
+    assert account().names == {"parent": 1, "child": 1}
+
+
+CHILD_OUTLIVES_PARENT = (
+    WAIT
+    + """
+import os, threading, time
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("parent", 1.0)
+storage.recorder.flush()
+BUSY
+reading, writing = os.pipe()
+back_reading, back_writing = os.pipe()
+pid = os.fork()
+if pid == 0:
+    storage.insert_metric("child", 1.0)
+    is_flushed = storage.recorder.flush()
+    os.write(writing, b"x")
+    os.read(back_reading, 1)  # the parent has closed the file by now
+    storage.insert_metric("child", 1.0)
+    is_flushed = storage.recorder.flush() and is_flushed
+    os._exit(0 if is_flushed else 3)
+RELEASE
+os.read(reading, 1)
+storage.close()
+os.write(back_writing, b"x")
+assert wait(pid) == 0
+"""
+)
+
+
+def test_a_fork_while_another_thread_asks_gives_the_child_a_store_of_its_own(run_python, account):
+    """SQLite's locks belong to a process: a child with the parent's connection believes that it holds them too."""
+    busy = """
+def ask():
+    with storage.store._reader._transaction() as connection:
+        connection.execute("SELECT count(*) FROM _spans").fetchone()
+        is_asking.set()
+        time.sleep(0.5)
+is_asking = threading.Event()
+threading.Thread(target=ask).start()
+is_asking.wait()
+"""
+    run_python(CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace("RELEASE", "time.sleep(0.6); storage.insert_metric('parent', 1.0)"))
+    assert account().names == {"parent": 2, "child": 2}
+
+
+def test_a_fork_while_a_flush_waits_for_a_locked_file_gives_the_child_a_store_of_its_own(run_python, account):
+    busy = """
+import subprocess, sys
+holder = subprocess.Popen(
+    [sys.executable, "-c", "import fcntl, sys; f = open('metrics.db.lock', 'a'); fcntl.flock(f, fcntl.LOCK_EX);"
+     "print(1, flush=True); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+holder.stdout.readline()
+storage.insert_metric("parent", 1.0)
+threading.Thread(target=storage.recorder.flush, args=(30,)).start()
+time.sleep(0.3)
+"""
+    release = "holder.kill(); holder.wait(); time.sleep(0.3)"
+    run_python(CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace("RELEASE", release))
+    assert account().names == {"parent": 2, "child": 2}
+
+
+def test_a_child_does_not_keep_the_lock_of_a_parent_that_died_while_it_held_it(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os, signal, subprocess, sys, time
+parent = '''
+import os, sys, time
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("parent", 1.0)
+storage.recorder.flush()
+writer = storage.recorder._writer
+storage.recorder._write_lock.acquire()  # a write that takes longer than a fork waits
+with writer._lock.held(1):
+    if os.fork() == 0:
+        time.sleep(4)
+        os._exit(0)
+    print("forked", flush=True)
+    time.sleep(10)
+'''
+process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+process.stdout.readline()
+process.kill()
+process.wait()
+from otel_perfmon import MetricsStorage
+storage = MetricsStorage("metrics.db")
+storage.insert_metric("other", 1.0)
+assert storage.recorder.flush(1.5), storage.recorder._error
+"""
+    )
+    assert account().names == {"parent": 1, "other": 1}

@@ -1,0 +1,185 @@
+"""Builders for the tests of the store: rows, batches, doors, and a look into the file that goes by no code of ours."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from typing import Any
+
+from otel_perfmon.storage.base import Batch
+from otel_perfmon.storage.rows import EdgeRow, PointRow, ResourceRow, ScopeRow, SpanRow
+
+NOW_S = 1_800_000_000
+"""A moment on the full hour."""
+SECOND = 10**9
+NOW = NOW_S * SECOND
+
+_numbers = itertools.count(1)
+
+
+@cache
+def resource_row(service="shop", version="1.0", environment="test", instance="a") -> ResourceRow:
+    attributes = {"service.name": service, "service.version": version, "service.instance.id": instance}
+    attributes["deployment.environment.name"] = environment
+    return ResourceRow(service, version, environment, json.dumps(attributes), "")
+
+
+@cache
+def scope_row(name="scope") -> ScopeRow:
+    return ScopeRow(name, "", "", "{}")
+
+
+def trace_bytes(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+def span_bytes(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def span_row(name="op", *, service="shop", error=None, slow=False, end=NOW, ms=1.0, parent=b"", **changes) -> SpanRow:
+    """A span with ids of its own; ``error`` is its error's message."""
+    number = next(_numbers)
+    duration = changes.pop("duration_nano", round(ms * 1e6))
+    return SpanRow(
+        trace_id=trace_bytes(number),
+        span_id=span_bytes(number),
+        parent_span_id=parent,
+        is_parent_remote=False,
+        name=name,
+        resource=resource_row(service),
+        scope=scope_row(),
+        kind=1,
+        start_unix_nano=end - duration,
+        end_unix_nano=end,
+        duration_nano=duration,
+        status_code=2 if error is not None else 0,
+        status_message=error or "",
+        is_error=int(error is not None),
+        is_slow=int(slow),
+        error_type="ValueError" if error is not None else "",
+        trace_state="",
+        flags=0x101,
+        attributes="",
+        events="",
+        links="",
+        dropped_attributes_count=0,
+        dropped_events_count=0,
+        dropped_links_count=0,
+        altered="",
+        error_message=error or "",
+    )._replace(**changes)
+
+
+def unstorable_row(name="unstorable", **changes) -> SpanRow:
+    """A row that slipped past its door with a value that no 64-bit column holds."""
+    return span_row(name, flags=2**70, **changes)
+
+
+def edge_row(caller="a", callee="b", *, hour=NOW_S, count=1, nano=1) -> EdgeRow:
+    return EdgeRow(resource_row(), caller, resource_row(), callee, hour, count, nano)
+
+
+def point_row(instrument="requests", *, at=NOW, **changes) -> PointRow:
+    return PointRow(
+        resource=resource_row(),
+        scope=scope_row(),
+        instrument=instrument,
+        kind="sum",
+        unit="1",
+        description="",
+        temporality=1,
+        is_monotonic=True,
+        attributes='{"route":"/"}',
+        start_unix_nano=at - SECOND,
+        time_unix_nano=at,
+        data='{"value":3}',
+    )._replace(**changes)
+
+
+def batch(*rows: SpanRow, **more: Any) -> Batch:
+    return Batch(list(rows), [row.duration_nano for row in rows], **more)
+
+
+def write(writer, *rows: SpanRow, timeout=1.0, **more: Any) -> int:
+    return writer.write(batch(*rows, **more), timeout_seconds=timeout)
+
+
+def ask(path: str, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """What plain SQLite reads from the file."""
+    with closing(sqlite3.connect(path, timeout=5)) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+def ask_one(path: str, sql: str, *parameters: Any) -> Any:
+    return ask(path, sql, *parameters)[0][0]
+
+
+def names_in(path: str) -> list[str]:
+    return [name for (name,) in ask(path, "SELECT name FROM spans ORDER BY id")]
+
+
+class RowDoor:
+    """A door through which rows come as they are; a payload that is callable is called for its row."""
+
+    def encode(self, payload, slow_threshold_nano):
+        return payload() if callable(payload) else payload
+
+
+def wait_until(is_true: Callable[[], Any], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+@contextmanager
+def child_process(program: str, *arguments: str) -> Iterator[subprocess.Popen]:
+    """A Python process that runs ``program``, which may import this module, and is killed at the end of the block."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+@contextmanager
+def held_by_another_process(path: str) -> Iterator[subprocess.Popen]:
+    """Our lock file, held by another process for as long as the block lasts; its stdin ends it earlier."""
+    program = """
+        import sys
+        from otel_perfmon.storage.sqlite.file_lock import FileLock
+        with FileLock(sys.argv[1] + ".lock").held(5):
+            print("held", flush=True)
+            sys.stdin.read()
+        print("free", flush=True)
+        sys.stdin = None
+    """
+    with child_process(program, path) as child:
+        assert child.stdout.readline() == "held\n"
+        yield child
+
+
+def let_go(child: subprocess.Popen) -> None:
+    """Have a process of `held_by_another_process` give the lock back."""
+    child.stdin.close()
+    assert child.stdout.readline() == "free\n"
+    child.stdin = None

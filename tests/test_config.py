@@ -1,0 +1,293 @@
+"""Settings: where a value comes from, and what a wrong one costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from otel_perfmon import ConfigError, MetricsStorage, PerformanceMonitor, configure
+from otel_perfmon.config import (
+    PREFIX,
+    SETTINGS,
+    Config,
+    nano_of_ms,
+    parse_setting,
+    resolve_config,
+    resolve_config_leniently,
+)
+
+pytestmark = pytest.mark.usefixtures("fresh_process")
+
+PREFIXED = {
+    "path": "OTEL_PYTHON_PERFMON_PATH",
+    "slow_threshold_ms": "OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS",
+    "retention_seconds": "OTEL_PYTHON_PERFMON_RETENTION_SECONDS",
+    "error_rate_threshold": "OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD",
+    "durability": "OTEL_PYTHON_PERFMON_DURABILITY",
+}
+PLAIN = {
+    "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
+    "retention_seconds": "SAMPLING_WINDOW_SECONDS",
+    "error_rate_threshold": "ERROR_RATE_THRESHOLD",
+}
+DEFAULTS = {
+    "slow_threshold_ms": 1000.0,
+    "retention_seconds": 3600.0,
+    "error_rate_threshold": 0.1,
+    "durability": "batch",
+}
+#: For each setting three good values as text, none of them the default, and what they mean.
+GOOD = {
+    "path": (("/a/x.db", "/a/x.db"), ("/a/y.db", "/a/y.db"), ("/a/z.db", "/a/z.db")),
+    "slow_threshold_ms": (("0", 0.0), ("12.5", 12.5), ("1e6", 1e6)),
+    "retention_seconds": (("1", 1.0), ("0.5", 0.5), ("86400", 86400.0)),
+    "error_rate_threshold": (("0", 0.0), ("1", 1.0), ("0.25", 0.25)),
+    "durability": (("root", "root"), ("span", "span"), ("root", "root")),
+}
+BAD = {
+    "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
+    "slow_threshold_ms": [-1, "-0.1", "soon", "nan", math.nan, math.inf, "inf", True, [], {}, b"1", 1j, 10**400, "1,5"],
+    "retention_seconds": [0, "0", -1, "never", math.nan, math.inf, False, [], 10**400, "-1e-9"],
+    "error_rate_threshold": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
+    "durability": ["always", "BATCH", " batch", 5, True, [], b"batch"],
+}
+RANGES = {
+    "path": "path of a file",
+    "slow_threshold_ms": "0 or more",
+    "retention_seconds": "above 0",
+    "error_rate_threshold": "between 0 and 1",
+    "durability": "batch, root, span",
+}
+EACH = pytest.mark.parametrize("field", list(PREFIXED))
+EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))
+BAD_ARGUMENTS = [(field, value) for field, values in BAD.items() for value in values]
+BAD_TEXTS = [(field, value) for field, value in BAD_ARGUMENTS if isinstance(value, str) and value]
+
+
+def settled(field: str, argument: object = None, **environ: str) -> object:
+    return getattr(resolve_config({field: argument}, environ), field)
+
+
+def test_the_settings_are_those_this_test_knows():
+    fields = [field.name for field in dataclasses.fields(Config)]
+    assert fields == [setting.field for setting in SETTINGS] == list(PREFIXED)
+    assert {setting.field: setting.prefixed_variable for setting in SETTINGS} == PREFIXED
+    assert {setting.field: setting.plain_variable for setting in SETTINGS if setting.plain_variable} == PLAIN
+    assert {setting.field: setting.default for setting in SETTINGS if setting.field != "path"} == DEFAULTS
+    assert PREFIX == "OTEL_PYTHON_PERFMON_"
+
+
+def test_without_anything_given_the_defaults_hold(tmp_path):
+    config = resolve_config({}, {})
+    assert {field: getattr(config, field) for field in DEFAULTS} == DEFAULTS
+    assert config.path == str(tmp_path / "metrics.db")
+    assert resolve_config_leniently({}, {}) == config
+
+
+@EACH
+def test_an_argument_wins_over_the_prefixed_variable_that_over_the_plain_one_that_over_the_default(field):
+    (text, value), (prefixed_text, prefixed_value), (plain_text, plain_value) = GOOD[field]
+    plain = {PLAIN[field]: plain_text} if field in PLAIN else {}
+    prefixed = {PREFIXED[field]: prefixed_text}
+    assert settled(field, text, **prefixed, **plain) == value
+    assert settled(field, None, **prefixed, **plain) == prefixed_value
+    if plain:
+        assert settled(field, None, **plain) == plain_value
+
+
+@EACH
+@pytest.mark.parametrize("resolve", [resolve_config, resolve_config_leniently])
+def test_an_empty_variable_is_an_unset_one(field, resolve, caplog):
+    empty = {PREFIXED[field]: "", **({PLAIN[field]: ""} if field in PLAIN else {})}
+    assert getattr(resolve({}, empty), field) == getattr(resolve({}, {}), field)
+    if field in PLAIN:
+        (text, value) = GOOD[field][0]
+        assert getattr(resolve({}, {PREFIXED[field]: "", PLAIN[field]: text}), field) == value
+    assert caplog.records == []
+
+
+@EACH
+def test_the_real_environment_counts_when_none_is_given(field, monkeypatch):
+    text, value = GOOD[field][0]
+    monkeypatch.setenv(PREFIXED[field], text)
+    assert getattr(resolve_config({}), field) == value
+    assert getattr(resolve_config_leniently({}), field) == value
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_ARGUMENTS, ids=lambda value: type(value).__name__)
+def test_a_wrong_argument_is_an_error_that_names_setting_value_source_and_range(field, value):
+    with pytest.raises(ConfigError) as raised:
+        resolve_config({field: value}, {})
+    message = str(raised.value)
+    assert message.startswith(f"{field} must be ")
+    assert RANGES[field] in message
+    assert f"argument {field}" in message
+    assert repr(value)[:100] in message
+    assert isinstance(raised.value, ValueError)
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_TEXTS)
+def test_a_wrong_prefixed_variable_is_an_error_that_names_setting_value_source_and_range(field, value):
+    with pytest.raises(ConfigError) as raised:
+        resolve_config({}, {PREFIXED[field]: value})
+    message = str(raised.value)
+    assert message.startswith(f"{field} must be ")
+    for part in (RANGES[field], PREFIXED[field], repr(value)):
+        assert part in message
+
+
+@pytest.mark.parametrize(("field", "value"), [each for each in BAD_TEXTS if each[0] in PLAIN])
+def test_a_wrong_plain_variable_is_one_warning_that_names_it_and_the_default(field, value, caplog):
+    with caplog.at_level(logging.WARNING, "otel_perfmon"):
+        assert settled(field, None, **{PLAIN[field]: value}) == DEFAULTS[field]
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("otel_perfmon", logging.WARNING)
+    for part in (PLAIN[field], repr(value), RANGES[field]):
+        assert part in record.getMessage()
+
+
+@EACH_PLAIN
+def test_a_wrong_plain_variable_is_not_even_looked_at_when_a_better_source_is_there(field, caplog):
+    text, value = GOOD[field][0]
+    assert settled(field, text, **{PLAIN[field]: "nonsense"}) == value
+    assert settled(field, None, **{PREFIXED[field]: text, PLAIN[field]: "nonsense"}) == value
+    assert caplog.records == []
+
+
+def test_a_wrong_prefixed_variable_does_not_matter_beside_an_argument():
+    assert settled("slow_threshold_ms", 5, OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS="soon") == 5.0
+
+
+def test_an_argument_of_0_is_given_and_not_absent():
+    assert settled("slow_threshold_ms", 0, OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS="7") == 0.0
+    assert settled("error_rate_threshold", 0.0, ERROR_RATE_THRESHOLD="0.7") == 0.0
+
+
+def test_a_number_too_long_to_print_is_a_wrong_setting_like_any_other():
+    with pytest.raises(ConfigError, match="slow_threshold_ms"):
+        resolve_config({"slow_threshold_ms": 10**5000}, {})
+    assert resolve_config_leniently({"slow_threshold_ms": 10**5000}, {}).slow_threshold_ms == 1000.0
+
+
+def test_a_value_that_cannot_even_be_shown_is_a_wrong_setting_like_any_other():
+    class Evil:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+        __fspath__ = __repr__
+
+    for field in PREFIXED:
+        with pytest.raises(ConfigError, match=field):
+            resolve_config({field: Evil()}, {})
+        assert resolve_config_leniently({field: Evil()}, {}) == resolve_config({}, {})
+
+
+# --- leniency
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_ARGUMENTS, ids=lambda value: type(value).__name__)
+def test_leniently_a_wrong_argument_is_one_warning_and_the_next_source_is_asked(field, value, caplog):
+    text, expected = GOOD[field][0]
+    config = resolve_config_leniently({field: value}, {PREFIXED[field]: text})
+    assert getattr(config, field) == expected
+    (record,) = caplog.records
+    assert f"argument {field}" in record.getMessage()
+
+
+@EACH
+def test_leniently_every_source_may_be_wrong(field, caplog):
+    plain = {PLAIN[field]: "nonsense"} if field in PLAIN else {}
+    bad = next(value for value in BAD[field] if isinstance(value, str) and value)
+    config = resolve_config_leniently({field: bad}, {PREFIXED[field]: bad, **plain})
+    assert config == resolve_config({}, {})
+    assert len(caplog.records) == 2 + len(plain)
+
+
+@pytest.mark.parametrize("resolve", [resolve_config, resolve_config_leniently])
+def test_unknown_variables_with_our_prefix_and_unknown_arguments_do_no_harm(resolve):
+    assert resolve({"nothing": 5}, {"OTEL_PYTHON_PERFMON_NOTHING": "5"}) == resolve({}, {})
+
+
+def test_leniently_a_working_directory_that_is_gone_raises_nothing(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert resolve_config_leniently({}, {}).path.endswith("metrics.db")
+    with pytest.raises(ConfigError, match="path"):
+        resolve_config({}, {})
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(5, 5.0), (5.5, 5.5), ("5", 5.0), (" 5 ", 5.0), ("5e2", 500.0), (0, 0.0), (-0.0, 0.0)]
+)
+def test_a_number_may_be_an_integer_a_float_or_their_text(value, number):
+    found = parse_setting("slow_threshold_ms", value)
+    assert (found, type(found)) == (number, float)
+
+
+def test_a_path_is_made_absolute_when_it_is_given(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    config = resolve_config({"path": "x/../metrics.db"}, {})
+    monkeypatch.chdir(tmp_path / "sub")
+    assert config.path == str(tmp_path / "metrics.db")
+    assert resolve_config({"path": "metrics.db"}, {}).path == str(tmp_path / "sub" / "metrics.db")
+
+
+@pytest.mark.parametrize("path", [Path("a.db"), "a.db", b"a.db"], ids=repr)
+def test_a_path_may_be_text_bytes_or_a_path_object(path, tmp_path):
+    assert parse_setting("path", path) == str(tmp_path / "a.db")
+
+
+@pytest.mark.parametrize("path", ["memory:", "metrics.db?mode=ro", "profile:x", " ", "é😀.db", "~"])
+def test_an_odd_but_possible_file_name_is_taken_as_it_is(path, tmp_path):
+    assert parse_setting("path", path) == os.path.join(tmp_path, path)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        resolve_config({}, {}).path = "other"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "nano"),
+    [(0, 0), (1, 10**6), (0.1, 10**5), (1e-6, 1), (1e-7, 0), (0.29, 290_000), (1e300, 2**63 - 1), (1e305, 2**63 - 1)],
+)
+def test_milliseconds_become_the_nearest_whole_nanoseconds_that_fit(milliseconds, nano):
+    assert nano_of_ms(milliseconds) == nano
+
+
+# --- where settings are used
+
+
+def test_a_wrong_setting_is_raised_when_the_program_starts_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    for make in (
+        lambda: configure(durability="always"),
+        lambda: configure(slow_threshold_ms=-1),
+        lambda: MetricsStorage(retention_seconds=0),
+        lambda: PerformanceMonitor(slow_threshold_ms="soon"),
+    ):
+        with pytest.raises(ConfigError):
+            make()
+    monkeypatch.setenv("OTEL_PYTHON_PERFMON_RETENTION_SECONDS", "never")
+    for make in (configure, MetricsStorage, PerformanceMonitor):
+        with pytest.raises(ConfigError, match="OTEL_PYTHON_PERFMON_RETENTION_SECONDS"):
+            make()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_plain_name_of_the_host_program_never_stops_it(tmp_path, monkeypatch, caplog):
+    for name in PLAIN.values():
+        monkeypatch.setenv(name, "the host's own meaning")
+    with MetricsStorage() as storage:
+        assert storage.retention_seconds == 3600.0
+    for name in PLAIN.values():
+        assert len([record for record in caplog.records if name in record.getMessage()]) == 1

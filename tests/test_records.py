@@ -1,0 +1,145 @@
+"""Answers as values."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+
+from otel_perfmon import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanPage, SpanQuery, SpanRecord, Trace
+
+
+def span(span_id: str = "b" * 16, parent: str | None = None, **fields) -> SpanRecord:
+    values = {
+        "trace_id": "a" * 32,
+        "span_id": span_id,
+        "parent_span_id": parent,
+        "name": "op",
+        "kind": 1,
+        "start_unix_nano": 10,
+        "end_unix_nano": 2_500_010,
+        "status_code": 0,
+        "status_message": "",
+        "trace_state": "",
+        "flags": 1,
+        "attributes": {},
+        "events": (),
+        "links": (),
+        "dropped_attributes_count": 0,
+        "dropped_events_count": 0,
+        "dropped_links_count": 0,
+        "resource": ResourceRecord({"service.name": "shop"}),
+        "scope": ScopeRecord("lib"),
+        "is_error": False,
+        "is_slow": False,
+        "error_type": None,
+    }
+    return SpanRecord(**{**values, **fields})
+
+
+def test_a_duration_is_end_less_start_and_never_below_0():
+    assert (span().duration_nano, span().duration_ms) == (2_500_000, 2.5)
+    assert span(end_unix_nano=5).duration_nano == 0
+    assert span(start_unix_nano=-5, end_unix_nano=5).duration_nano == 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (0, "unspecified"),
+        (1, "internal"),
+        (2, "server"),
+        (3, "client"),
+        (4, "producer"),
+        (5, "consumer"),
+        (6, "6"),
+        (-1, "-1"),
+    ],
+)
+def test_a_kind_has_a_name_and_an_unknown_one_its_number(kind, name):
+    assert span(kind=kind).kind_name == name
+
+
+@pytest.mark.parametrize(("code", "name"), [(0, "unset"), (1, "ok"), (2, "error"), (3, "3"), (-1, "-1")])
+def test_a_status_has_a_name_and_an_unknown_one_its_number(code, name):
+    assert span(status_code=code).status_name == name
+
+
+@pytest.mark.parametrize(
+    ("attributes", "service"), [({"service.name": "shop"}, "shop"), ({}, ""), ({"service.name": 5}, "5")]
+)
+def test_the_service_is_the_resources_service_name(attributes, service):
+    assert span(resource=ResourceRecord(attributes)).service == service
+
+
+def test_the_exception_is_the_last_exception_event():
+    first, last = EventRecord("exception", 1, {"n": 1}), EventRecord("exception", 2, {"n": 2})
+    assert span(events=(first, last, EventRecord("log", 3))).exception is last
+    assert span(events=(EventRecord("log", 3),)).exception is None
+    assert span().exception is None
+
+
+def test_a_page_is_a_sequence_of_its_spans():
+    spans = tuple(span(f"{number:016x}") for number in range(3))
+    page = SpanPage(spans, is_complete=False, rows_read=7)
+    assert (len(page), page[0], page[-1], list(page)) == (3, spans[0], spans[2], list(spans))
+    assert page[1:] == spans[1:]
+    assert list(reversed(page)) == list(reversed(spans))
+    assert spans[1] in page
+    assert page.index(spans[1]) == 1
+    assert (page.is_complete, page.rows_read) == (False, 7)
+    with pytest.raises(IndexError):
+        page[3]
+    assert not SpanPage(())
+
+
+def test_the_roots_of_a_trace_are_the_spans_whose_parent_is_not_there():
+    root, orphan = span("1" * 16), span("2" * 16, parent="9" * 16)
+    child, grandchild = span("3" * 16, parent="1" * 16), span("4" * 16, parent="3" * 16)
+    trace = Trace("a" * 32, (root, child, orphan, grandchild))
+    assert trace.roots == (root, orphan)
+    assert trace.children(root) == (child,)
+    assert trace.children(child) == (grandchild,)
+    assert trace.children(grandchild) == ()
+
+
+def test_a_span_that_is_its_own_parent_does_not_go_round_in_circles():
+    own = span("1" * 16, parent="1" * 16)
+    trace = Trace("a" * 32, (own,))
+    assert trace.children(own) == (own,)
+    assert trace.roots == ()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        span(events=(EventRecord("e", 1),), links=(LinkRecord("a", "b"),)),
+        EventRecord("e", 1, {"a": (1, 2)}),
+        LinkRecord("a" * 32, "b" * 16),
+        SpanPage((span(),)),
+        Trace("a" * 32, (span(),)),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_record_is_a_value_that_can_be_compared_copied_and_pickled_but_not_changed(record):
+    for twin in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert twin == record
+        assert type(twin) is type(record)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(record, dataclasses.fields(record)[0].name, "other")
+
+
+def test_records_made_without_attributes_do_not_share_them():
+    assert EventRecord("e", 1).attributes is not EventRecord("e", 1).attributes
+
+
+def test_what_the_store_gives_back_can_be_pickled(storage):
+    storage.insert_metric("load", 1, True, error_type="E", error_message="m", context={"a": [1, {"b": b"c"}]})
+    page = storage.store.find_spans(SpanQuery())
+    assert pickle.loads(pickle.dumps(page)) == page
+    stats = storage.get_stats("load", window_seconds=60)
+    assert pickle.loads(pickle.dumps(stats)) == stats
+    health = storage.store.get_health()
+    assert pickle.loads(pickle.dumps(health)) == health
