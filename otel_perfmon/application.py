@@ -61,7 +61,10 @@ def get_monitor() -> PerformanceMonitor:
 
     Before `configure()` has run, what it records goes where OpenTelemetry sends it, and it has no storage.
     """
-    return _process.monitor
+    with _process.lock:
+        if _process.monitor is None:
+            _process.monitor = ProcessMonitor(resolve_config_leniently({}))
+        return _process.monitor
 
 
 class ProcessMonitor(PerformanceMonitor):
@@ -70,9 +73,9 @@ class ProcessMonitor(PerformanceMonitor):
     `shutdown` undoes the set-up, as far as OpenTelemetry lets it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
         self._opened_storage = None
-        self._prepare(resolve_config_leniently({}), None)
+        self._prepare(config, None)
         self.unbind()
 
     def bind(
@@ -117,7 +120,10 @@ class _Setup:
         self._meter_provider = self._install_meter_provider()
         provider = self._install_tracer_provider()
         is_given = arguments["slow_threshold_ms"] is not None
-        _process.monitor.bind(self._storage, provider, door, config, is_given=is_given)
+        if _process.monitor is None:
+            _process.monitor = ProcessMonitor(config)
+        self._monitor = _process.monitor
+        self._monitor.bind(self._storage, provider, door, config, is_given=is_given)
         share_storage(self._storage)
 
     def warn_of_differences(
@@ -142,7 +148,7 @@ class _Setup:
         if self._meter_provider is not None:
             self._meter_provider.shutdown()
         share_storage(None)
-        _process.monitor.unbind()
+        self._monitor.unbind()
         self._storage.close()
 
     def _install_tracer_provider(self) -> TracerProvider:
@@ -178,7 +184,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.setup: _Setup | None = None
-        self.monitor = ProcessMonitor()
+        self.monitor: ProcessMonitor | None = None
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

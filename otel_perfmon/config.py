@@ -88,10 +88,7 @@ def _path(value: Any) -> str:
         path = os.fsdecode(path)
     if not path or "\0" in path or path.startswith(("file:", ":memory:")):
         raise ValueError
-    try:
-        return str(os.path.abspath(path))
-    except FileNotFoundError:  # the working directory is gone: what is recorded will be counted as lost
-        return path
+    return str(os.path.abspath(path))
 
 
 def _durability(value: Any) -> str:
@@ -155,7 +152,12 @@ def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, len
             if not warn_only:
                 raise
             _logger.warning("%s It is ignored.", error)
-    return setting.parse(setting.default)
+    try:
+        return _parse(setting, setting.default, "the default")
+    except ConfigError:  # the working directory is gone
+        if not lenient:
+            raise
+        return setting.default
 
 
 def _parse(setting: _Setting, value: Any, source: str) -> Any:

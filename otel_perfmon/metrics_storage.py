@@ -17,7 +17,13 @@ from otel_perfmon.records import OperationStats, SpanRecord
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
 from otel_perfmon.sdk.provider import make_resource
 from otel_perfmon.sdk.rows import SpanEncoder
-from otel_perfmon.storage.attributes import NO_ATTRIBUTES, encode_foreign_attributes, encode_items, storable_text
+from otel_perfmon.storage.attributes import (
+    NO_ATTRIBUTES,
+    encode_foreign_attributes,
+    encode_items,
+    safe_str,
+    storable_text,
+)
 from otel_perfmon.storage.base import RetentionPolicy, Store
 from otel_perfmon.storage.cells import align_window
 from otel_perfmon.storage.recorder import Recorder, release_recorder
@@ -100,7 +106,10 @@ class MetricsStorage:
             # Encoded here: the caller may go on to change what the context holds.
             attributes = encode_foreign_attributes(context) if isinstance(context, Mapping) and context else None
         except Exception as trouble:  # the outer rim: a value may be anything, its own methods included
-            self._recorder.lose("invalid", 1, f"a metric has a value that cannot be kept: {message_of(trouble):.200}.")
+            why = (
+                f"a metric of {safe_str(operation)[:100]} has a value that cannot be kept: {message_of(trouble)[:200]}."
+            )
+            self._recorder.lose("invalid", 1, why)
             return
         texts = (operation, error_type, error_message, stack_trace)
         self._recorder.record(self._door, (figures, texts, attributes))
@@ -245,15 +254,15 @@ class _MetricDoor:
         )
 
 
-def _nano(value: Any, scale: int, *, minimum: int = -INT64_MAX) -> int:
+def _nano(value: Any, scale: int, *, minimum: float = -math.inf) -> int:
     """``value`` times ``scale`` as an integer, exactly rounded, or what comes nearest in 64 bits.
 
-    Raises `ValueError` for infinity, NaN and what is below ``minimum``, `TypeError` for what is no number.
+    Raises `ValueError` or `OverflowError` for what is not finite or below ``minimum``, `TypeError` for no number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         message = f"{type(value).__name__} is no number"
         raise TypeError(message)
-    if (isinstance(value, float) and not math.isfinite(value)) or value < minimum / scale:
+    if not math.isfinite(value) or value < minimum:  # a too large integer raises OverflowError here
         message = f"{value} is out of range"
         raise ValueError(message)
     return max(-INT64_MAX, min(INT64_MAX, round(Fraction(value) * scale)))

@@ -62,7 +62,7 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     process = application._Process()
     monkeypatch.setattr(application, "_process", process)
     yield
-    process.monitor.shutdown()
+    application.get_monitor().shutdown()
     for provider in (trace._TRACER_PROVIDER, metrics.get_meter_provider()):
         shutdown = getattr(provider, "shutdown", None)
         if shutdown is not None:

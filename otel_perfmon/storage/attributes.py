@@ -11,15 +11,16 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 TEXT_MAX: Final = 65_536
 """Characters of one string or bytes value; the rest is cut."""
 JSON_MAX: Final = 1_048_576
 """Characters of all the attributes of one span, event list or link list together."""
-VALUES_MAX: Final = 10_000
-"""Lists and mappings within one set of attributes: an object that holds itself many times has no end."""
-DEPTH_MAX: Final = 64
+ITEMS_MAX: Final = 100_000
+"""Attributes of one set; SDK spans have 128 at most, unless their limits are changed."""
+DEPTH_MAX: Final = 32
 """Levels of nesting; what is below becomes an ellipsis."""
 INTEGER_BITS_MAX: Final = 1_024
 """Larger integers are kept as text of their rounded value."""
@@ -56,19 +57,30 @@ def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
 
 
 def encode_foreign_attributes(attributes: Mapping[Any, Any]) -> Encoded:
-    """Encode any mapping value by value, within the limits above. Never raises."""
+    """Encode any mapping value by value, within the limits above. Never raises.
+
+    What does not fit is dropped and counted; a small value behind a large one stays.
+    """
     cleaner = _Cleaner()
     kept: dict[str, Any] = {}
     room, dropped_count = JSON_MAX, 0
-    for key, value in list(attributes.items()):
-        name = cleaner.key(key)
-        clean = cleaner.value(value, DEPTH_MAX)
-        room -= len(name) + len(_escaped(clean)) + 4
-        if room < 0 or name in kept:
+    for key, value in _items(attributes):
+        cleaner.room = room
+        name, clean = cleaner.key(key), cleaner.value(value, DEPTH_MAX)
+        size = len(name) + len(_dump(clean)) + 4 if cleaner.room >= 0 else JSON_MAX + 1
+        if size > room or name in kept:
             dropped_count += 1
             continue
+        room -= size
         kept[name] = clean
     return Encoded(_dump(kept), dropped_count, cleaner.is_altered or dropped_count > 0)
+
+
+def _items(attributes: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    try:
+        return list(islice(attributes.items(), ITEMS_MAX))
+    except Exception:
+        return [("…", f"<{type(attributes).__qualname__}>")]  # a mapping whose own methods fail
 
 
 def encode_items(items: Sequence[Mapping[str, Any]]) -> Encoded:
@@ -112,7 +124,7 @@ def storable_text(text: Any, max_characters: int = TEXT_MAX) -> tuple[str, bool]
         return text, False
     if text is None:
         return "", False
-    is_text = isinstance(text, str)
+    is_text = issubclass(type(text), str)
     clean = str.__str__(text) if is_text else safe_str(text)
     if is_text and len(clean) <= max_characters and _is_utf8(clean):
         return clean, False
@@ -145,39 +157,47 @@ def _dump(value: Any) -> str:
 
 
 class _Cleaner:
-    """Turns any Python value into what `untag` understands, remembering whether something had to be changed."""
+    """Turns any Python value into what `untag` understands, remembering whether something had to be changed.
+
+    ``room`` is how many characters and values may still come: an object that holds itself many times has no end.
+    """
 
     def __init__(self) -> None:
         self.is_altered = False
-        self._values_left = VALUES_MAX
+        self.room = JSON_MAX
 
     def key(self, key: Any) -> str:
-        name = self._cut(key if isinstance(key, str) else self._changed(safe_str(key)))
+        name = self._cut(key if issubclass(type(key), str) else self._changed(safe_str(key)))
         return "@" + name if name.startswith("@") else name
 
     def value(self, value: Any, depth: int) -> Any:
-        if value is None or isinstance(value, (bool, str)):
-            return self._cut(value) if isinstance(value, str) else value
+        self.room -= 1
+        if self.room < 0:
+            return self._changed("…")
+        try:
+            return self._value(value, depth)
+        except Exception:  # a foreign object whose own methods fail
+            return self._changed(f"<{type(value).__qualname__}>")
+
+    def _value(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self._cut(value)
         if isinstance(value, int):
             return self._integer(int(value))
         if isinstance(value, float):
             number = float(value)
             return number if math.isfinite(number) else {"@double": _double_name(number)}
         if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._bytes(bytes(value))
-        self._values_left -= 1
-        if depth <= 0 or self._values_left < 0:
-            return self._changed("…")
-        try:
-            return self._collection(value, depth - 1)
-        except Exception:  # a foreign object whose own iteration fails
-            return self._changed(f"<{type(value).__qualname__}>")
+            return self._bytes(value)
+        return self._changed("…") if depth <= 0 else self._collection(value, depth - 1)
 
     def _collection(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
-            return {self.key(key): self.value(each, depth) for key, each in list(value.items())}
+            return {self.key(key): self.value(each, depth) for key, each in islice(value.items(), self.room + 1)}
         if isinstance(value, Sequence):
-            return [self.value(each, depth) for each in value]
+            return [self.value(each, depth) for each in islice(value, self.room + 1)]
         return self._changed(self._cut(safe_str(value)))
 
     def _integer(self, value: int) -> Any:
@@ -185,13 +205,15 @@ class _Cleaner:
             return value
         return self._changed(f"{'-' if value < 0 else ''}2^{value.bit_length() - 1}")
 
-    def _bytes(self, value: bytes) -> dict[str, str]:
+    def _bytes(self, value: bytes | bytearray | memoryview) -> dict[str, str]:
         if len(value) > TEXT_MAX:
             value = self._changed(value[:TEXT_MAX])
+        self.room -= len(value)
         return {"@bytes": base64.b64encode(value).decode()}
 
     def _cut(self, text: str) -> str:
         text = str.__str__(text)  # an enum's own __str__ would give its name
+        self.room -= min(len(text), TEXT_MAX)
         return text if len(text) <= TEXT_MAX else self._changed(text[: TEXT_MAX - 1] + "…")
 
     def _changed(self, value: Any) -> Any:

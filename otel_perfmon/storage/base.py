@@ -90,8 +90,8 @@ class SpanWriter(Protocol):
 class SpanReader(Protocol):
     """Answers questions; see the module's docstring."""
 
-    def find_spans(self, query: SpanQuery) -> SpanPage:
-        """The spans that match."""
+    def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
+        """The spans that match; without a query the newest hundred."""
 
     def get_trace(self, trace_id: str) -> Trace:
         """Every span of a trace, ordered by start; `NotFoundError` when there is none."""

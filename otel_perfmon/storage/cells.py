@@ -19,8 +19,9 @@ def align_window(window: Window, now_unix_s: int) -> Window:
     """The window, widened to the finest cells that are still kept where it starts and where it ends."""
     start_s = window.start_unix_nano // _NANO
     end_s = -(-window.end_unix_nano // _NANO)
-    start_width = next(width for width, since in _kept_since(now_unix_s) if start_s >= since)
-    end_width = next(width for width, since in _kept_since(now_unix_s) if end_s > since)
+    kept, widest = _kept_since(now_unix_s), RESOLUTIONS_S[-1]
+    start_width = next((width for width, since in kept if start_s >= since), widest)
+    end_width = next((width for width, since in kept if end_s > since), widest)
     return Window(start_s // start_width * start_width * _NANO, -(-end_s // end_width) * end_width * _NANO)
 
 
@@ -30,7 +31,7 @@ def _kept_since(now_unix_s: int) -> list[tuple[int, int]]:
     for finer, coarser in pairwise(RESOLUTIONS_S):
         oldest = now_unix_s - KEEP_SECONDS[finer]
         kept.append((finer, oldest // coarser * coarser))
-    return [*kept, (RESOLUTIONS_S[-1], -UNIX_S_MAX)]
+    return kept
 
 
 def cover(window: Window) -> list[tuple[int, int, int]]:

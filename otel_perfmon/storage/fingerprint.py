@@ -12,8 +12,9 @@ _VARIABLE = (
     (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<uuid>"),
     (re.compile(r"\b0x[0-9a-fA-F]+\b"), "<hex>"),
     (re.compile(r"\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{8,}\b"), "<hex>"),
-    (re.compile(r"'[^']*'|\"[^\"]*\""), "<text>"),
-    (re.compile(r"(?<![A-Za-z_])\d+(?:[.,:]\d+)*"), "<n>"),
+    # An apostrophe stands behind a letter; a quote that the end of the line cuts off is one all the same.
+    (re.compile(r"(?<!\w)'[^']*(?:'|$)|\"[^\"]*(?:\"|$)"), "<text>"),
+    (re.compile(r"(?<!\w)\d+(?:[.,:]\d+)*"), "<n>"),
 )
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 _FINALIZER_PRIORITY: Final = 100
 
 
 class ForkAware(Protocol):
-    """Something that must know of forks."""
+    """Something that must know of forks, and of the end of a process that multiprocessing made."""
+
+    def finish(self) -> None:
+        """Do what is left to do before the process ends; bounded."""
 
     def before_fork(self) -> None:
         """Close what a child must not share; bounded."""
@@ -39,12 +41,24 @@ def tell_of_forks(thing: ForkAware) -> None:
     _aware.add(thing)
 
 
-def at_multiprocessing_exit(call: Callable[[], object]) -> None:
-    """Have ``call`` called when this process ends, if multiprocessing made it."""
+def finish_with_multiprocessing(thing: ForkAware) -> None:
+    """Have ``thing.finish`` called when this process ends, if multiprocessing made it.
+
+    Twice over: multiprocessing empties its finalizers when a child begins, whose main module may have been imported by
+    then, and after that asks who wants one.
+    """
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
-    if util is not None and process is not None and process.parent_process() is not None:
-        util.Finalize(None, call, exitpriority=_FINALIZER_PRIORITY)
+    if util is None or process is None:
+        return
+    util.register_after_fork(thing, _finalize)
+    if process.parent_process() is not None:
+        _finalize(thing)
+
+
+def _finalize(thing: ForkAware) -> None:
+    util: Any = sys.modules["multiprocessing.util"]
+    util.Finalize(thing, thing.finish, exitpriority=_FINALIZER_PRIORITY)
 
 
 def _before() -> None:
@@ -62,16 +76,8 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     for thing in _paused:
         thing.after_fork_in_child()
-        _finish_with_multiprocessing(thing)
+        finish_with_multiprocessing(thing)
     _paused.clear()
-
-
-def _finish_with_multiprocessing(thing: ForkAware) -> None:
-    """Twice over: multiprocessing empties its finalizers when the child begins, then asks who wants one."""
-    util = sys.modules.get("multiprocessing.util")
-    finish = getattr(thing, "finish", None)
-    if util is not None and finish is not None:
-        util.register_after_fork(thing, lambda each: util.Finalize(None, each.finish, exitpriority=_FINALIZER_PRIORITY))
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

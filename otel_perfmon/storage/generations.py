@@ -29,8 +29,8 @@ class Generations(Generic[_K, _V]):
 
     def pop(self, key: _K) -> _V | None:
         """Take the value out, or None."""
-        value = self._young.pop(key, None)
-        return value if value is not None else self._old.pop(key, None)
+        young, old = self._young.pop(key, None), self._old.pop(key, None)
+        return young if young is not None else old
 
     def set(self, key: _K, value: _V) -> None:
         """Keep the value; up to ``size_max`` later ones do not displace it."""

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 LOG_SECONDS: Final = 60.0
@@ -29,12 +30,12 @@ class Losses:
         if self._is_due(reason):
             with self._lock:
                 total = self._unlogged.pop(reason, 0)
-            _logger.warning("%d spans were not kept: %s", total, why)
+            _log(f"{total} spans were not kept: {why}")
 
     def warn(self, kind: str, why: str) -> None:
         """Log a sentence about trouble that lost nothing so far, at most once a minute for each kind."""
         if self._is_due(kind):
-            _logger.warning("%s", why)
+            _log(why)
 
     @property
     def has_pending(self) -> bool:
@@ -59,3 +60,8 @@ class Losses:
             return False
         self._logged_at[kind] = now
         return True
+
+
+def _log(sentence: str) -> None:
+    with suppress(Exception):  # a handler or filter of the program's that fails
+        _logger.warning("%s", sentence)

@@ -27,6 +27,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
+from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
@@ -73,11 +74,12 @@ class Recorder:
         self._is_finished = False
         self._start_afresh()
         fork.tell_of_forks(self)
-        fork.at_multiprocessing_exit(self.finish)
+        fork.finish_with_multiprocessing(self)
 
     def _start_afresh(self) -> None:
         self._queue: deque[tuple[Door, Any, int]] = deque()
         self._pending: Batch | None = None
+        self._interrupted: tuple[Door, Any, int] | None = None
         self._losses = Losses()
         self._lineage = Lineage()
         self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
@@ -271,7 +273,7 @@ class Recorder:
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
                 self._open_gate()
-            except Exception as error:  # the outer rim: the thread must live
+            except BaseException as error:  # the outer rim: the thread must live, whatever a span's values raise
                 self._losses.warn("writer", f"The writer of {self.path} failed: {error!r}")
                 time.sleep(pause)
                 self._open_gate()
@@ -349,19 +351,41 @@ class Recorder:
         rows: list[SpanRow] = []
         own: list[int] = []
         is_shared = len(self._doors) > 1
-        for door, payload, threshold in items:
-            try:
-                row = door.encode(payload, threshold)
-                if is_shared and self._came_before(row, door):
-                    continue
-                self_nano = self._lineage.self_nano(row)
-            except Exception as error:  # a span that cannot even be read; the others are kept
-                self._losses.add("unreadable", 1, f"a span could not be read: {error!r:.200}")
-                continue
-            rows.append(row)
-            own.append(self_nano)
+        done_count = 0
+        try:
+            for item in items:
+                self._prepare_one(item, rows, own, is_shared=is_shared)
+                done_count += 1
+        except BaseException:  # Ctrl-C in a program that helps to write: what is done is kept, the others come again
+            self._put_back(items[done_count:])
+            self._pending = Batch(rows, own, self._lineage.take_edges())
+            raise
         self._note_progress()
         return Batch(rows, own, self._lineage.take_edges())
+
+    def _prepare_one(
+        self, item: tuple[Door, Any, int], rows: list[SpanRow], own: list[int], *, is_shared: bool
+    ) -> None:
+        door, payload, threshold = item
+        try:
+            row = door.encode(payload, threshold)
+            if is_shared and self._came_before(row, door):
+                return
+            self_nano = self._lineage.self_nano(row)
+        except Exception as error:  # a span that cannot even be read; the others are kept
+            self._losses.add(
+                "unreadable", 1, f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
+            )
+            return
+        rows.append(row)
+        own.append(self_nano)
+
+    def _put_back(self, items: list[tuple[Door, Any, int]]) -> None:
+        if items and items[0] is self._interrupted:  # not Ctrl-C: the span itself does that, each time
+            self._losses.add("unreadable", 1, "reading a span ends the thread that reads it")
+            items = items[1:]
+        self._interrupted = items[0] if items else None
+        self._queue.extendleft(reversed(items))
 
     def _came_before(self, row: SpanRow, door: Door) -> bool:
         key = (row.trace_id, row.span_id, row.start_unix_nano, row.end_unix_nano)
@@ -445,6 +469,9 @@ class _Registry:
         self.user_counts: dict[str, int] = {}
         self.lock = threading.Lock()
         fork.tell_of_forks(self)
+
+    def finish(self) -> None:
+        """The recorders see to themselves."""
 
     def before_fork(self) -> None:
         """Nothing of ours is open."""

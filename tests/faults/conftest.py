@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from faults_kit import Account, read_account  # noqa: E402 - the folder of the tests is no package
+from faults_kit import Account, read_account
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
 
     def start(program: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(command, cwd=tmp_path, **{**pipes, **options})
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(command, **{"cwd": tmp_path, "text": True, **pipes, **options})
         started.append(process)
         return process
 

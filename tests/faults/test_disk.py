@@ -119,7 +119,9 @@ def as_nobody() -> list[str]:
 @pytest.mark.parametrize("which", ["file", "folder"])
 def test_what_may_not_be_written_is_left_alone_with_one_warning_and_no_delay(tmp_path: Path, run_python, which):
     prefix = as_nobody()
-    run_python("from otel_perfmon import MetricsStorage\nwith MetricsStorage('metrics.db') as s: s.insert_metric('a', 1.0)")
+    run_python(
+        "from otel_perfmon import MetricsStorage\nwith MetricsStorage('metrics.db') as s: s.insert_metric('a', 1.0)"
+    )
     target = Path("/tmp") / f"faults-{os.getpid()}-{which}"
     shutil.copytree(tmp_path, target)
     try:
@@ -161,10 +163,13 @@ def test_a_disk_that_becomes_read_only_costs_neither_the_program_nor_the_file(sm
         """
         import sys, time
         from otel_perfmon import MetricsStorage
+        def close_file(storage):
+            with storage.recorder._writing(5):
+                storage.recorder._writer.close()
         storage = MetricsStorage("metrics.db")
         storage.insert_metric("before", 1.0)
         storage.recorder.flush()
-        storage.recorder._writer.close()
+        close_file(storage)
         print("written", flush=True)
         sys.stdin.readline()
         for _ in range(100):
@@ -218,11 +223,14 @@ def test_damage_under_a_live_process_never_reaches_the_program(start_python, tmp
     process = start_python("""
         import sys
         from otel_perfmon import MetricsStorage, StoreError
+        def close_file(storage):
+            with storage.recorder._writing(5):
+                storage.recorder._writer.close()
         storage = MetricsStorage("metrics.db")
         for number in range(3000):
             storage.insert_metric(f"work {number % 50}", 1.0, context={"number": number})
         storage.recorder.flush()
-        storage.recorder._writer.close()
+        close_file(storage)
         print("written", flush=True)
         sys.stdin.readline()
         for _ in range(300):
@@ -253,11 +261,14 @@ def test_500_random_changes_of_bytes_never_reach_the_program(run_python, tmp_pat
             f"""
             import os, random
             from otel_perfmon import MetricsStorage, StoreError
+            def close_file(storage):
+                with storage.recorder._writing(5):
+                    storage.recorder._writer.close()
             storage = MetricsStorage("m{seed}.db")
             for number in range(300):
                 storage.insert_metric(f"work {{number % 50}}", 1.0)
             storage.recorder.flush()
-            storage.recorder._writer.close()
+            close_file(storage)
             chance = random.Random({seed})
             if os.fork() == 0:
                 with open("m{seed}.db", "r+b") as file:

@@ -127,8 +127,16 @@ print(sum(counts))
     assert account().names == {"thread": count}
 
 
-@pytest.mark.parametrize("holding", [HOLD_OUR_LOCK, HOLD_SQLITES_LOCK], ids=["our lock", "SQLite's lock"])
-def test_a_file_locked_by_another_process_delays_the_exit_by_a_few_seconds_in_all(start_python, run_python, db_path, holding):
+@pytest.mark.parametrize(
+    "holding",
+    [
+        pytest.param(HOLD_OUR_LOCK, id="our lock"),
+        pytest.param(HOLD_SQLITES_LOCK, id="SQLite's", marks=pytest.mark.long),
+    ],
+)
+def test_a_file_locked_by_another_process_delays_the_exit_by_a_few_seconds_in_all(
+    start_python, run_python, db_path, holding
+):
     run_python(RECORD)
     with locked(db_path, holding):
         process = start_python(f"""
@@ -144,7 +152,7 @@ print("done", flush=True)
         assert time.monotonic() - began < 8
 
 
-@pytest.mark.parametrize("durability", ["root", "span"])
+@pytest.mark.parametrize("durability", [pytest.param("root", marks=pytest.mark.long), "span"])
 def test_durable_spans_on_a_locked_file_delay_the_program_by_about_a_second_in_all(run_python, db_path, durability):
     run_python(RECORD)
     with locked(db_path):

@@ -348,7 +348,11 @@ is_asking = threading.Event()
 threading.Thread(target=ask).start()
 is_asking.wait()
 """
-    run_python(CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace("RELEASE", "time.sleep(0.6); storage.insert_metric('parent', 1.0)"))
+    run_python(
+        CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace(
+            "RELEASE", "time.sleep(0.6); storage.insert_metric('parent', 1.0)"
+        )
+    )
     assert account().names == {"parent": 2, "child": 2}
 
 
@@ -383,7 +387,7 @@ writer = storage.recorder._writer
 storage.recorder._write_lock.acquire()  # a write that takes longer than a fork waits
 with writer._lock.held(1):
     if os.fork() == 0:
-        time.sleep(4)
+        time.sleep(3)
         os._exit(0)
     print("forked", flush=True)
     time.sleep(10)

@@ -83,7 +83,10 @@ def kill_at_write(tmp_path, nth: int) -> bool:
         [*command, sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     if (folder / "metrics.db").exists() and (folder / "metrics.db").stat().st_size:
-        repair = "from otel_perfmon import MetricsStorage\nwith MetricsStorage('metrics.db') as s: s.insert_metric('after', 1.0)"
+        repair = (
+            "from otel_perfmon import MetricsStorage\n"
+            "with MetricsStorage('metrics.db') as storage: storage.insert_metric('after', 1.0)"
+        )
         subprocess.run([sys.executable, "-c", repair], cwd=folder, check=True)
         names = read_account(str(folder / "metrics.db")).names
         assert names["after"] == 1

@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 
 import pytest
-from faults_kit import HOLD_OUR_LOCK, HOLD_SQLITES_LOCK, locked
+from faults_kit import HOLD_OUR_LOCK, HOLD_SQLITES_LOCK, locked, read_account
 
 WRITER = """
 import logging, sys
@@ -82,7 +82,9 @@ def test_spans_wait_for_a_locked_file_and_are_stored_when_it_is_free(start_pytho
 
 
 @pytest.mark.parametrize("holding", [HOLD_OUR_LOCK, HOLD_SQLITES_LOCK], ids=["our lock", "SQLite's lock"])
-def test_a_full_queue_delays_the_program_by_about_a_second_and_counts_each_drop(start_python, db_path, account, holding):
+def test_a_full_queue_delays_the_program_by_about_a_second_and_counts_each_drop(
+    start_python, db_path, account, holding
+):
     write_from_processes(start_python, 1, 1, 10)
     with locked(db_path, holding) as release:
         process = start_python("""
@@ -124,8 +126,6 @@ def test_an_export_that_succeeded_has_dropped_nothing(run_python, db_path, start
         recorder = exporter._recorder
         recorder._make_room = lambda: False  # as after a second without a write
         result = exporter.export(spans)
-        dropped = sum(recorder._losses._pending.values()) if isinstance(recorder._losses._pending, dict) else 1
-        assert dropped or result is SpanExportResult.SUCCESS
         import sqlite3
         stored = sqlite3.connect("metrics.db").execute("SELECT count(*) FROM spans").fetchone()[0]
         assert result is not SpanExportResult.SUCCESS or stored == 30, (result, stored)
@@ -143,7 +143,7 @@ def replace(path: str) -> None:
 
 @pytest.mark.parametrize("change", [os.unlink, move_away, replace], ids=["deleted", "renamed", "replaced"])
 @pytest.mark.parametrize("count", [1, 3])
-def test_writers_go_on_in_the_new_file_and_leave_a_whole_old_one(start_python, run_python, db_path, account, change, count):
+def test_writers_go_on_in_the_new_file_and_leave_a_whole_old_one(start_python, run_python, db_path, change, count):
     run_python("""
         from otel_perfmon import MetricsStorage
         with MetricsStorage("metrics.db.other") as storage:
@@ -180,11 +180,9 @@ def test_writers_go_on_in_the_new_file_and_leave_a_whole_old_one(start_python, r
         _, errors = writer.communicate(timeout=20)
         assert writer.returncode == 0
         assert errors.count("WARNING") <= 1
-    found = account()
+    found = read_account(db_path)
     assert found.names["work"] == 200 * count
     if change is replace:
         assert found.names.total() == 200 * count + 300
     if change is not os.unlink:
-        from faults_kit import read_account
-
         assert read_account(db_path + ".old").names == {"work": 200 * count}

@@ -288,7 +288,7 @@ def test_a_value_that_holds_itself_or_much_too_much_is_cut_and_marked_in_a_momen
         resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
         sys.path.insert(0, {__file__.rpartition("/")[0]!r})
         import test_attributes as these
-        encoded = these.encode_attributes({{"a": 1, "x": these.{make.__name__}(), "z": 2}})
+        encoded = these.encode_foreign_attributes({{"a": 1, "x": these.{make.__name__}(), "z": 2}})
         assert encoded.is_altered
         assert len(encoded.text) <= 2 * these.JSON_MAX
         assert these.decode_attributes(encoded.text)["a"] == 1

@@ -287,7 +287,8 @@ def test_the_writer_thread_outlives_a_payload_that_exits(recorder, door, db_path
     recorder.record(door, lambda: (_ for _ in ()).throw(SystemExit))
     time.sleep(0.3)
     recorder.record(door, span_row("after"))
-    assert wait_until(lambda: os.path.exists(db_path) and names_in(db_path) == ["after"], 3)
+    assert recorder.flush()
+    assert names_in(db_path) == ["after"]
 
 
 # --- two doors

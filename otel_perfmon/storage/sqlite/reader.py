@@ -40,10 +40,10 @@ class SqliteReader:
 
     # --- questions
 
-    def find_spans(self, query: SpanQuery) -> SpanPage:
+    def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; see `SpanReader`."""
         with self._transaction() as connection:
-            return search.find_spans(connection, query)
+            return search.find_spans(connection, query or SpanQuery())
 
     def get_trace(self, trace_id: str) -> Trace:
         """Every span of a trace, ordered by start; `NotFoundError` when there is none."""
@@ -200,6 +200,9 @@ class SqliteReader:
         connection.close()
 
     # --- fork
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
     def before_fork(self) -> None:
         """No connection goes over a fork; one that a question uses belongs to a thread that the child has not."""

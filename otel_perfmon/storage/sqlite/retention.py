@@ -225,8 +225,7 @@ class Retention:
             or self._prune_all(self._last_id(), process)
             or self._prune_finest_rollups()
         )
-        self._give_back()
-        return is_pruned and self._is_over(policy.size_max_bytes)
+        return self._give_back() or (is_pruned and self._is_over(policy.size_max_bytes))
 
     def _prune_oldest_points(self) -> bool:
         with self._connection:

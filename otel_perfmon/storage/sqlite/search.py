@@ -72,7 +72,7 @@ def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
 
 def _is_scan(query: SpanQuery) -> bool:
     """Whether no index serves all of the question, so that rows must be looked at which the answer may not hold."""
-    filters = (query.error_type, query.min_duration_ms, query.max_duration_ms)
+    filters = (query.trace_id, query.error_type, query.min_duration_ms, query.max_duration_ms)
     has_filter = bool(query.attributes) or any(each is not None for each in filters)
     is_by_service = query.service is not None and query.operation is None
     has_unindexed_flag = [query.is_error, query.is_slow] not in ([None, None], [True, None], [None, True])
@@ -82,7 +82,7 @@ def _is_scan(query: SpanQuery) -> bool:
 def _branches(connection: sqlite3.Connection, query: SpanQuery) -> list[tuple[int | None, bool]]:
     """The ids of the operations to search (None: all), and whether it is an overflow one, which holds many names."""
     name = stored_name(query.operation)
-    if name is None:
+    if name is None or query.trace_id is not None:
         return [(None, False)]
     condition, parameters = ("", ()) if query.service is None else (" WHERE v.name = ?", (stored_name(query.service),))
     of_service = "SELECT id FROM _operations o WHERE o.service_id = v.id AND o.name = ?"

@@ -24,7 +24,7 @@ class SqliteStore:
         self._reader = SqliteReader(path)
         self._is_closed = False
 
-    def find_spans(self, query: SpanQuery) -> SpanPage:
+    def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; see `SpanReader`."""
         return self._asked().find_spans(query)
 

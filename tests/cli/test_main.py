@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from otel_perfmon import errors
+from otel_perfmon.cli.main import exit_code_of, main
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "otel_perfmon", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path) -> str:
+    path = tmp_path / "sources"
+    path.mkdir()
+    (path / "good.py").write_text("x = 1\n")
+    return str(path)
+
+
+def test_the_version_is_that_of_the_package(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "otel-perfmon 0.1.0\n"
+
+
+def test_without_a_command_it_says_what_there_is_and_that_this_was_none(capsys) -> None:
+    assert main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "demo" in printed.err
+
+
+def test_help_was_asked_for_and_is_no_failure(capsys) -> None:
+    assert main(["demo", "--help"]) == 0
+    assert "--db" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--nonsense"]])
+def test_a_wrong_argument_is_wrong_usage(arguments, capsys) -> None:
+    assert main(arguments) == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), 2),
+        (errors.QueryError("x"), 2),
+        (errors.NotFoundError("x"), 1),
+        (errors.StoreBusyError("x"), 1),
+        (errors.ForwardError("x"), 1),
+        (errors.PerfmonError("x"), 1),
+    ],
+)
+def test_every_error_of_ours_has_an_exit_code(error, code) -> None:
+    assert exit_code_of(error) == code
+
+
+def test_a_wrong_setting_is_told_in_one_sentence(capsys, folder) -> None:
+    assert main(["demo", "--folder", folder, "--db", ""]) == 2
+    assert capsys.readouterr().err == (
+        "otel-perfmon: path must be the path of a file, not empty; argument path is ''.\n"
+    )
+
+
+def test_another_programs_database_is_left_alone_and_told_before_the_work(capsys, tmp_path, folder) -> None:
+    path = str(tmp_path / "foreign.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = (tmp_path / "foreign.db").read_bytes()
+    assert main(["demo", "--folder", folder, "--db", path]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"otel-perfmon: {path} is an SQLite database of another program")
+    assert (tmp_path / "foreign.db").read_bytes() == before
+
+
+def test_a_store_that_cannot_be_written_is_told_in_one_sentence_without_a_traceback(folder) -> None:
+    result = _run("demo", "--folder", folder, "--db", os.path.join("no", "such", "folder", "x.db"))
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("otel-perfmon: ")
+
+
+def test_the_module_is_the_command() -> None:
+    result = _run("--version")
+    assert result.returncode == 0
+    assert result.stdout.startswith("otel-perfmon ")
+
+
+@posix_only
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--folder", "sources"]])
+def test_a_reader_that_stops_reading_gets_no_traceback(arguments, folder) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "otel_perfmon", *arguments],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert result.stderr == ""
+    assert result.returncode in {0, 1}  # argparse takes no notice
+
+
+def test_an_encoding_without_the_letters_of_the_data_is_no_obstacle(tmp_path, folder) -> None:
+    (tmp_path / "sources" / "größe.py").write_text("x = (\n")
+    result = _run("demo", "--folder", folder, PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "gr\\xf6\\xdfe.py" in result.stdout

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from otel_perfmon import ErrorGroup, OperationStats
+from otel_perfmon.cli import report
+
+
+def _stats(operation: str = "load_cart", *, count: int = 1_790, errors: int = 0, slow: int = 0) -> OperationStats:
+    return OperationStats(
+        operation, None, count, errors, errors / count, slow, 1.0, 0.0, 9.0, 5.5, 6.0, 60.9, 70.0, 27_500.0, 525.0,
+        None, None, None,
+    )  # fmt: skip
+
+
+def _print_operations(width: int, *rows: OperationStats, **console) -> list[str]:
+    file = io.StringIO()
+    out = Console(file=file, width=width, **console)
+    report.print_table(out, report.operation_columns(0.1), rows)
+    return file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"),
+    [
+        (0.0, "0 µs"),
+        (0.000321, "0.321 µs"),
+        (0.00999, "9.99 µs"),
+        (0.0612, "61.2 µs"),
+        (0.99949, "999 µs"),
+        (0.9996, "1.00 ms"),
+        (6.214, "6.21 ms"),
+        (61.24, "61.2 ms"),
+        (455.4, "455 ms"),
+        (999.4, "999 ms"),
+        (999.6, "1.00 s"),
+        (25_149.0, "25.1 s"),
+        (3_600_000.0, "3,600 s"),
+        (None, "-"),
+    ],
+)
+def test_a_duration_has_three_digits_and_the_unit_that_suits_it(milliseconds, text) -> None:
+    assert report.duration(milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [(0.0, "0%"), (0.0095, "0.95%"), (0.05, "5%"), (0.0996, "10%"), (0.4, "40%"), (1.0, "100%")]
+)
+def test_a_share_is_given_in_percent(part, text) -> None:
+    assert report.share(part) == text
+
+
+def test_data_is_shown_as_it_is_and_does_nothing_to_the_terminal() -> None:
+    text = report.printable("[red]naïve[/red]\x1b[31m\n\ud800")
+    assert text.plain == "[red]naïve[/red]\\x1b[31m\\n\\ud800"
+    assert text.spans == []
+
+
+def test_an_operations_name_is_no_markup() -> None:
+    assert any(line.startswith("[bold]x[/bold]") for line in _print_operations(100, _stats("[bold]x[/bold]")))
+
+
+def test_a_file_gets_no_control_sequences() -> None:
+    lines = _print_operations(100, _stats(errors=900, slow=3))
+    assert "\x1b" not in "".join(lines)
+
+
+def test_an_error_rate_over_the_threshold_is_marked_without_colour_too() -> None:
+    *_, below, at, over = _print_operations(
+        100, _stats("below", errors=17), _stats("at", count=10, errors=1), _stats("over", count=4, errors=2)
+    )
+    assert "17 (0.95%)" in below
+    assert "!" not in below + at
+    assert "! 2 (50%)" in over
+
+
+def test_errors_are_red_and_slow_calls_yellow_on_a_terminal() -> None:
+    *_, clean, bad = _print_operations(
+        100,
+        _stats("clean"),
+        _stats("bad", errors=2, slow=3),
+        force_terminal=True,
+        color_system="standard",
+        no_color=False,
+    )
+    assert "\x1b" not in clean
+    assert "\x1b[31m" in bad
+    assert "\x1b[33m" in bad
+
+
+def test_numbers_stand_one_under_the_other_at_their_last_digit() -> None:
+    heading, _, first, second = _print_operations(100, _stats(count=5), _stats(count=12_345))
+    end = heading.index("Calls") + len("Calls")
+    assert first[end - 1] == "5"
+    assert second[:end].endswith("12,345")
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (100, "Operation Calls Errors Slow Median 95% Longest Total Self"),
+        (55, "Operation Calls Errors Slow 95% Total"),
+        (40, "Operation Calls Errors Total"),
+    ],
+)
+def test_a_narrow_table_has_fewer_columns_rather_than_cut_numbers(width, headings) -> None:
+    heading, *_, row = lines = _print_operations(width, _stats(errors=17, slow=94))
+    assert heading.split() == headings.split()
+    assert "17 (0.95%)" in row
+    assert max(map(len, lines)) <= width
+
+
+def test_long_text_is_folded_and_nothing_of_it_is_lost() -> None:
+    message = "leading zeros in decimal integer literals are not permitted; use an 0o prefix for octal integers"
+    file = io.StringIO()
+    group = ErrorGroup("parse", "SyntaxError", message, 3, 0.0, 0.0)
+    report.print_table(Console(file=file, width=60), report.error_columns(), [group])
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    start = lines[0].index("Message")
+    assert " ".join(line[start:].strip() for line in lines[2:]) == message
+
+
+def test_a_table_without_rows_is_its_heading() -> None:
+    assert _print_operations(100)[0].startswith("Operation")
