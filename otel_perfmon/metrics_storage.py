@@ -26,7 +26,8 @@ from otel_perfmon.storage.attributes import (
 )
 from otel_perfmon.storage.base import RetentionPolicy, Store
 from otel_perfmon.storage.cells import align_window
-from otel_perfmon.storage.recorder import Recorder, release_recorder
+from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
 from otel_perfmon.storage.url import open_recorder, open_store
 

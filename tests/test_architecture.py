@@ -137,7 +137,7 @@ def test_posix_only_modules_are_imported_behind_a_guard() -> None:
 def test_files_and_functions_stay_small() -> None:
     for path in _modules():
         source = path.read_text(encoding="utf-8")
-        assert len(source.splitlines()) < 450, path
+        assert len(source.splitlines()) < 420, path
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path}: {node.name}"
@@ -150,7 +150,9 @@ def test_the_front_door_holds_a_docstring_imports_and_all() -> None:
 
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
-    told = re.findall(r"errors; query, records, config, failure; .*?cli", (otel_perfmon.__doc__ or "").replace("\n", " "))
+    told = re.findall(
+        r"errors; query, records, config, failure; .*?cli", (otel_perfmon.__doc__ or "").replace("\n", " ")
+    )
     rooms = re.findall(r"\w+", told[0])
     assert [RANKS[room] for room in rooms] == sorted(RANKS[room] for room in rooms)
     assert set(rooms) == set(RANKS) - {"__main__", "__init__"}

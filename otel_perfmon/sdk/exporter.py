@@ -29,7 +29,8 @@ from otel_perfmon.config import nano_of_ms, resolve_config_leniently
 from otel_perfmon.sdk.points import PointEncoder
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS, release_recorder
+from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS
+from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.url import open_recorder
 

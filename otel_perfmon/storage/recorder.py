@@ -12,27 +12,21 @@ a lock that its own thread could hold.
 
 from __future__ import annotations
 
-import atexit
-import os
 import threading
 import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
-from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
-from otel_perfmon.storage.generations import Generations
-from otel_perfmon.storage.lineage import Lineage
+from otel_perfmon.storage.intake import Door, Intake
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.rows import PointRow, SpanRow
+from otel_perfmon.storage.rows import PointRow
 
 QUEUE_MAX: Final = 16_384
 BATCH_MAX: Final = 4_096
@@ -47,17 +41,9 @@ FINISH_TIMEOUT_SECONDS: Final = 2.0
 MAINTAIN_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = (0.05, 1.0)
 """The first and the longest pause after a write that failed."""
-_RECENT_MAX: Final = 65_536
 _SHRINK_STEPS_MAX: Final = 100
 _SHRINK_PAUSE_SECONDS: Final = 1.0
 """Pause after all was pruned that can be, and the file is still too large."""
-
-
-class Door(Protocol):
-    """Where spans come in: turns what it put into the queue into a row, on the writer's thread."""
-
-    def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
-        """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
 
 
 class _ContendedError(StoreBusyError):
@@ -77,13 +63,9 @@ class Recorder:
         fork.finish_with_multiprocessing(self)
 
     def _start_afresh(self) -> None:
-        self._queue: deque[tuple[Door, Any, int]] = deque()
-        self._pending: Batch | None = None
-        self._interrupted: tuple[Door, Any, int] | None = None
         self._losses = Losses()
-        self._lineage = Lineage()
-        self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
-        self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
+        self._intake = Intake(self._losses)
+        self._pending: Batch | None = None
         self._write_lock = threading.Lock()
         self._thread_lock = threading.Lock()
         self._writing_thread = 0
@@ -102,7 +84,7 @@ class Recorder:
 
     def record(self, door: Door, payload: Any, slow_threshold_nano: int = 0) -> bool:
         """Take one ended span; False when it was dropped, which is counted. Never raises, never waits for long."""
-        queue = self._queue
+        queue = self._intake.queue
         waiting = len(queue)
         if waiting >= QUEUE_MAX and not self._make_room():
             why = f"the queue is full and {self.path} cannot be written: {self._error or 'the disk is too slow'}"
@@ -117,7 +99,7 @@ class Recorder:
 
     def open_door(self, door: Door) -> None:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
-        self._doors.add(door)
+        self._intake.open_door(door)
 
     def write_points(self, points: Sequence[PointRow]) -> None:
         """Write metric points now; raises `StoreError` when they could not be kept."""
@@ -137,13 +119,14 @@ class Recorder:
         deadline = time.monotonic() + timeout_seconds
         if self._writing_thread == threading.get_ident():
             return False  # called from within a write: a signal handler, a finaliser
-        if not (self._queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
+        if not (self._intake.queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
             return True
         try:
             with self._writing(timeout_seconds):
-                remaining = len(self._queue) + 1
-                while remaining > 0 and (self._queue or self._pending is not None):
+                remaining = len(self._intake.queue) + 1
+                while remaining > 0 and (self._intake.queue or self._pending is not None):
                     remaining -= self._drain(BATCH_MAX, max(0.0, deadline - time.monotonic()))
+                    self._shrink_if_over_size()
                 self._write_account()
         except _ContendedError:
             return False
@@ -192,7 +175,7 @@ class Recorder:
     def queued_count(self) -> int:
         """How many spans wait to be written."""
         pending = self._pending
-        return len(self._queue) + (len(pending.spans) if pending is not None else 0)
+        return len(self._intake.queue) + (len(pending.spans) if pending is not None else 0)
 
     # --- fork
 
@@ -210,10 +193,10 @@ class Recorder:
 
     def after_fork_in_child(self) -> None:
         """An empty queue, no thread, no connection: all of those are the parent's. The doors stay."""
-        doors = self._doors
+        intake = self._intake
         self._writer.abandon()
         self._start_afresh()
-        self._doors = doors
+        self._intake.open_doors_of(intake)
 
     # --- inside
 
@@ -279,11 +262,12 @@ class Recorder:
                 self._open_gate()
 
     def _write_queued(self) -> None:
-        while not self._is_stopping and (self._queue or self._pending is not None):
+        while not self._is_stopping and (self._intake.queue or self._pending is not None):
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
+                self._shrink_if_over_size()
         self._is_awake = False
-        if self._queue:  # recorded just before we said that we sleep
+        if self._intake.queue:  # recorded just before we said that we sleep
             self._is_awake = True
             self._open_gate()
         elif self._losses.has_pending:
@@ -298,7 +282,7 @@ class Recorder:
         while is_more and not self._is_stopping:
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 is_more = self._writer.maintain()
-            if len(self._queue) >= BATCH_MAX:
+            if len(self._intake.queue) >= BATCH_MAX:
                 self._write_queued()
 
     @contextmanager
@@ -320,9 +304,7 @@ class Recorder:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
         taken = 0
         if self._pending is None:
-            items = self._take(count_max)
-            taken = len(items)
-            self._pending = self._prepare(items)
+            self._pending, taken = self._take_batch(count_max)
         batch = self._pending
         batch.dropped = self._losses.take()
         try:
@@ -340,68 +322,29 @@ class Recorder:
             self._losses.warn(
                 "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
             )
-        self._shrink_if_over_size()
         return taken
 
-    def _take(self, count_max: int) -> list[tuple[Door, Any, int]]:
-        popleft = self._queue.popleft
-        return [popleft() for _ in range(min(count_max, len(self._queue)))]
-
-    def _prepare(self, items: list[tuple[Door, Any, int]]) -> Batch:
-        rows: list[SpanRow] = []
-        own: list[int] = []
-        is_shared = len(self._doors) > 1
-        done_count = 0
+    def _take_batch(self, count_max: int) -> tuple[Batch, int]:
         try:
-            for item in items:
-                self._prepare_one(item, rows, own, is_shared=is_shared)
-                done_count += 1
-        except BaseException:  # Ctrl-C in a program that helps to write: what is done is kept, the others come again
-            self._put_back(items[done_count:])
-            self._pending = Batch(rows, own, self._lineage.take_edges())
+            taken = self._intake.take_batch(count_max)
+        except BaseException:
+            self._pending, self._intake.unfinished = self._intake.unfinished, None
             raise
         self._note_progress()
-        return Batch(rows, own, self._lineage.take_edges())
-
-    def _prepare_one(
-        self, item: tuple[Door, Any, int], rows: list[SpanRow], own: list[int], *, is_shared: bool
-    ) -> None:
-        door, payload, threshold = item
-        try:
-            row = door.encode(payload, threshold)
-            if is_shared and self._came_before(row, door):
-                return
-            self_nano = self._lineage.self_nano(row)
-        except Exception as error:  # a span that cannot even be read; the others are kept
-            self._losses.add(
-                "unreadable", 1, f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
-            )
-            return
-        rows.append(row)
-        own.append(self_nano)
-
-    def _put_back(self, items: list[tuple[Door, Any, int]]) -> None:
-        if items and items[0] is self._interrupted:  # not Ctrl-C: the span itself does that, each time
-            self._losses.add("unreadable", 1, "reading a span ends the thread that reads it")
-            items = items[1:]
-        self._interrupted = items[0] if items else None
-        self._queue.extendleft(reversed(items))
-
-    def _came_before(self, row: SpanRow, door: Door) -> bool:
-        key = (row.trace_id, row.span_id, row.start_unix_nano, row.end_unix_nano)
-        first = self._recent.get(key)
-        if first is None:
-            self._recent.set(key, door)
-        return first is not None and first is not door
+        return taken
 
     def _shrink_if_over_size(self) -> None:
-        """The file outgrew its limit: prune now, not in a minute."""
+        """The file outgrew its limit: prune now, not in a minute. What was written stays written if that fails."""
         if not self._writer.is_over_size or time.monotonic() < self._next_shrink:
             return
-        for _ in range(_SHRINK_STEPS_MAX):
-            if not self._writer.maintain():
-                self._next_shrink = time.monotonic() + _SHRINK_PAUSE_SECONDS
-                return
+        try:
+            steps = 0
+            while self._writer.maintain() and steps < _SHRINK_STEPS_MAX:
+                steps += 1
+        except StoreError as error:
+            self._losses.warn("shrink", f"{self.path} is over its limit and could not be pruned: {error}")
+        if self._writer.is_over_size:
+            self._next_shrink = time.monotonic() + _SHRINK_PAUSE_SECONDS
 
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""
@@ -411,8 +354,8 @@ class Recorder:
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._writing_thread == threading.get_ident():
-            return len(self._queue) < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while len(self._queue) >= QUEUE_MAX:
+            return len(self._intake.queue) < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
+        while len(self._intake.queue) >= QUEUE_MAX:
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
             if not self._help():
@@ -444,7 +387,7 @@ class Recorder:
 
     def _give_up_queue(self) -> None:
         count = self.queued_count
-        self._queue.clear()
+        self._intake.queue.clear()
         self._pending = None
         if count:
             self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")
@@ -458,82 +401,3 @@ def _suppressed() -> Iterator[None]:
         yield
     finally:
         otel_context.detach(token)
-
-
-# --- one recorder for each file
-
-
-class _Registry:
-    def __init__(self) -> None:
-        self.recorders: dict[str, Recorder] = {}
-        self.user_counts: dict[str, int] = {}
-        self.lock = threading.Lock()
-        fork.tell_of_forks(self)
-
-    def finish(self) -> None:
-        """The recorders see to themselves."""
-
-    def before_fork(self) -> None:
-        """Nothing of ours is open."""
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-
-    def after_fork_in_child(self) -> None:
-        """Another thread of the parent may have held the lock."""
-        self.lock = threading.Lock()
-
-
-_registry = _Registry()
-
-
-def _real_path(path: str) -> str:
-    try:
-        return os.path.realpath(path)
-    except OSError:  # the working directory is gone
-        return path
-
-
-def recorder_for(path: str, make_writer: Callable[[str], SpanWriter]) -> Recorder:
-    """The recorder of this process for the file at ``path``; give it back with `release_recorder`."""
-    key = _real_path(path)
-    with _registry.lock:
-        recorder = _registry.recorders.get(key)
-        if recorder is None:
-            recorder = _registry.recorders[key] = Recorder(key, make_writer(key))
-        _registry.user_counts[key] = _registry.user_counts.get(key, 0) + 1
-        return recorder
-
-
-def release_recorder(recorder: Recorder) -> None:
-    """Say that one user is done; the last one's leaving writes everything and closes the file."""
-    key = recorder.path
-    with _registry.lock:
-        if _registry.recorders.get(key) is not recorder:
-            return
-        _registry.user_counts[key] -= 1
-        is_last = _registry.user_counts[key] <= 0
-        if is_last:
-            del _registry.recorders[key], _registry.user_counts[key]
-    if is_last:
-        recorder.finish()
-
-
-def find_recorder(path: str) -> Recorder | None:
-    """The recorder of this process for that file, if it records into it."""
-    return _registry.recorders.get(_real_path(path))
-
-
-def flush_before_reading(path: str) -> None:
-    """Make what this process recorded visible to a question; raises the `StoreError` that prevents it."""
-    recorder = find_recorder(path)
-    if recorder is not None:
-        recorder.flush_or_raise()
-
-
-def _finish_all() -> None:
-    for recorder in list(_registry.recorders.values()):
-        recorder.finish()
-
-
-atexit.register(_finish_all)

@@ -6,7 +6,8 @@ import os
 
 from otel_perfmon.config import parse_setting
 from otel_perfmon.storage.base import RetentionPolicy, Store
-from otel_perfmon.storage.recorder import Recorder, recorder_for
+from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.registry import recorder_for
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 

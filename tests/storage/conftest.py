@@ -11,7 +11,8 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 from storage_kit import NOW_S
 
-from otel_perfmon.storage.recorder import Recorder, recorder_for, release_recorder
+from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.registry import recorder_for, release_recorder
 from otel_perfmon.storage.sqlite import reader as readers
 from otel_perfmon.storage.sqlite import retention as retentions
 from otel_perfmon.storage.sqlite import writer as writers

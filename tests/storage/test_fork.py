@@ -11,7 +11,7 @@ PRELUDE = f"""
 import os, sys, threading, time
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from storage_kit import RowDoor, span_row, wait_until
-from otel_perfmon.storage.recorder import recorder_for
+from otel_perfmon.storage.registry import recorder_for
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 recorder = recorder_for("metrics.db", SqliteWriter)
 door = RowDoor()

@@ -27,7 +27,8 @@ from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage import recorder as recorders
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.recorder import Recorder, find_recorder, recorder_for, release_recorder
+from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.registry import find_recorder, recorder_for, release_recorder
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 COUNT = "SELECT count(*) FROM _spans"
@@ -512,7 +513,7 @@ def test_a_program_that_just_ends_has_all_its_spans_in_the_file(run_python, db_p
         import sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from storage_kit import RowDoor, span_row
-        from otel_perfmon.storage.recorder import recorder_for
+        from otel_perfmon.storage.registry import recorder_for
         from otel_perfmon.storage.sqlite.writer import SqliteWriter
         recorder = recorder_for({db_path!r}, SqliteWriter)
         door = RowDoor()

@@ -9,7 +9,7 @@ from storage_kit import RowDoor, span_row
 from otel_perfmon.errors import ConfigError, StoreError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.recorder import release_recorder
+from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.url import open_recorder, open_store
 

@@ -95,9 +95,11 @@ def open_reader(path: str) -> sqlite3.Connection:
 def check_readable(path: str) -> None:
     """Raise a `StoreError` that says so when ``path`` is missing, a directory, or not for us to read."""
     _check_no_directory(path)
-    if not os.path.exists(path):
+    try:
+        os.stat(path)
+    except FileNotFoundError:
         message = f"There is no store at {path}: nothing has been recorded into it."
-        raise StoreError(message)
+        raise StoreError(message) from None
     if not os.access(path, os.R_OK):
         message = f"{path} is not readable for this user."
         raise StoreError(message)

@@ -7,7 +7,7 @@ from typing import Final
 from otel_perfmon.errors import QueryError, StoreClosedError
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
-from otel_perfmon.storage import recorder as recorders
+from otel_perfmon.storage import registry
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -78,7 +78,7 @@ class SqliteStore:
             raise QueryError(message)
         self._asked()
         end_unix_nano = int(max(-_UNIX_S_MAX, min(_UNIX_S_MAX, end_time)) * 10**9)
-        recorder = recorders.find_recorder(self.path)
+        recorder = registry.find_recorder(self.path)
         if recorder is not None:
             return recorder.delete_spans_before(end_unix_nano)
         with translated(self.path):
@@ -105,5 +105,5 @@ class SqliteStore:
         if self._is_closed:
             message = f"The store {self.path} is closed; open it again."
             raise StoreClosedError(message)
-        recorders.flush_before_reading(self.path)
+        registry.flush_before_reading(self.path)
         return self._reader

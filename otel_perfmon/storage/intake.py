@@ -1,0 +1,110 @@
+"""The intake: what waits to be written, and how a part of it becomes a batch.
+
+Turning spans into rows happens here, on the writer's thread: encoding, leaving out what came through another door
+already, self time and call edges.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import Any, Final, Protocol
+
+from otel_perfmon.storage.attributes import safe_str
+from otel_perfmon.storage.base import Batch
+from otel_perfmon.storage.generations import Generations
+from otel_perfmon.storage.lineage import Lineage
+from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.rows import SpanRow
+
+BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
+"""Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
+_RECENT_MAX: Final = 65_536
+
+
+class Door(Protocol):
+    """Where spans come in: turns what it put into the queue into a row, on the writer's thread."""
+
+    def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
+        """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
+
+
+Item = tuple[Door, Any, int]
+
+
+class Intake:
+    """A queue of what doors brought. Any thread may append to ``queue``; one at a time takes batches."""
+
+    def __init__(self, losses: Losses) -> None:
+        self.queue: deque[Item] = deque()
+        self.unfinished: Batch | None = None
+        self._losses = losses
+        self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
+        self._lineage = Lineage()
+        self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
+        self._interrupted: Item | None = None
+
+    def open_door(self, door: Door) -> None:
+        """Say that spans may come through ``door``. One that two doors bring in is kept once."""
+        self._doors.add(door)
+
+    def open_doors_of(self, other: Intake) -> None:
+        """Keep the doors of another intake open."""
+        self._doors = other._doors
+
+    def take_batch(self, count_max: int) -> tuple[Batch, int]:
+        """A batch of at most ``count_max`` items, and how many were taken from the queue for it.
+
+        When something interrupts (Ctrl-C in a program that helps to write), what is done is in ``unfinished`` and the
+        others are back in the queue.
+        """
+        popleft = self.queue.popleft
+        items = [popleft() for _ in range(min(count_max, len(self.queue)))]
+        rows: list[SpanRow] = []
+        own: list[int] = []
+        is_shared = len(self._doors) > 1
+        done_count = text_size = 0
+        try:
+            for item in items:
+                text_size += self._add(item, rows, own, is_shared=is_shared)
+                done_count += 1
+                if text_size > BATCH_TEXT_MAX:
+                    break
+        except BaseException:
+            self._put_back_interrupted(items[done_count:])
+            self.unfinished = Batch(rows, own, self._lineage.take_edges())
+            raise
+        self.queue.extendleft(reversed(items[done_count:]))
+        return Batch(rows, own, self._lineage.take_edges()), done_count
+
+    def _add(self, item: Item, rows: list[SpanRow], own: list[int], *, is_shared: bool) -> int:
+        """Add the row of one item, if it is to be kept; how many characters of text it has."""
+        door, payload, threshold = item
+        try:
+            row = door.encode(payload, threshold)
+            if is_shared and self._came_before(row, door):
+                return 0
+            self_nano = self._lineage.self_nano(row)
+            text_size = len(row.attributes) + len(row.events) + len(row.links)
+        except Exception as error:  # a span that cannot even be read; the others are kept
+            self._losses.add(
+                "unreadable", 1, f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
+            )
+            return 0
+        rows.append(row)
+        own.append(self_nano)
+        return text_size
+
+    def _put_back_interrupted(self, items: list[Item]) -> None:
+        if items and items[0] is self._interrupted:  # not Ctrl-C: the span itself does that, each time
+            self._losses.add("unreadable", 1, "reading a span ends the thread that reads it")
+            items = items[1:]
+        self._interrupted = items[0] if items else None
+        self.queue.extendleft(reversed(items))
+
+    def _came_before(self, row: SpanRow, door: Door) -> bool:
+        key = (row.trace_id, row.span_id, row.start_unix_nano, row.end_unix_nano)
+        first = self._recent.get(key)
+        if first is None:
+            self._recent.set(key, door)
+        return first is not None and first is not door
