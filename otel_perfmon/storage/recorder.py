@@ -125,6 +125,8 @@ class Recorder:
             with self._writing(timeout_seconds):
                 remaining = len(self._intake.queue) + 1
                 while remaining > 0 and (self._intake.queue or self._pending is not None):
+                    if time.monotonic() > deadline:
+                        return False
                     remaining -= self._drain(BATCH_MAX, max(0.0, deadline - time.monotonic()))
                     self._shrink_if_over_size()
                 self._write_account()
