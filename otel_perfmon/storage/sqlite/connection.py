@@ -48,6 +48,15 @@ class SteppedConnection(sqlite3.Connection):
         return cursor
 
 
+def inode_of(path: str) -> tuple[int, int] | None:
+    """What tells one file from another that took its path; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def is_row_error(error: BaseException) -> bool:
     """Whether a value in the batch is to blame, so that trying again cannot help."""
     if isinstance(error, sqlite3.ProgrammingError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -158,11 +157,15 @@ class SqliteReader:
         for _, connection in idle:
             connection.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def before_question(self) -> None:
+        """Raise `StoreClosedError` if this was closed."""
         if self._is_closed:
             message = f"The store {self.path} is closed; open it again."
             raise StoreClosedError(message)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self.before_question()
         with connections.translated(self.path):
             inode, connection = self._take()
             try:
@@ -181,7 +184,7 @@ class SqliteReader:
             self._give_back(inode, connection)
 
     def _take(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
-        inode = _inode_of(self.path)
+        inode = connections.inode_of(self.path)
         while True:
             with self._idle_lock:
                 if not self._idle:
@@ -214,11 +217,3 @@ class SqliteReader:
     def after_fork_in_child(self) -> None:
         """Start without a connection; another thread may have held the lock."""
         self._idle, self._idle_lock = [], threading.Lock()
-
-
-def _inode_of(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -124,13 +124,13 @@ class SqliteWriter:
     # --- opening
 
     def _open_if_needed(self, timeout_seconds: float) -> None:
-        if self._connection is not None and self._inode == _inode_of(self.path):
+        if self._connection is not None and self._inode == connections.inode_of(self.path):
             return
         self._drop_connection()
         connections.check_ours(self.path)
         with self._lock.held(timeout_seconds):
             self._connection = connections.open_writer(self.path, self._tell_of_progress)
-            self._inode = _inode_of(self.path)
+            self._inode = connections.inode_of(self.path)
         self._names = Names(self._connection)
         self._retention = Retention(self._connection, self.path)
         self._known_groups: dict[int, set[tuple[str, str]]] = {}
@@ -366,14 +366,6 @@ class SqliteWriter:
 
 _abandoned: list[tuple[sqlite3.Connection, FileLock]] = []
 """What a forked child must neither use nor close."""
-
-
-def _inode_of(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _span_values(row: SpanRow, operation_id: int, name: str, resource_id: int, scope_id: int) -> tuple[Any, ...]:
