@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -117,17 +117,34 @@ class Recorder:
     def flush(self, timeout_seconds: float = FLUSH_TIMEOUT_SECONDS) -> bool:
         """Write, on this thread, everything recorded before the call; whether that was done in time."""
         deadline = time.monotonic() + timeout_seconds
+        return self._flush(timeout_seconds, lambda: time.monotonic() > deadline)
+
+    def flush_or_raise(self) -> None:
+        """Write everything recorded before the call, or raise the `StoreError` that keeps us from it.
+
+        However much there is: it gives up only when nothing went on for `FLUSH_TIMEOUT_SECONDS`.
+        """
+
+        def is_stuck() -> bool:
+            return time.monotonic() - self._progress_at > FLUSH_TIMEOUT_SECONDS
+
+        self._note_progress()
+        while not self._flush(FLUSH_TIMEOUT_SECONDS, is_stuck):
+            if self._error is not None or is_stuck() or self._writing_thread == threading.get_ident():
+                raise self._error or StoreBusyError(f"{self.path} is busy; try again.")
+
+    def _flush(self, lock_timeout_seconds: float, is_over: Callable[[], bool]) -> bool:
         if self._writing_thread == threading.get_ident():
             return False  # called from within a write: a signal handler, a finaliser
         if not (self._intake.queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
             return True
         try:
-            with self._writing(timeout_seconds):
+            with self._writing(lock_timeout_seconds):
                 remaining = len(self._intake.queue) + 1
                 while remaining > 0 and (self._intake.queue or self._pending is not None):
-                    if time.monotonic() > deadline:
+                    if is_over():
                         return False
-                    remaining -= self._drain(BATCH_MAX, max(0.0, deadline - time.monotonic()))
+                    remaining -= self._drain(BATCH_MAX, min(WRITE_TIMEOUT_SECONDS, lock_timeout_seconds))
                     self._shrink_if_over_size()
                 self._write_account()
         except _ContendedError:
@@ -139,11 +156,6 @@ class Recorder:
             self._error = StoreError(f"{self.path} could not be written: {error!r:.200}")
             return False
         return True
-
-    def flush_or_raise(self) -> None:
-        """Write everything recorded before the call, or raise the `StoreError` that keeps us from it."""
-        if not self.flush():
-            raise self._error or StoreBusyError(f"{self.path} was busy for {FLUSH_TIMEOUT_SECONDS:g} s; try again.")
 
     def delete_spans_before(self, end_unix_nano: int) -> int:
         """Remove stored spans that ended before that moment; how many."""
@@ -206,10 +218,16 @@ class Recorder:
         self._is_awake = True
         self._progress_at = time.monotonic()
         if self._is_finished or not self._ensure_thread():
-            self.flush(WRITE_TIMEOUT_SECONDS)
-            self._is_awake = False
+            self._write_late()
             return
         self._open_gate()
+
+    def _write_late(self) -> None:
+        """Write on this thread and close again: nobody comes after us."""
+        self.flush(WRITE_TIMEOUT_SECONDS)
+        with suppress(StoreError), self._writing(0):
+            self._writer.close()
+        self._is_awake = False
 
     def _open_gate(self) -> None:
         with suppress(RuntimeError):  # open already

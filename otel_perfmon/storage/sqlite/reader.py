@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -36,6 +37,7 @@ class SqliteReader:
         self._idle_lock = threading.Lock()
         self._is_closed = False
         fork.tell_of_forks(self)
+        weakref.finalize(self, _close_all, self._idle)  # for a store that nobody closes
 
     # --- questions
 
@@ -153,9 +155,7 @@ class SqliteReader:
     def close_idle(self) -> None:
         """Close what no question is using."""
         with self._idle_lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+            _close_all(self._idle)
 
     def before_question(self) -> None:
         """Raise `StoreClosedError` if this was closed."""
@@ -216,4 +216,10 @@ class SqliteReader:
 
     def after_fork_in_child(self) -> None:
         """Start without a connection; another thread may have held the lock."""
-        self._idle, self._idle_lock = [], threading.Lock()
+        self._idle_lock = threading.Lock()
+        self._idle.clear()
+
+
+def _close_all(idle: list[tuple[tuple[int, int] | None, sqlite3.Connection]]) -> None:
+    while idle:
+        idle.pop()[1].close()
