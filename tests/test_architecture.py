@@ -137,7 +137,7 @@ def test_posix_only_modules_are_imported_behind_a_guard() -> None:
 def test_files_and_functions_stay_small() -> None:
     for path in _modules():
         source = path.read_text(encoding="utf-8")
-        assert len(source.splitlines()) < 420, path
+        assert len(source.splitlines()) < 450, path
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path}: {node.name}"

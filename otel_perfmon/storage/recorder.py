@@ -69,6 +69,7 @@ class Recorder:
         self._write_lock = threading.Lock()
         self._thread_lock = threading.Lock()
         self._writing_thread = 0
+        self._flushing_threads: set[int] = set()
         self._gate = threading.Lock()
         self._gate.acquire()
         self._thread: threading.Thread | None = None
@@ -138,6 +139,7 @@ class Recorder:
             return False  # called from within a write: a signal handler, a finaliser
         if not (self._intake.queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
             return True
+        self._flushing_threads.add(threading.get_ident())
         try:
             with self._writing(lock_timeout_seconds):
                 remaining = len(self._intake.queue) + 1
@@ -155,6 +157,8 @@ class Recorder:
         except Exception as error:  # the outer rim: our own failure is not the program's
             self._error = StoreError(f"{self.path} could not be written: {error!r:.200}")
             return False
+        finally:
+            self._flushing_threads.discard(threading.get_ident())
         return True
 
     def delete_spans_before(self, end_unix_nano: int) -> int:
@@ -283,6 +287,8 @@ class Recorder:
 
     def _write_queued(self) -> None:
         while not self._is_stopping and (self._intake.queue or self._pending is not None):
+            if self._flushing_threads:
+                time.sleep(0.001)
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
                 self._shrink_if_over_size()
@@ -378,8 +384,8 @@ class Recorder:
         while len(self._intake.queue) >= QUEUE_MAX:
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
-            if not self._help():
-                time.sleep(0.001)
+            if self._flushing_threads or not self._help():
+                time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
         return True
 
     def _help(self) -> bool:
