@@ -193,8 +193,12 @@ class MetricsStorage:
             raise StoreClosedError(message)
 
     def _has_file(self) -> bool:
-        """Whether anything was ever recorded; what waits in the queue is written first."""
-        self._recorder.flush_or_raise()
+        """Whether there is anything to ask: the file is made when the first metric is written."""
+        if not self._is_file_there():
+            self._recorder.flush_or_raise()
+        return self._is_file_there()
+
+    def _is_file_there(self) -> bool:
         try:
             return os.stat(self.path).st_size > 0
         except OSError:

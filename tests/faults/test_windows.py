@@ -10,7 +10,8 @@ import pytest
 @pytest.mark.skipif(sys.platform == "win32", reason="the real thing is tested by everything else")
 def test_it_imports_records_and_answers_without_fork_and_fcntl(run_python, account):
     run_python("""
-        import asyncio, logging, multiprocessing.util, os, random, shutil, sqlite3, subprocess, sys, tempfile, threading, types
+        import asyncio, logging, multiprocessing.util, os, random, shutil, sqlite3
+        import subprocess, sys, tempfile, threading, types
         import concurrent.futures.thread
         import opentelemetry.sdk.metrics, opentelemetry.sdk.trace
         for name in ("register_at_fork", "fork", "getuid", "geteuid", "O_CLOEXEC", "O_NOFOLLOW", "waitpid"):
