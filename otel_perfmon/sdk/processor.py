@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
 
 from otel_perfmon.sdk.rows import SpanEncoder
-from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS, WRITE_TIMEOUT_SECONDS, Recorder
+from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
 _changes = [0]
 
@@ -36,7 +36,7 @@ class SpanDoor:
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):
-            self.recorder.flush(WRITE_TIMEOUT_SECONDS)
+            self.recorder.commit()
         return is_taken
 
 
@@ -58,7 +58,7 @@ class StoreSpanProcessor(SpanProcessor):
 
     def shutdown(self) -> None:
         """Write what there is; spans that end later are still written, on the thread that ends them."""
-        self.force_flush(int(FLUSH_TIMEOUT_SECONDS * 1000))
+        self.force_flush(int(FINISH_TIMEOUT_SECONDS * 1000))
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Write everything that ended before the call; whether that was done in time."""

@@ -83,6 +83,9 @@ class SpanWriter(Protocol):
     def close(self) -> None:
         """Give back every resource; a later write opens them again."""
 
+    def hurry(self, *, is_hurried: bool) -> None:
+        """Let a write that waits for other processes give up at once. From any thread."""
+
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent, without touching it."""
 

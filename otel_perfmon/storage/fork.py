@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
 from typing import Any, Final, Protocol
 
@@ -34,6 +35,8 @@ class ForkAware(Protocol):
 
 _aware: weakref.WeakSet[Any] = weakref.WeakSet()
 _paused: list[ForkAware] = []
+_forking = threading.RLock()
+"""Held over a fork: the hooks of two threads that fork at once must not mix."""
 
 
 def tell_of_forks(thing: ForkAware) -> None:
@@ -62,18 +65,24 @@ def _finalize(thing: ForkAware) -> None:
 
 
 def _before() -> None:
-    _paused[:] = list(_aware)
+    _forking.acquire()
+    _paused[:] = _aware.copy()
     for thing in _paused:
         thing.before_fork()
 
 
 def _after_in_parent() -> None:
-    for thing in _paused:
-        thing.after_fork_in_parent()
-    _paused.clear()
+    try:
+        for thing in _paused:
+            thing.after_fork_in_parent()
+        _paused.clear()
+    finally:
+        _forking.release()
 
 
 def _after_in_child() -> None:
+    global _forking  # noqa: PLW0603 - the parent's belongs to a thread that is not here
+    _forking = threading.RLock()
     for thing in _paused:
         thing.after_fork_in_child()
         finish_with_multiprocessing(thing)

@@ -58,13 +58,14 @@ class Intake:
         When something interrupts (Ctrl-C in a program that helps to write), what is done is in ``unfinished`` and the
         others are back in the queue.
         """
-        popleft = self.queue.popleft
-        items = [popleft() for _ in range(min(count_max, len(self.queue)))]
+        items: list[Item] = []
         rows: list[SpanRow] = []
         own: list[int] = []
         is_shared = len(self._doors) > 1
         done_count = text_size = 0
         try:
+            for _ in range(min(count_max, len(self.queue))):
+                items.append(self.queue.popleft())  # noqa: PERF401 - an interrupt must find each one in the list
             for item in items:
                 text_size += self._add(item, rows, own, is_shared=is_shared)
                 done_count += 1

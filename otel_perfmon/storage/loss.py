@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 LOG_SECONDS: Final = 60.0
+_COUNTED_MAX: Final = 1_000
+"""Single counts that are kept before they are summed up."""
 _logger = logging.getLogger("otel_perfmon")
 
 
@@ -17,19 +19,21 @@ class Losses:
     """Counts of dropped spans by reason. Any number of threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # re-entrant: a finaliser or a signal handler may lose a span while we count
-        self._pending: dict[str, int] = {}
-        self._unlogged: dict[str, int] = {}
+        # Appended to and taken from in single steps: a finaliser or a signal handler may lose a span while we count.
+        self._pending: deque[tuple[str, int]] = deque()
+        self._unlogged: deque[tuple[str, int]] = deque()
         self._logged_at: dict[str, float] = {}
 
     def add(self, reason: str, count: int, why: str) -> None:
         """Count ``count`` dropped spans; ``why`` is a sentence for the log."""
-        with self._lock:
-            self._pending[reason] = self._pending.get(reason, 0) + count
-            self._unlogged[reason] = self._unlogged.get(reason, 0) + count
+        for counted in (self._pending, self._unlogged):
+            counted.append((reason, count))
+            if len(counted) > _COUNTED_MAX:
+                counted.extend(_sums(counted).items())
         if self._is_due(reason):
-            with self._lock:
-                total = self._unlogged.pop(reason, 0)
+            unlogged = _sums(self._unlogged)
+            total = unlogged.pop(reason, 0)
+            self._unlogged.extend(unlogged.items())
             _log(f"{total} spans were not kept: {why}")
 
     def warn(self, kind: str, why: str) -> None:
@@ -44,15 +48,11 @@ class Losses:
 
     def take(self) -> dict[str, int]:
         """What was counted since the last time, to be written down."""
-        with self._lock:
-            pending, self._pending = self._pending, {}
-        return pending
+        return _sums(self._pending)
 
     def put_back(self, pending: Mapping[str, int]) -> None:
         """Return what could not be written down."""
-        with self._lock:
-            for reason, count in pending.items():
-                self._pending[reason] = self._pending.get(reason, 0) + count
+        self._pending.extend(pending.items())
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()
@@ -65,3 +65,12 @@ class Losses:
 def _log(sentence: str) -> None:
     with suppress(Exception):  # a handler or filter of the program's that fails
         _logger.warning("%s", sentence)
+
+
+def _sums(counts: deque[tuple[str, int]]) -> dict[str, int]:
+    """Take what is there, summed by reason."""
+    sums: dict[str, int] = {}
+    for _ in range(len(counts)):
+        reason, count = counts.popleft()
+        sums[reason] = sums.get(reason, 0) + count
+    return sums

@@ -39,6 +39,7 @@ WRITE_TIMEOUT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
 MAINTAIN_SECONDS: Final = 60.0
+_FORK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = (0.05, 1.0)
 """The first and the longest pause after a write that failed."""
 _SHRINK_STEPS_MAX: Final = 100
@@ -120,6 +121,10 @@ class Recorder:
         deadline = time.monotonic() + timeout_seconds
         return self._flush(timeout_seconds, lambda: time.monotonic() > deadline)
 
+    def commit(self) -> None:
+        """Write now what was just recorded; waits for a file that others hold only as long as writes succeed."""
+        self.flush(WRITE_TIMEOUT_SECONDS if self._error is None else 0.0)
+
     def flush_or_raise(self) -> None:
         """Write everything recorded before the call, or raise the `StoreError` that keeps us from it.
 
@@ -137,7 +142,7 @@ class Recorder:
     def _flush(self, lock_timeout_seconds: float, is_over: Callable[[], bool]) -> bool:
         if self._writing_thread == threading.get_ident():
             return False  # called from within a write: a signal handler, a finaliser
-        if not (self._intake.queue or self._pending is not None or self._writing_thread or self._losses.has_pending):
+        if self._is_idle() and self._is_idle():  # twice: a batch may be between the queue and its writer
             return True
         self._flushing_threads.add(threading.get_ident())
         try:
@@ -199,14 +204,17 @@ class Recorder:
 
     def before_fork(self) -> None:
         """Hold the write lock over the fork, with the file closed; give up after a second."""
-        self._is_paused = self._write_lock.acquire(timeout=1.0)
+        self._writer.hurry(is_hurried=True)
+        self._is_paused = self._write_lock.acquire(timeout=_FORK_SECONDS)
         if self._is_paused:
             with suppress(Exception):  # a hook at fork has nobody to raise to
                 self._writer.close()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
+        self._writer.hurry(is_hurried=False)
         if self._is_paused:
+            self._is_paused = False
             self._write_lock.release()
 
     def after_fork_in_child(self) -> None:
@@ -228,10 +236,12 @@ class Recorder:
 
     def _write_late(self) -> None:
         """Write on this thread and close again: nobody comes after us."""
-        self.flush(WRITE_TIMEOUT_SECONDS)
+        self.commit()
         with suppress(StoreError), self._writing(0):
             self._writer.close()
         self._is_awake = False
+        if self._intake.queue and self._error is None:  # another thread recorded while we wrote
+            self.commit()
 
     def _open_gate(self) -> None:
         with suppress(RuntimeError):  # open already
@@ -314,17 +324,20 @@ class Recorder:
     @contextmanager
     def _writing(self, timeout_seconds: float) -> Iterator[None]:
         """Hold the right to write; `_ContendedError` when another thread keeps it for longer."""
-        is_held = self._writing_thread != threading.get_ident() and self._write_lock.acquire(timeout=timeout_seconds)
-        if not is_held:
-            message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
-            raise _ContendedError(message)
+        is_held = False
         try:
+            if self._writing_thread != threading.get_ident():
+                is_held = self._write_lock.acquire(timeout=timeout_seconds)
+            if not is_held:
+                message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
+                raise _ContendedError(message)
             self._writing_thread = threading.get_ident()
             with _suppressed():
                 yield
         finally:
-            self._writing_thread = 0
-            self._write_lock.release()
+            if is_held:
+                self._writing_thread = 0
+                self._write_lock.release()
 
     def _drain(self, count_max: int, timeout_seconds: float) -> int:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
@@ -377,6 +390,10 @@ class Recorder:
         if self._error is None:
             self._progress_at = time.monotonic()
 
+    def _is_idle(self) -> bool:
+        is_empty = not self._intake.queue and self._pending is None and not self._losses.has_pending
+        return is_empty and not self._writing_thread
+
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._writing_thread == threading.get_ident():
@@ -407,7 +424,7 @@ class Recorder:
         if dropped:
             try:
                 self._writer.write(Batch(dropped=dropped), timeout_seconds=WRITE_TIMEOUT_SECONDS)
-            except StoreError:
+            except BaseException:
                 self._losses.put_back(dropped)
                 raise
 

@@ -16,7 +16,7 @@ class _Registry:
     def __init__(self) -> None:
         self.recorders: dict[str, Recorder] = {}
         self.user_counts: dict[str, int] = {}
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a finaliser may close its storage while another is being opened
         fork.tell_of_forks(self)
 
     def finish(self) -> None:
@@ -30,7 +30,7 @@ class _Registry:
 
     def after_fork_in_child(self) -> None:
         """Another thread of the parent may have held the lock."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _registry = _Registry()

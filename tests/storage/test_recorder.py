@@ -155,7 +155,7 @@ def test_a_transaction_of_another_program_holds_the_program_up_for_a_second_in_a
     recorder.record(door, span_row("before"))
     recorder.flush()
     with closing(SqliteWriter(db_path)) as other:
-        other._open_if_needed(1)
+        other._open_if_needed()
         other._connection.execute("BEGIN IMMEDIATE")
         longest = total = 0.0
         for _ in range(400):

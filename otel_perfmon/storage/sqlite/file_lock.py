@@ -45,6 +45,7 @@ class FileLock:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.is_hurried = False
         self._descriptor: int | None = None
 
     @contextmanager
@@ -76,7 +77,7 @@ class FileLock:
                 _try_lock(descriptor)
             except OSError as error:
                 remaining = deadline - time.monotonic()
-                if remaining <= 0:
+                if remaining <= 0 or self.is_hurried:
                     message = f"{self.path} stayed locked for {timeout_seconds:g} s: another process is writing."
                     raise StoreBusyError(message) from error
                 time.sleep(min(pause, remaining))

@@ -6,11 +6,12 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from otel_perfmon.errors import NotFoundError, StoreClosedError
+from otel_perfmon.errors import NotFoundError, PerfmonError, StoreClosedError, StoreCorruptError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, parse_id
 from otel_perfmon.records import (
     CallEdge,
@@ -26,6 +27,25 @@ from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics
 
 _IDLE_MAX: Final = 4
+_FORK_SECONDS_MAX: Final = 2.0
+"""How long a fork waits for the questions of other threads; they are interrupted after half of it."""
+
+
+_Idle = deque[tuple["tuple[int, int] | None", sqlite3.Connection]]
+
+
+class _Question:
+    """A question in progress: whose, and on which connection."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.connection: sqlite3.Connection | None = None
+
+    def interrupt(self) -> None:
+        """Have it end with an error soon."""
+        if self.connection is not None:
+            with suppress(sqlite3.ProgrammingError):  # closed by now
+                self.connection.interrupt()
 
 
 class SqliteReader:
@@ -33,8 +53,11 @@ class SqliteReader:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._idle: list[tuple[tuple[int, int] | None, sqlite3.Connection]] = []
-        self._idle_lock = threading.Lock()
+        # No lock anywhere here: a signal handler may ask on the very thread that is asking. Single steps of a deque are
+        # atomic.
+        self._idle: _Idle = deque()
+        self._busy: dict[_Question, int] = {}
+        self._is_forking = False
         self._is_closed = False
         fork.tell_of_forks(self)
         weakref.finalize(self, _close_all, self._idle)  # for a store that nobody closes
@@ -154,8 +177,7 @@ class SqliteReader:
 
     def close_idle(self) -> None:
         """Close what no question is using."""
-        with self._idle_lock:
-            _close_all(self._idle)
+        _close_all(self._idle)
 
     def before_question(self) -> None:
         """Raise `StoreClosedError` if this was closed."""
@@ -166,41 +188,54 @@ class SqliteReader:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self.before_question()
-        with connections.translated(self.path):
-            inode, connection = self._take()
-            try:
-                connection.execute("BEGIN")
+        question = self._begin()
+        try:
+            with connections.translated(self.path), _sound_values(self.path):
+                inode = connections.inode_of(self.path)
+                connection = self._take_idle(inode) or connections.open_reader(self.path)
+                question.connection = connection
+                is_sound = False
                 try:
+                    connection.execute("BEGIN")
                     yield connection
+                    is_sound = True
                 finally:
-                    if connection.in_transaction:
+                    if is_sound:
                         connection.execute("ROLLBACK")
-            except sqlite3.DatabaseError:
-                connection.close()
-                raise
-            except BaseException:
-                self._give_back(inode, connection)
-                raise
-            self._give_back(inode, connection)
+                        self._give_back(inode, connection)
+                    else:
+                        connection.close()
+        finally:
+            self._busy.pop(question, None)
 
-    def _take(self) -> tuple[tuple[int, int] | None, sqlite3.Connection]:
-        inode = connections.inode_of(self.path)
+    def _begin(self) -> _Question:
+        """Be counted before a connection is opened, and not while a fork waits for none to be open."""
+        question = _Question()
+        is_nested = self._is_asking_here()
         while True:
-            with self._idle_lock:
-                if not self._idle:
-                    break
+            self._busy[question] = question.thread
+            if not self._is_forking or is_nested:
+                return question
+            del self._busy[question]
+            time.sleep(0.001)
+
+    def _take_idle(self, inode: tuple[int, int] | None) -> sqlite3.Connection | None:
+        with suppress(IndexError):
+            while True:
                 opened_inode, connection = self._idle.pop()
-            if opened_inode == inode:
-                return inode, connection
-            connection.close()  # the path leads to another file by now
-        return inode, connections.open_reader(self.path)
+                if opened_inode == inode:
+                    return connection
+                connection.close()  # the path leads to another file by now
+        return None
 
     def _give_back(self, inode: tuple[int, int] | None, connection: sqlite3.Connection) -> None:
-        with self._idle_lock:
-            if len(self._idle) < _IDLE_MAX and not self._is_closed:
-                self._idle.append((inode, connection))
-                return
-        connection.close()
+        if len(self._idle) < _IDLE_MAX and not self._is_closed and not self._is_forking:
+            self._idle.append((inode, connection))
+        else:
+            connection.close()
+
+    def _is_asking_here(self) -> bool:
+        return threading.get_ident() in list(self._busy.values())
 
     # --- fork
 
@@ -208,18 +243,45 @@ class SqliteReader:
         """Nothing is left to do."""
 
     def before_fork(self) -> None:
-        """No connection goes over a fork; one that a question uses belongs to a thread that the child has not."""
+        """No connection goes over a fork: SQLite would believe in the child that it still holds the parent's locks.
+
+        Questions of other threads are waited for, and interrupted after a second.
+        """
+        self._is_forking = True
+        began = time.monotonic()
+        while self._busy and not self._is_asking_here() and time.monotonic() - began < _FORK_SECONDS_MAX:
+            if time.monotonic() - began > _FORK_SECONDS_MAX / 2:
+                for question in list(self._busy):
+                    question.interrupt()
+            time.sleep(0.001)
         self.close_idle()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
+        self._is_forking = False
 
     def after_fork_in_child(self) -> None:
-        """Start without a connection; another thread may have held the lock."""
-        self._idle_lock = threading.Lock()
-        self._idle.clear()
+        """Start without a connection; one that a question held on to is kept from being closed."""
+        _abandoned.append(self._busy)
+        self._busy, self._is_forking = {}, False
 
 
-def _close_all(idle: list[tuple[tuple[int, int] | None, sqlite3.Connection]]) -> None:
-    while idle:
-        idle.pop()[1].close()
+_abandoned: list[object] = []
+
+
+@contextmanager
+def _sound_values(path: str) -> Iterator[None]:
+    """A value that no writer of ours wrote: the file is damaged where SQLite does not see it."""
+    try:
+        yield
+    except PerfmonError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        message = f"{path} holds a value that was never written so ({type(error).__name__}: {error}): it is damaged."
+        raise StoreCorruptError(message) from error
+
+
+def _close_all(idle: _Idle) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop()[1].close()

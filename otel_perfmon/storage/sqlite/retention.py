@@ -165,7 +165,7 @@ class Retention:
             for resolution, seconds in KEEP_SECONDS.items():
                 # An index search for each operation: start_unix_s stands behind it in the key.
                 execute(
-                    "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s < ?2"
+                    "DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s < ?"
                     " AND operation_id IN (SELECT id FROM _operations)",
                     (resolution, now - seconds - ALIGNED_TO_S[resolution] - _GRACE_SECONDS),
                 )
@@ -238,9 +238,9 @@ class Retention:
             self._connection.execute("BEGIN IMMEDIATE")
             for resolution in KEEP_SECONDS:
                 deleted = self._delete(
-                    "DELETE FROM _rollups WHERE resolution_s = ?1 AND start_unix_s <="
-                    " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?1)",
-                    (resolution,),
+                    "DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s <="
+                    " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?)",
+                    (resolution, resolution),
                 )
                 if deleted:
                     return True

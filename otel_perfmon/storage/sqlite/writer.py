@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.statements import run_multirow
+
+_logger = logging.getLogger("otel_perfmon")
 
 FREE_SPACE_MIN_BYTES: Final = 8 * 1024 * 1024
 """Below this we stop writing: on a full disk neither DELETE nor a checkpoint works, so nothing could free it again."""
@@ -57,6 +60,8 @@ class SqliteWriter:
         self._lock = FileLock(path + ".lock")
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._companions: dict[str, tuple[int, int] | None] = {}
+        self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._process = uuid.uuid4().hex
         self._next_checkpoint = self._next_space_check = 0.0
 
@@ -64,8 +69,9 @@ class SqliteWriter:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
         with connections.translated(self.path):
             self._check_free_space()
-            self._open_if_needed(timeout_seconds)
+            self._check_ours()
             with self._lock.held(timeout_seconds):
+                self._open_if_needed()
                 self._set_busy_timeout(int(timeout_seconds * 1000))
                 refused = self._write_batch(batch)
                 self._checkpoint_if_large()
@@ -74,8 +80,9 @@ class SqliteWriter:
     def maintain(self) -> bool:
         """One step of retention; True when more is waiting."""
         with connections.translated(self.path):
-            self._open_if_needed(connections.BUSY_TIMEOUT_MS / 1000)
+            self._check_ours()
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                self._open_if_needed()
                 is_more = self._retention.step(self._policy, time.time(), self._process)
                 self._checkpoint_if_large(is_due=not is_more)
         return is_more
@@ -89,9 +96,10 @@ class SqliteWriter:
         """Remove the spans that ended before that moment, in small transactions; how many."""
         deleted = 0
         with connections.translated(self.path):
-            self._open_if_needed(connections.BUSY_TIMEOUT_MS / 1000)
+            self._check_ours()
             while True:
                 with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                    self._open_if_needed()
                     step = self._retention.delete_before(end_unix_nano, self._process)
                     self._checkpoint_if_large(is_due=step == 0)
                 deleted += step
@@ -108,34 +116,62 @@ class SqliteWriter:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                     self._checkpoint()
+                    self._drop_connection()  # SQLite checkpoints again when the last connection is closed
             except StoreError:
                 pass  # nothing is lost: the log stays beside the file
         self._drop_connection()
         self._lock.close()
 
+    def hurry(self, *, is_hurried: bool) -> None:
+        """Let a write that waits for other processes give up at once; called from another thread."""
+        self._lock.is_hurried = is_hurried
+
     def abandon(self) -> None:
         """In a forked child: forget the parent's connection without closing it (sqlite.org/howtocorrupt.html, 2.6)."""
         if self._connection is not None:
-            _abandoned.append((self._connection, self._lock))
+            _abandoned.append(self._connection)
             self._connection = None
+        self._lock.close()  # else a parent that dies while it holds the lock would leave it to this child
         self._lock = FileLock(self.path + ".lock")
         self._process = uuid.uuid4().hex
 
     # --- opening
 
-    def _open_if_needed(self, timeout_seconds: float) -> None:
-        if self._connection is not None and self._inode == connections.inode_of(self.path):
+    def _is_open(self) -> bool:
+        return self._connection is not None and self._inode == connections.inode_of(self.path)
+
+    def _check_ours(self) -> None:
+        """Before anything is made beside a file that is not ours, our lock file above all."""
+        if not self._is_open():
+            connections.check_ours(self.path)
+
+    def _open_if_needed(self) -> None:
+        """Open the file, or what the path leads to by now; the caller holds the file lock."""
+        if self._is_open():
             return
-        self._drop_connection()
-        connections.check_ours(self.path)
-        with self._lock.held(timeout_seconds):
-            self._connection = connections.open_writer(self.path, self._tell_of_progress)
-            self._inode = connections.inode_of(self.path)
-        self._names = Names(self._connection)
-        self._retention = Retention(self._connection, self.path)
+        self._leave_moved_file()
+        connection = connections.open_writer(self.path, self._tell_of_progress)
+        self._inode = connections.inode_of(self.path)
+        self._names = Names(connection)
+        self._retention = Retention(connection, self.path)
         self._known_groups: dict[int, set[tuple[str, str]]] = {}
         self._noted_arrival = 0
+        self._connection = connection
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
+        # What stands at these names may soon be another database's.
+        self._companions = {name: connections.inode_of(name) for name in (self.path + "-wal", self.path + "-shm")}
+
+    def _leave_moved_file(self) -> None:
+        """The path leads to another file: the log's pages belong into the old one, and must never meet the new one."""
+        if self._connection is None:
+            return
+        _logger.warning("%s was moved, replaced or removed; recording goes on in a file at that path.", self.path)
+        with suppress(sqlite3.Error):
+            self._checkpoint()
+        self._drop_connection()
+        for name, inode in self._companions.items():
+            if inode is not None and inode == connections.inode_of(name):
+                os.unlink(name)
 
     def _tell_of_progress(self) -> None:
         self.on_progress()
@@ -206,15 +242,19 @@ class SqliteWriter:
         connection = self._connection
         assert connection is not None
         self._names.now_unix_s = int(time.time())
-        connection.execute("BEGIN IMMEDIATE")
+        is_complete = False
         try:
+            connection.execute("BEGIN IMMEDIATE")
             yield
+            is_complete = True
             connection.execute("COMMIT")
             batch.is_written = True
-        except BaseException:
+        except BaseException as error:
             self._forget_ids()
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            elif is_complete and not isinstance(error, sqlite3.Error):
+                batch.is_written = True  # a signal handler raised just after the commit
             raise
 
     def _apply(self, batch: Batch) -> None:
@@ -255,9 +295,9 @@ class SqliteWriter:
         if cell == self._noted_arrival:
             return
         connection.execute(
-            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?1, ?2 FROM sqlite_sequence"
-            " WHERE name = '_spans' AND ?2 IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
-            (count - 1, cell),
+            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?, ? FROM sqlite_sequence"
+            " WHERE name = '_spans' AND ? IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
+            (count - 1, cell, cell),
         )
         self._noted_arrival = cell
 
@@ -364,7 +404,7 @@ class SqliteWriter:
             return 0
 
 
-_abandoned: list[tuple[sqlite3.Connection, FileLock]] = []
+_abandoned: list[sqlite3.Connection] = []
 """What a forked child must neither use nor close."""
 
 

@@ -113,7 +113,7 @@ def test_a_file_that_this_user_may_not_read_is_a_store_error_that_says_so(writer
 def test_a_store_can_be_read_while_another_program_holds_a_write_transaction(writer, store, db_path):
     write(writer, span_row())
     with closing(SqliteWriter(db_path)) as other:
-        other._open_if_needed(1)
+        other._open_if_needed()
         other._connection.execute("BEGIN IMMEDIATE")
         assert len(store.find_spans(SpanQuery())) == 1
         other._connection.execute("ROLLBACK")
