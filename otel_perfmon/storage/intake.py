@@ -19,6 +19,8 @@ from otel_perfmon.storage.rows import SpanRow
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
+INTERRUPTIONS_MAX: Final = 4
+"""So often in a row may the reading of one span be interrupted."""
 _RECENT_MAX: Final = 65_536
 
 
@@ -43,6 +45,7 @@ class Intake:
         self._lineage = Lineage()
         self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
         self._interrupted: Item | None = None
+        self._interruption_count = 0
 
     def open_door(self, door: Door) -> None:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
@@ -97,7 +100,9 @@ class Intake:
         return text_size
 
     def _put_back_interrupted(self, items: list[Item]) -> None:
-        if items and items[0] is self._interrupted:  # not Ctrl-C: the span itself does that, each time
+        is_same = bool(items) and items[0] is self._interrupted
+        self._interruption_count = self._interruption_count + 1 if is_same else 1
+        if self._interruption_count > INTERRUPTIONS_MAX:  # not Ctrl-C: the span itself does that, each time
             self._losses.add("unreadable", 1, "reading a span ends the thread that reads it")
             items = items[1:]
         self._interrupted = items[0] if items else None

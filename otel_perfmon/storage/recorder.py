@@ -67,7 +67,7 @@ class Recorder:
         self._losses = Losses()
         self._intake = Intake(self._losses)
         self._pending: Batch | None = None
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()
         self._writing_thread = 0
         self._flushing_threads: set[int] = set()
@@ -134,14 +134,16 @@ class Recorder:
         def is_stuck() -> bool:
             return time.monotonic() - self._progress_at > FLUSH_TIMEOUT_SECONDS
 
+        if self._is_writing_here():
+            return  # a signal handler asks within a write: it sees what is committed
         self._note_progress()
         while not self._flush(FLUSH_TIMEOUT_SECONDS, is_stuck):
-            if self._error is not None or is_stuck() or self._writing_thread == threading.get_ident():
+            if self._error is not None or is_stuck():
                 raise self._error or StoreBusyError(f"{self.path} is busy; try again.")
 
     def _flush(self, lock_timeout_seconds: float, is_over: Callable[[], bool]) -> bool:
-        if self._writing_thread == threading.get_ident():
-            return False  # called from within a write: a signal handler, a finaliser
+        if self._is_writing_here():
+            return False
         if self._is_idle() and self._is_idle():  # twice: a batch may be between the queue and its writer
             return True
         self._flushing_threads.add(threading.get_ident())
@@ -205,7 +207,7 @@ class Recorder:
     def before_fork(self) -> None:
         """Hold the write lock over the fork, with the file closed; give up after a second."""
         self._writer.hurry(is_hurried=True)
-        self._is_paused = self._write_lock.acquire(timeout=_FORK_SECONDS)
+        self._is_paused = not self._is_writing_here() and self._write_lock.acquire(timeout=_FORK_SECONDS)
         if self._is_paused:
             with suppress(Exception):  # a hook at fork has nobody to raise to
                 self._writer.close()
@@ -324,20 +326,32 @@ class Recorder:
     @contextmanager
     def _writing(self, timeout_seconds: float) -> Iterator[None]:
         """Hold the right to write; `_ContendedError` when another thread keeps it for longer."""
-        is_held = False
+        if self._is_writing_here():
+            message = f"{self.path} is being written by this very thread."
+            raise _ContendedError(message)
         try:
-            if self._writing_thread != threading.get_ident():
-                is_held = self._write_lock.acquire(timeout=timeout_seconds)
-            if not is_held:
+            if not self._write_lock.acquire(timeout=timeout_seconds):
                 message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
                 raise _ContendedError(message)
             self._writing_thread = threading.get_ident()
             with _suppressed():
                 yield
         finally:
-            if is_held:
-                self._writing_thread = 0
-                self._write_lock.release()
+            # Ctrl-C may arrive between any two steps, in here too: at its second arrival this is done. No function of
+            # ours is called: at the limit of recursion that would fail.
+            owned, release = self._write_lock._is_owned, self._write_lock.release  # type: ignore[attr-defined]  # noqa: SLF001
+            try:
+                if owned():
+                    self._writing_thread = 0
+                    release()
+            finally:
+                if owned():
+                    self._writing_thread = 0
+                    release()
+
+    def _is_writing_here(self) -> bool:
+        """Whether this thread holds the right to write: asked by a signal handler, a finaliser, a logger within it."""
+        return bool(self._write_lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as Condition asks it
 
     def _drain(self, count_max: int, timeout_seconds: float) -> int:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
@@ -396,7 +410,7 @@ class Recorder:
 
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
-        if self._writing_thread == threading.get_ident():
+        if self._is_writing_here():
             return len(self._intake.queue) < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
         while len(self._intake.queue) >= QUEUE_MAX:
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:

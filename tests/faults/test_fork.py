@@ -340,7 +340,7 @@ def test_a_fork_while_another_thread_asks_gives_the_child_a_store_of_its_own(run
     """SQLite's locks belong to a process: a child with the parent's connection believes that it holds them too."""
     busy = """
 def ask():
-    with storage.store._reader._transaction() as connection:
+    with storage.store._transaction() as connection:
         connection.execute("SELECT count(*) FROM _spans").fetchone()
         is_asking.set()
         time.sleep(0.5)

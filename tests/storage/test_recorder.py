@@ -277,7 +277,7 @@ class _without_lock:  # noqa: N801
 
     def __init__(self, recorder):
         self.recorder, self.lock = recorder, recorder._write_lock
-        recorder._write_lock = threading.Lock()
+        recorder._write_lock = threading.RLock()
 
     def close(self):
         self.recorder._write_lock = self.lock
@@ -286,6 +286,7 @@ class _without_lock:  # noqa: N801
 def test_the_writer_thread_outlives_a_payload_that_exits(recorder, door, db_path, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     recorder.record(door, lambda: (_ for _ in ()).throw(SystemExit))
+    assert wait_until(lambda: not recorder.queued_count, 5)
     time.sleep(0.3)
     recorder.record(door, span_row("after"))
     assert recorder.flush()
