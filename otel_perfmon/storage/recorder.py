@@ -88,7 +88,12 @@ class Recorder:
         """Take one ended span; False when it was dropped, which is counted. Never raises, never waits for long."""
         queue = self._intake.queue
         waiting = len(queue)
-        if waiting >= QUEUE_MAX and not self._make_room():
+        try:
+            has_room = waiting < QUEUE_MAX or self._make_room()
+        except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
+            queue.append((door, payload, slow_threshold_nano))
+            raise
+        if not has_room:
             why = f"the queue is full and {self.path} cannot be written: {self._error or 'the disk is too slow'}"
             self._losses.add("queue_full", 1, why)
             return False
@@ -150,7 +155,7 @@ class Recorder:
         try:
             with self._writing(lock_timeout_seconds):
                 remaining = len(self._intake.queue) + 1
-                while remaining > 0 and (self._intake.queue or self._pending is not None):
+                while remaining > 0 and self._has_spans():
                     if is_over():
                         return False
                     remaining -= self._drain(BATCH_MAX, min(WRITE_TIMEOUT_SECONDS, lock_timeout_seconds))
@@ -298,7 +303,7 @@ class Recorder:
                 self._open_gate()
 
     def _write_queued(self) -> None:
-        while not self._is_stopping and (self._intake.queue or self._pending is not None):
+        while not self._is_stopping and self._has_spans():
             if self._flushing_threads:
                 time.sleep(0.001)
             with self._writing(WRITE_TIMEOUT_SECONDS):
@@ -356,9 +361,13 @@ class Recorder:
     def _drain(self, count_max: int, timeout_seconds: float) -> int:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
         taken = 0
-        if self._pending is None:
-            self._pending, taken = self._take_batch(count_max)
+        if self._pending is None or self._pending.is_written:
+            if self._intake.unfinished is None:
+                taken = self._intake.take_batch(count_max)
+            self._pending, self._intake.unfinished = self._intake.unfinished, None
+            self._note_progress()
         batch = self._pending
+        assert batch is not None
         batch.dropped = self._losses.take()
         try:
             refused = self._writer.write(batch, timeout_seconds=timeout_seconds)
@@ -375,15 +384,6 @@ class Recorder:
             self._losses.warn(
                 "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
             )
-        return taken
-
-    def _take_batch(self, count_max: int) -> tuple[Batch, int]:
-        try:
-            taken = self._intake.take_batch(count_max)
-        except BaseException:
-            self._pending, self._intake.unfinished = self._intake.unfinished, None
-            raise
-        self._note_progress()
         return taken
 
     def _shrink_if_over_size(self) -> None:
@@ -404,9 +404,11 @@ class Recorder:
         if self._error is None:
             self._progress_at = time.monotonic()
 
+    def _has_spans(self) -> bool:
+        return bool(self._intake.queue or self._intake.unfinished or self._pending)
+
     def _is_idle(self) -> bool:
-        is_empty = not self._intake.queue and self._pending is None and not self._losses.has_pending
-        return is_empty and not self._writing_thread
+        return not (self._has_spans() or self._losses.has_pending or self._writing_thread)
 
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
