@@ -18,15 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from opentelemetry import context as otel_context
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
-
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import Door, Intake
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import PointRow
+from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
 BATCH_MAX: Final = 4_096
@@ -339,7 +337,7 @@ class Recorder:
                 message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
                 raise _ContendedError(message)
             self._writing_thread = threading.get_ident()
-            with _suppressed():
+            with suppressed():
                 yield
         finally:
             # Ctrl-C may arrive between any two steps, in here too: at its second arrival this is done. No function of
@@ -450,13 +448,3 @@ class Recorder:
         self._pending = None
         if count:
             self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")
-
-
-@contextmanager
-def _suppressed() -> Iterator[None]:
-    """No instrumentation makes spans of what the store itself does."""
-    token = otel_context.attach(otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
