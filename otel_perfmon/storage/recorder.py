@@ -29,8 +29,7 @@ from otel_perfmon.storage.suppression import suppressed
 QUEUE_MAX: Final = 16_384
 BATCH_MAX: Final = 4_096
 HELP_BATCH_MAX: Final = 512
-LINGER_SECONDS: Final = 0.1
-"""How long the writer gathers before it writes."""
+LINGER_SECONDS: Final = 0.1  # how long the writer gathers before it writes
 WAIT_FOR_ROOM_SECONDS: Final = 1.0
 HELP_TIMEOUT_SECONDS: Final = 0.02
 WRITE_TIMEOUT_SECONDS: Final = 1.0
@@ -38,11 +37,9 @@ FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
 MAINTAIN_SECONDS: Final = 60.0
 _FORK_SECONDS: Final = 2.0
-_RETRY_SECONDS: Final = (0.05, 1.0)
-"""The first and the longest pause after a write that failed."""
+_RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
 _SHRINK_STEPS_MAX: Final = 100
-_SHRINK_PAUSE_SECONDS: Final = 1.0
-"""Pause after all was pruned that can be, and the file is still too large."""
+_SHRINK_PAUSE_SECONDS: Final = 1.0  # after all was pruned that can be, and the file is still too large
 
 
 class _ContendedError(StoreBusyError):
