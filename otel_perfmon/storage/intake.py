@@ -75,12 +75,13 @@ class Intake:
                 done_count += 1
                 if text_size > BATCH_TEXT_MAX:
                     break
+            self.queue.extendleft(reversed(items[done_count:]))
+            del items[done_count:]
+            self.unfinished = Batch(rows, own, self._lineage.take_edges())
         except BaseException:
             self._put_back_interrupted(items[done_count:])
-            self.unfinished = Batch(rows, own, self._lineage.take_edges())
+            self.unfinished = self.unfinished or Batch(rows, own, self._lineage.take_edges())
             raise
-        self.queue.extendleft(reversed(items[done_count:]))
-        self.unfinished = Batch(rows, own, self._lineage.take_edges())
         return done_count
 
     def _add(self, item: Item, rows: list[SpanRow], own: list[int], *, is_shared: bool) -> int:
