@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Callable
 from itertools import repeat, starmap
 from typing import Any, Final, Protocol
 
@@ -22,6 +23,8 @@ BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
 INTERRUPTIONS_MAX: Final = 4
 """So often in a row may the reading of one span be interrupted."""
+PROGRESS_ROWS: Final = 64
+"""After so many rows progress is told: beside busy threads a batch can take a second, without being stuck."""
 _RECENT_MAX: Final = 65_536
 
 
@@ -38,7 +41,8 @@ Item = tuple[Door, Any, int]
 class Intake:
     """A queue of what doors brought. Any thread may append to ``queue``; one at a time takes batches."""
 
-    def __init__(self, losses: Losses) -> None:
+    def __init__(self, losses: Losses, on_progress: Callable[[], None]) -> None:
+        self._on_progress = on_progress
         self.queue: deque[Item] = deque()
         self.unfinished: Batch | None = None
         self._losses = losses
@@ -73,6 +77,8 @@ class Intake:
             for item in items:
                 text_size += self._add(item, rows, own, is_shared=is_shared)
                 done_count += 1
+                if not done_count % PROGRESS_ROWS:
+                    self._on_progress()
                 if text_size > BATCH_TEXT_MAX:
                     break
             self.queue.extendleft(reversed(items[done_count:]))

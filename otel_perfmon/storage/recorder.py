@@ -60,7 +60,7 @@ class Recorder:
 
     def _start_afresh(self) -> None:
         self._losses = Losses()
-        self._intake = Intake(self._losses)
+        self._intake = Intake(self._losses, self._note_progress)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()

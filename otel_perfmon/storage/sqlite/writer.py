@@ -16,6 +16,7 @@ from typing import Any, Final
 from otel_perfmon.errors import StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.fingerprint import message_pattern
+from otel_perfmon.storage.intake import PROGRESS_ROWS
 from otel_perfmon.storage.rows import PointRow, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
@@ -277,7 +278,9 @@ class SqliteWriter:
         groups: dict[tuple[int, str, str], list[int]] = {}
         values: list[Any] = []
         names, extend = self._names, values.extend
-        for row, own in zip(batch.spans, batch.self_nano, strict=True):
+        for number, (row, own) in enumerate(zip(batch.spans, batch.self_nano, strict=True)):
+            if not number % PROGRESS_ROWS:
+                self.on_progress()
             operation_id, name = names.operation(row.resource, row.name)
             extend(_span_values(row, operation_id, name, names.resource(row.resource), names.scope(row.scope)))
             rollup.cell(operation_id, row.end_unix_nano).add_span(
