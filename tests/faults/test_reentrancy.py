@@ -131,7 +131,7 @@ def check_interrupted(printed: str, account) -> None:
 
 
 @posix
-# Long: hundreds of interrupts a second find, in about one run of ten, a step between two others where a batch is
+# Long: hundreds of interrupts a second find, in some runs, a step between two others where a batch is
 # lost (see the README, "What can go wrong"). That no lock stays held and nothing is doubled held in every run.
 @pytest.mark.long
 @pytest.mark.parametrize("queue", [100, 16_384])
