@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from otel_perfmon import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanPage, SpanQuery, SpanRecord, Trace
+from otel_perfmon import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanPage, SpanQuery, SpanRecord
 
 
 def span(span_id: str = "b" * 16, parent: str | None = None, **fields) -> SpanRecord:
@@ -95,23 +95,6 @@ def test_a_page_is_a_sequence_of_its_spans():
     assert not SpanPage(())
 
 
-def test_the_roots_of_a_trace_are_the_spans_whose_parent_is_not_there():
-    root, orphan = span("1" * 16), span("2" * 16, parent="9" * 16)
-    child, grandchild = span("3" * 16, parent="1" * 16), span("4" * 16, parent="3" * 16)
-    trace = Trace("a" * 32, (root, child, orphan, grandchild))
-    assert trace.roots == (root, orphan)
-    assert trace.children(root) == (child,)
-    assert trace.children(child) == (grandchild,)
-    assert trace.children(grandchild) == ()
-
-
-def test_a_span_that_is_its_own_parent_does_not_go_round_in_circles():
-    own = span("1" * 16, parent="1" * 16)
-    trace = Trace("a" * 32, (own,))
-    assert trace.children(own) == (own,)
-    assert trace.roots == ()
-
-
 @pytest.mark.parametrize(
     "record",
     [
@@ -119,7 +102,6 @@ def test_a_span_that_is_its_own_parent_does_not_go_round_in_circles():
         EventRecord("e", 1, {"a": (1, 2)}),
         LinkRecord("a" * 32, "b" * 16),
         SpanPage((span(),)),
-        Trace("a" * 32, (span(),)),
     ],
     ids=lambda record: type(record).__name__,
 )
