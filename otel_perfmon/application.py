@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_perfmon.alerts import AlertCallback, check_callback
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config, resolve_config_leniently
 from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
@@ -28,15 +29,20 @@ def configure(
     service_name: str | None = None,
     slow_threshold_ms: float | None = None,
     retention_seconds: float | None = None,
+    keep_seconds: float | None = None,
+    size_max_bytes: int | str | None = None,
     error_rate_threshold: float | None = None,
+    error_rate_min_count: int | None = None,
     resource_attributes: Mapping[str, Any] | None = None,
     metric_readers: Sequence[MetricReader] = (),
     durability: str | None = None,
+    on_alert: AlertCallback | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
 
     Installs the global tracer provider when none is set; to an SDK provider that is there it adds its processor, once
-    and first. A global meter provider is installed only when ``metric_readers`` are given. What is left out comes from
+    and first. A global meter provider is installed only when ``metric_readers`` are given. ``on_alert`` is called with
+    each `Alert` that this process raises, on a thread of its own; what it raises is logged. What is left out comes from
     the environment, else the default (see the README's "Settings"). Called again, it returns the same monitor and
     warns if a given argument differs. Raises `ConfigError` for a wrong setting.
     """
@@ -44,15 +50,20 @@ def configure(
         "path": path,
         "slow_threshold_ms": slow_threshold_ms,
         "retention_seconds": retention_seconds,
+        "keep_seconds": keep_seconds,
+        "size_max_bytes": size_max_bytes,
         "error_rate_threshold": error_rate_threshold,
+        "error_rate_min_count": error_rate_min_count,
         "durability": durability,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
+    ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}
+    check_callback(on_alert)
     with _process.lock:
         if _process.setup is not None:
-            _process.setup.warn_of_differences(arguments, identity, metric_readers)
+            _process.setup.warn_of_differences(arguments, {**identity, **ends})
         else:
-            _process.setup = _Setup(arguments, identity, metric_readers)
+            _process.setup = _Setup(arguments, identity, ends)
         return get_monitor()
 
 
@@ -74,12 +85,19 @@ class ProcessMonitor(PerformanceMonitor):
     """
 
     def __init__(self, config: Config) -> None:
-        self._opened_storage = None
+        self._opened_storage = self._storage = None
         self._prepare(config, None)
         self.unbind()
 
     def bind(
-        self, storage: MetricsStorage, provider: TracerProvider, door: SpanDoor, config: Config, *, is_given: bool
+        self,
+        storage: MetricsStorage,
+        provider: TracerProvider,
+        door: SpanDoor,
+        config: Config,
+        on_alert: AlertCallback | None,
+        *,
+        is_given: bool,
     ) -> None:
         """Measure on ``provider`` from now on, whose spans ``door`` stores.
 
@@ -88,10 +106,11 @@ class ProcessMonitor(PerformanceMonitor):
         self.error_rate_threshold = config.error_rate_threshold
         if is_given or not self._is_threshold_set:
             self.slow_threshold_ms = config.slow_threshold_ms
-        self._bind(storage, OwnProvider(provider, storage.recorder), door)
+        self._bind(storage, OwnProvider(provider, storage.recorder), door, on_alert)
 
     def unbind(self) -> None:
         """Let spans go where OpenTelemetry sends them."""
+        self._forget_callback()
         self._storage = self._door = None
         self._source = GlobalProvider()
 
@@ -106,13 +125,11 @@ class ProcessMonitor(PerformanceMonitor):
 class _Setup:
     """What one call of `configure()` put in place."""
 
-    def __init__(
-        self, arguments: dict[str, Any], identity: dict[str, Any], metric_readers: Sequence[MetricReader]
-    ) -> None:
+    def __init__(self, arguments: dict[str, Any], identity: dict[str, Any], ends: dict[str, Any]) -> None:
         config = resolve_config(arguments)
         self._config = config
         self._identity = identity
-        self._metric_readers = tuple(metric_readers)
+        self._ends = ends
         self._storage = MetricsStorage.from_config(config)
         door = SpanDoor(self._storage.recorder, nano_of_ms(config.slow_threshold_ms), config.durability)
         self._processor = StoreSpanProcessor(door)
@@ -123,21 +140,18 @@ class _Setup:
         if _process.monitor is None:
             _process.monitor = ProcessMonitor(config)
         self._monitor = _process.monitor
-        self._monitor.bind(self._storage, provider, door, config, is_given=is_given)
+        self._monitor.bind(self._storage, provider, door, config, ends["on_alert"], is_given=is_given)
         share_storage(self._storage)
 
-    def warn_of_differences(
-        self, arguments: dict[str, Any], identity: dict[str, Any], metric_readers: Sequence[MetricReader]
-    ) -> None:
+    def warn_of_differences(self, arguments: dict[str, Any], others: dict[str, Any]) -> None:
         """Log each argument of a later call that is given and is not what holds."""
         for name, value in arguments.items():
             if value is not None and parse_setting(name, value) != getattr(self._config, name):
                 _warn_of_difference(name, value, getattr(self._config, name))
-        for name, value in identity.items():
-            if value is not None and value != self._identity[name]:
-                _warn_of_difference(name, value, self._identity[name])
-        if metric_readers and tuple(metric_readers) != self._metric_readers:
-            _warn_of_difference("metric_readers", metric_readers, self._metric_readers)
+        hold = {**self._identity, **self._ends}
+        for name, value in others.items():
+            if value is not None and value != hold[name]:
+                _warn_of_difference(name, value, hold[name])
 
     def close(self) -> None:
         """Write what there is; shut down the providers that were made here, and leave those that were there."""
@@ -169,9 +183,9 @@ class _Setup:
         return provider
 
     def _install_meter_provider(self) -> MeterProvider | None:
-        if not self._metric_readers:
+        if self._ends["metric_readers"] is None:
             return None
-        provider = MeterProvider(self._metric_readers, make_resource(**self._identity))
+        provider = MeterProvider(self._ends["metric_readers"], make_resource(**self._identity))
         metrics.set_meter_provider(provider)
         if metrics.get_meter_provider() is not provider:
             _logger.warning("A meter provider is set already: the given metric_readers get nothing.")

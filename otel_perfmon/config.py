@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,9 @@ _logger = logging.getLogger("otel_perfmon")
 PREFIX: Final = "OTEL_PYTHON_PERFMON_"
 _INT64_MAX: Final = 2**63 - 1
 DURABILITIES: Final = ("batch", "root", "span")
+SIZE_MIN_BYTES: Final = 1024 * 1024
+"""A store that holds less could not even hold its statistics."""
+_BYTES_OF_UNIT: Final = {None: 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,20 @@ class Config:
     """The settings of one monitor.
 
     ``path`` is absolute; ``slow_threshold_ms`` in milliseconds, at or above 0; ``retention_seconds`` is how long
-    ordinary spans are kept; ``error_rate_threshold`` a share between 0 and 1; ``durability`` one of ``batch`` (in the
-    file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span ends).
+    ordinary spans are kept, ``keep_seconds`` how long slow and failed ones with their traces are; ``size_max_bytes``
+    what the file with its log may take. An alarm is raised for an operation of at least ``error_rate_min_count`` calls
+    in the last hour, of which a share of more than ``error_rate_threshold`` (between 0 and 1) failed. ``durability`` is
+    one of ``batch`` (in the file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span
+    ends).
     """
 
     path: str
     slow_threshold_ms: float = 1000.0
     retention_seconds: float = 3600.0
+    keep_seconds: float = 604_800.0
+    size_max_bytes: int = 536_870_912
     error_rate_threshold: float = 0.1
+    error_rate_min_count: int = 20
     durability: str = "batch"
 
 
@@ -75,6 +85,26 @@ def _above_zero(value: Any) -> float:
     return number
 
 
+def _count(value: Any) -> int:
+    number = _number(value)
+    if number < 1 or number > _INT64_MAX or not number.is_integer():
+        raise ValueError
+    return int(number)
+
+
+def _size_bytes(value: Any) -> int:
+    number, unit = value, None
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,19})\s*(?:([KMG])I?B)?", value.strip().upper(), re.ASCII)
+        if match is None:
+            raise ValueError
+        number, unit = int(match[1]), match[2]
+    size = _count(number) * _BYTES_OF_UNIT[unit]
+    if not SIZE_MIN_BYTES <= size <= _INT64_MAX:
+        raise ValueError
+    return size
+
+
 def _share(value: Any) -> float:
     number = _at_least_zero(value)
     if number > 1:
@@ -103,7 +133,10 @@ SETTINGS: Final = (
         "slow_threshold_ms", "SLOW_REQUEST_THRESHOLD_MS", 1000.0, _at_least_zero, "a number of milliseconds, 0 or more"
     ),
     _Setting("retention_seconds", "SAMPLING_WINDOW_SECONDS", 3600.0, _above_zero, "a number of seconds above 0"),
+    _Setting("keep_seconds", None, 604_800.0, _above_zero, "a number of seconds above 0"),
+    _Setting("size_max_bytes", None, 536_870_912, _size_bytes, "a whole number of bytes, 1 MB or more, such as 512MB"),
     _Setting("error_rate_threshold", "ERROR_RATE_THRESHOLD", 0.1, _share, "a number between 0 and 1"),
+    _Setting("error_rate_min_count", None, 20, _count, "a whole number of calls, 1 or more"),
     _Setting("durability", None, "batch", _durability, "one of " + ", ".join(DURABILITIES)),
 )
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
@@ -125,6 +158,14 @@ def resolve_config_leniently(arguments: Mapping[str, Any], environ: Mapping[str,
     """
     environ = os.environ if environ is None else environ
     return Config(**{s.field: _settle(s, arguments.get(s.field), environ, lenient=True) for s in SETTINGS})
+
+
+def resolve_setting(field: str, argument: Any = None, environ: Mapping[str, str] | None = None) -> Any:
+    """Settle one setting alone, whatever the others may be; an argument of None counts as not given.
+
+    Raises `ConfigError` for a wrong value in the argument or the prefixed variable.
+    """
+    return _settle(_BY_FIELD[field], argument, os.environ if environ is None else environ, lenient=False)
 
 
 def parse_setting(field: str, value: Any) -> Any:

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any, Final
 
@@ -24,12 +25,12 @@ from otel_perfmon.storage.attributes import (
     safe_str,
     storable_text,
 )
-from otel_perfmon.storage.base import RetentionPolicy, Store
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.cells import align_window
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
-from otel_perfmon.storage.url import open_recorder, open_store
+from otel_perfmon.storage.url import open_configured_recorder, open_store
 
 _SCOPE: Final = ScopeRow("otel_perfmon", "", "", "{}")
 _INTERNAL: Final = 1
@@ -49,23 +50,32 @@ class MetricsStorage:
     """
 
     def __init__(
-        self, db_path: str | os.PathLike[str] | None = None, *, retention_seconds: float | None = None
+        self,
+        db_path: str | os.PathLike[str] | None = None,
+        *,
+        retention_seconds: float | None = None,
+        keep_seconds: float | None = None,
+        size_max_bytes: int | str | None = None,
     ) -> None:
-        arguments = {"path": db_path, "retention_seconds": retention_seconds}
-        self._open(resolve_config(arguments), is_retention_given=retention_seconds is not None)
+        arguments = {
+            "path": db_path,
+            "retention_seconds": retention_seconds,
+            "keep_seconds": keep_seconds,
+            "size_max_bytes": size_max_bytes,
+        }
+        self._open(resolve_config(arguments), arguments)
 
     @classmethod
     def from_config(cls, config: Config) -> MetricsStorage:
-        """The storage that settled settings describe."""
+        """The storage that settled settings describe; they hold for every user of the file in this process."""
         storage = cls.__new__(cls)
-        storage._open(config, is_retention_given=True)  # noqa: SLF001 - its own
+        storage._open(config, asdict(config))  # noqa: SLF001 - its own
         return storage
 
-    def _open(self, config: Config, *, is_retention_given: bool) -> None:
+    def _open(self, config: Config, arguments: Mapping[str, Any]) -> None:
         self.path = config.path
         self.retention_seconds = config.retention_seconds
-        policy = RetentionPolicy(config.retention_seconds)
-        self._recorder = open_recorder(config.path, policy, is_override=is_retention_given)
+        self._recorder = open_configured_recorder(config, arguments)
         self._store = open_store(config.path)
         self._door = _MetricDoor()
         self._is_closed = False
@@ -219,7 +229,7 @@ class _MetricDoor:
         event = encode_foreign_attributes({key: value for key, value in exception.items() if value is not None})
         item = {"name": "exception", "time_unix_nano": end, "attributes": event}
         events = encode_items([item]) if event.text != "{}" else None
-        error_type = storable_text(kind, OPERATION_NAME_MAX)[0]
+        error_type = storable_text(kind, OPERATION_NAME_MAX)[0] if is_error else ""
         attributes = attributes or NO_ATTRIBUTES
         start = max(-INT64_MAX, end - duration)
         is_time_cut = end - start != duration or abs(end) == INT64_MAX or duration == INT64_MAX

@@ -9,6 +9,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind
 
 from otel_perfmon import failure
+from otel_perfmon.alerts import AlertCallback, check_callback
 from otel_perfmon.call import Measured
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config
 from otel_perfmon.errors import StoreError
@@ -34,6 +35,8 @@ class PerformanceMonitor:
     storage after `configure()`). Its spans are made by ``tracer_provider``, else by the global SDK provider if there
     is one, else by a private one. `shutdown` closes what the monitor opened, never what it was given.
 
+    ``on_alert`` is called with each `Alert` of the store's operations that this process raises, on a thread of its own.
+
     Raises `ConfigError` for a wrong setting.
     """
 
@@ -41,6 +44,7 @@ class PerformanceMonitor:
     _opened_storage: MetricsStorage | None
     _source: SpanSource
     _door: SpanDoor | None
+    _on_alert: AlertCallback | None = None
 
     def __init__(
         self,
@@ -49,14 +53,16 @@ class PerformanceMonitor:
         slow_threshold_ms: float | None = None,
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
+        on_alert: AlertCallback | None = None,
     ) -> None:
         config = resolve_config({"slow_threshold_ms": slow_threshold_ms})
+        check_callback(on_alert)
         given = storage if storage is not None else shared_storage()
         self._opened_storage = MetricsStorage() if given is None else None
         storage = given or self._opened_storage
         assert storage is not None
         self._prepare(config, meter_provider)
-        self._bind(storage, OwnProvider(tracer_provider, storage.recorder), SpanDoor(storage.recorder, 0))
+        self._bind(storage, OwnProvider(tracer_provider, storage.recorder), SpanDoor(storage.recorder, 0), on_alert)
 
     def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:
         self.error_rate_threshold = config.error_rate_threshold
@@ -70,9 +76,19 @@ class PerformanceMonitor:
             explicit_bucket_boundaries_advisory=BUCKET_BOUNDARIES_S,
         )
 
-    def _bind(self, storage: MetricsStorage, source: SpanSource, door: SpanDoor) -> None:
+    def _bind(
+        self, storage: MetricsStorage, source: SpanSource, door: SpanDoor, on_alert: AlertCallback | None
+    ) -> None:
         self._storage, self._source, self._door = storage, source, door
         door.slow_threshold_nano = self.slow_threshold_nano
+        if on_alert is not None:
+            self._on_alert = on_alert
+            storage.recorder.alarm.callbacks.add(on_alert)
+
+    def _forget_callback(self) -> None:
+        if self._storage is not None and self._on_alert is not None:
+            self._storage.recorder.alarm.callbacks.remove(self._on_alert)
+        self._on_alert = None
 
     @property
     def storage(self) -> MetricsStorage:
@@ -123,6 +139,7 @@ class PerformanceMonitor:
     def shutdown(self) -> None:
         """Write what there is, and close what this monitor opened itself."""
         self.force_flush()
+        self._forget_callback()
         self._source.close()
         if self._opened_storage is not None:
             self._opened_storage.close()

@@ -19,6 +19,7 @@ from otel_perfmon.config import (
     parse_setting,
     resolve_config,
     resolve_config_leniently,
+    resolve_setting,
 )
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
@@ -27,7 +28,10 @@ PREFIXED = {
     "path": "OTEL_PYTHON_PERFMON_PATH",
     "slow_threshold_ms": "OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS",
     "retention_seconds": "OTEL_PYTHON_PERFMON_RETENTION_SECONDS",
+    "keep_seconds": "OTEL_PYTHON_PERFMON_KEEP_SECONDS",
+    "size_max_bytes": "OTEL_PYTHON_PERFMON_SIZE_MAX_BYTES",
     "error_rate_threshold": "OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD",
+    "error_rate_min_count": "OTEL_PYTHON_PERFMON_ERROR_RATE_MIN_COUNT",
     "durability": "OTEL_PYTHON_PERFMON_DURABILITY",
 }
 PLAIN = {
@@ -38,7 +42,10 @@ PLAIN = {
 DEFAULTS = {
     "slow_threshold_ms": 1000.0,
     "retention_seconds": 3600.0,
+    "keep_seconds": 604_800.0,
+    "size_max_bytes": 536_870_912,
     "error_rate_threshold": 0.1,
+    "error_rate_min_count": 20,
     "durability": "batch",
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
@@ -46,21 +53,30 @@ GOOD = {
     "path": (("/a/x.db", "/a/x.db"), ("/a/y.db", "/a/y.db"), ("/a/z.db", "/a/z.db")),
     "slow_threshold_ms": (("0", 0.0), ("12.5", 12.5), ("1e6", 1e6)),
     "retention_seconds": (("1", 1.0), ("0.5", 0.5), ("86400", 86400.0)),
+    "keep_seconds": (("1", 1.0), ("0.5", 0.5), ("86400", 86400.0)),
+    "size_max_bytes": (("1048576", 1_048_576), ("256 MB", 268_435_456), ("2GiB", 2_147_483_648)),
     "error_rate_threshold": (("0", 0.0), ("1", 1.0), ("0.25", 0.25)),
+    "error_rate_min_count": (("1", 1), ("100", 100), ("5.0", 5)),
     "durability": (("root", "root"), ("span", "span"), ("root", "root")),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
     "slow_threshold_ms": [-1, "-0.1", "soon", "nan", math.nan, math.inf, "inf", True, [], {}, b"1", 1j, 10**400, "1,5"],
     "retention_seconds": [0, "0", -1, "never", math.nan, math.inf, False, [], 10**400, "-1e-9"],
+    "keep_seconds": [0, "0", -1, "never", math.nan, math.inf, False, [], 10**400, "-1e-9"],
+    "size_max_bytes": [0, 1_048_575, "512", "1023kB", "1e9", "-1GB", "1TB", "9" * 19, 2e6 + 0.5, math.inf, True, []],
     "error_rate_threshold": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
+    "error_rate_min_count": [0, "0", -1, 1.5, "1.5", "many", math.nan, math.inf, True, [], 10**400],
     "durability": ["always", "BATCH", " batch", 5, True, [], b"batch"],
 }
 RANGES = {
     "path": "path of a file",
     "slow_threshold_ms": "0 or more",
     "retention_seconds": "above 0",
+    "keep_seconds": "above 0",
+    "size_max_bytes": "1 MB or more",
     "error_rate_threshold": "between 0 and 1",
+    "error_rate_min_count": "1 or more",
     "durability": "batch, root, span",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
@@ -98,6 +114,17 @@ def test_an_argument_wins_over_the_prefixed_variable_that_over_the_plain_one_tha
     assert settled(field, None, **prefixed, **plain) == prefixed_value
     if plain:
         assert settled(field, None, **plain) == plain_value
+
+
+@EACH
+def test_one_setting_is_settled_like_all_and_does_not_mind_the_others(field):
+    (text, value), (prefixed_text, prefixed_value), _ = GOOD[field]
+    others = {variable: "nonsense" for other, variable in PREFIXED.items() if other != field}
+    environ = {PREFIXED[field]: prefixed_text, **others}
+    assert resolve_setting(field, text, environ) == value
+    assert resolve_setting(field, None, environ) == prefixed_value
+    with pytest.raises(ConfigError, match=field):
+        resolve_setting(field, object(), environ)
 
 
 @EACH
@@ -272,7 +299,10 @@ def test_a_wrong_setting_is_raised_when_the_program_starts_and_leaves_nothing_be
     for make in (
         lambda: configure(durability="always"),
         lambda: configure(slow_threshold_ms=-1),
+        lambda: configure(on_alert="not callable"),
         lambda: MetricsStorage(retention_seconds=0),
+        lambda: MetricsStorage(keep_seconds=-1),
+        lambda: MetricsStorage(size_max_bytes="small"),
         lambda: PerformanceMonitor(slow_threshold_ms="soon"),
     ):
         with pytest.raises(ConfigError):

@@ -28,11 +28,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_perfmon.config import nano_of_ms, resolve_config_leniently
 from otel_perfmon.sdk.points import PointEncoder
 from otel_perfmon.sdk.processor import SpanDoor
-from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import PointRow
-from otel_perfmon.storage.url import open_recorder
+from otel_perfmon.storage.url import open_configured_recorder
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -66,8 +65,7 @@ class SQLiteSpanExporter(SpanExporter):
         _log_unknown(unknown)
         arguments = {"path": path, "slow_threshold_ms": slow_threshold_ms, "retention_seconds": retention_seconds}
         config = resolve_config_leniently(arguments)
-        policy = RetentionPolicy(config.retention_seconds)
-        self._recorder = open_recorder(config.path, policy, is_override=retention_seconds is not None)
+        self._recorder = open_configured_recorder(config, arguments)
         self._door = SpanDoor(self._recorder, nano_of_ms(config.slow_threshold_ms))
         self._is_shut_down = False
 
@@ -106,7 +104,7 @@ class SQLiteMetricExporter(MetricExporter):
         super().__init__(preferred_temporality=PREFERRED_TEMPORALITY)
         _log_unknown(unknown)
         config = resolve_config_leniently({"path": path})
-        self._recorder = open_recorder(config.path, RetentionPolicy(config.retention_seconds), is_override=False)
+        self._recorder = open_configured_recorder(config, {})
         self._encoder = PointEncoder()
         self._unwritten: list[PointRow] = []
         self._is_shut_down = False

@@ -16,13 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
+from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import Door, Intake
 from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.maintenance import Maintenance
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.suppression import suppressed
 
@@ -35,11 +38,8 @@ HELP_TIMEOUT_SECONDS: Final = 0.02
 WRITE_TIMEOUT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
-MAINTAIN_SECONDS: Final = 60.0
 _FORK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
-_SHRINK_STEPS_MAX: Final = 100
-_SHRINK_PAUSE_SECONDS: Final = 1.0  # after all was pruned that can be, and the file is still too large
 
 
 class _ContendedError(StoreBusyError):
@@ -54,12 +54,16 @@ class Recorder:
         self._writer = writer
         self._writer.on_progress = self._note_progress
         self._is_finished = False
+        self.alarm = Alarm(path, writer)
+        self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
         fork.finish_with_multiprocessing(self)
 
     def _start_afresh(self) -> None:
         self._losses = Losses()
+        self.alarm.start_afresh(self._losses)
+        self._maintenance.start_afresh(self._losses)
         self._intake = Intake(self._losses, self._note_progress)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
@@ -73,8 +77,6 @@ class Recorder:
         self._is_stopping = False
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
-        self._next_maintenance = time.monotonic() + MAINTAIN_SECONDS
-        self._next_shrink = 0.0
         self._is_paused = False
 
     # --- the way in
@@ -154,7 +156,7 @@ class Recorder:
                     if is_over():
                         return False
                     remaining -= self._drain(BATCH_MAX, min(WRITE_TIMEOUT_SECONDS, lock_timeout_seconds))
-                    self._shrink_if_over_size()
+                    self._maintenance.shrink_if_over_size()
                 self._write_account()
         except _ContendedError:
             return False
@@ -174,9 +176,20 @@ class Recorder:
         with self._writing(FLUSH_TIMEOUT_SECONDS):
             return self._writer.delete_spans_before(end_unix_nano)
 
+    def prune(self, policy: RetentionPolicy | None = None) -> int:
+        """Do now what retention does each minute; how many stored spans went."""
+        self.flush_or_raise()
+        with self._writing(FLUSH_TIMEOUT_SECONDS):
+            return self._writer.prune(policy)
+
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What is kept from now on, and for how long."""
         self._writer.set_retention(policy)
+
+    def maintain(self) -> None:
+        """Do now, on this thread, what is done each minute: raise alarms, and prune. Raises `StoreError`."""
+        self.flush_or_raise()
+        self._maintain()
 
     def finish(self) -> None:
         """Write what there is and close, in bounded time; what comes later is written on the thread that records it.
@@ -277,12 +290,12 @@ class Recorder:
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
         while not self._is_stopping:
-            idle = max(0.0, self._next_maintenance - time.monotonic())
-            if self._gate.acquire(timeout=idle) and not self._is_stopping:
+            if self._gate.acquire(timeout=self._maintenance.seconds_until_due) and not self._is_stopping:
                 self._gate.acquire(timeout=LINGER_SECONDS)
             try:
                 self._write_queued()
-                self._maintain_if_due()
+                if not self._maintenance.seconds_until_due:
+                    self._maintain()
                 pause = _RETRY_SECONDS[0]
             except _ContendedError:
                 self._open_gate()  # another thread is writing for us
@@ -303,7 +316,7 @@ class Recorder:
                 time.sleep(0.001)
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
-                self._shrink_if_over_size()
+                self._maintenance.shrink_if_over_size()
         self._is_awake = False
         if self._intake.queue:  # recorded just before we said that we sleep
             self._is_awake = True
@@ -312,16 +325,14 @@ class Recorder:
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._write_account()
 
-    def _maintain_if_due(self) -> None:
-        if time.monotonic() < self._next_maintenance:
-            return
-        self._next_maintenance = time.monotonic() + MAINTAIN_SECONDS
-        is_more = True
-        while is_more and not self._is_stopping:
-            with self._writing(WRITE_TIMEOUT_SECONDS):
-                is_more = self._writer.maintain()
-            if len(self._intake.queue) >= BATCH_MAX:
-                self._write_queued()
+    def _maintain(self) -> None:
+        self._maintenance.run(partial(self._writing, WRITE_TIMEOUT_SECONDS), self._keep_up)
+
+    def _keep_up(self) -> bool:
+        """Between two steps of maintenance: spans go first. False when we are to stop."""
+        if len(self._intake.queue) >= BATCH_MAX:
+            self._write_queued()
+        return not self._is_stopping
 
     @contextmanager
     def _writing(self, timeout_seconds: float) -> Iterator[None]:
@@ -380,19 +391,6 @@ class Recorder:
                 "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
             )
         return taken
-
-    def _shrink_if_over_size(self) -> None:
-        """The file outgrew its limit: prune now, not in a minute. What was written stays written if that fails."""
-        if not self._writer.is_over_size or time.monotonic() < self._next_shrink:
-            return
-        try:
-            steps = 0
-            while self._writer.maintain() and steps < _SHRINK_STEPS_MAX:
-                steps += 1
-        except StoreError as error:
-            self._losses.warn("shrink", f"{self.path} is over its limit and could not be pruned: {error}")
-        if self._writer.is_over_size:
-            self._next_shrink = time.monotonic() + _SHRINK_PAUSE_SECONDS
 
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""

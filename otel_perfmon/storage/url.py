@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any, Final
 
-from otel_perfmon.config import parse_setting
+from otel_perfmon.alerts import AlertRule
+from otel_perfmon.config import Config, parse_setting
 from otel_perfmon.storage.base import RetentionPolicy, Store
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import recorder_for
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
+
+_OF_RETENTION: Final = frozenset({"retention_seconds", "keep_seconds", "size_max_bytes"})
+_OF_ALARM: Final = frozenset({"error_rate_threshold", "error_rate_min_count"})
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
@@ -28,4 +34,17 @@ def open_recorder(path: str, policy: RetentionPolicy, *, is_override: bool) -> R
     recorder = recorder_for(path, lambda key: SqliteWriter(key, policy))
     if is_override:
         recorder.set_retention(policy)
+    return recorder
+
+
+def open_configured_recorder(config: Config, arguments: Mapping[str, Any]) -> Recorder:
+    """The recorder for a door with these settings, of which ``arguments`` were given, those of None excepted.
+
+    What was given holds from now on, for the other doors of the recorder too; the rest only where it is new.
+    """
+    given = [name for name, value in arguments.items() if value is not None]
+    policy = RetentionPolicy(config.retention_seconds, config.keep_seconds, config.size_max_bytes)
+    recorder = open_recorder(config.path, policy, is_override=not _OF_RETENTION.isdisjoint(given))
+    if recorder.alarm.rule is None or not _OF_ALARM.isdisjoint(given):
+        recorder.alarm.rule = AlertRule(config.error_rate_threshold, config.error_rate_min_count)
     return recorder

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 from storage_kit import NOW_S
 
+from otel_perfmon.storage import alarm as alarms
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import recorder_for, release_recorder
 from otel_perfmon.storage.sqlite import reader as readers
@@ -41,7 +42,7 @@ def recorder(db_path: str) -> Iterator[Recorder]:
 
 
 class Clock:
-    """The wall clock of the writer, the reader and the retention, moved by hand."""
+    """The wall clock of the writer, the reader, the retention and the alarm, moved by hand."""
 
     def __init__(self) -> None:
         self.now = float(NOW_S)
@@ -62,6 +63,6 @@ class _TimeModule:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (writers, readers, retentions):
+    for module in (writers, readers, retentions, alarms):
         monkeypatch.setattr(module, "time", _TimeModule(clock, module.time))
     return clock

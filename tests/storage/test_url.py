@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from storage_kit import RowDoor, span_row
 
+from otel_perfmon.alerts import AlertRule
+from otel_perfmon.config import Config
 from otel_perfmon.errors import ConfigError, StoreError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.sqlite.store import SqliteStore
-from otel_perfmon.storage.url import open_recorder, open_store
+from otel_perfmon.storage.url import open_configured_recorder, open_recorder, open_store
 
 
 @pytest.mark.parametrize("kind", [str, Path, os.fsencode])
@@ -56,5 +58,23 @@ def test_a_recorder_keeps_its_policy_unless_the_user_asked_for_another(db_path):
             assert first._writer._policy.retention_seconds == expected
             release_recorder(again)
         assert os.listdir(os.path.dirname(db_path)) == []
+    finally:
+        release_recorder(first)
+
+
+def test_a_setting_that_was_given_holds_for_every_door_of_a_recorder_and_others_only_where_it_is_new(db_path):
+    config = Config(db_path, keep_seconds=5.0, error_rate_threshold=0.3, error_rate_min_count=7)
+    first = open_configured_recorder(config, {})
+    later = Config(db_path, size_max_bytes=2**21, error_rate_threshold=0.4)
+    try:
+        for arguments, policy, rule in (
+            ({"keep_seconds": None}, RetentionPolicy(keep_seconds=5.0), AlertRule(0.3, 7)),
+            ({"size_max_bytes": 2**21}, RetentionPolicy(size_max_bytes=2**21), AlertRule(0.3, 7)),
+            ({"error_rate_threshold": 0.4}, RetentionPolicy(size_max_bytes=2**21), AlertRule(0.4)),
+        ):
+            again = open_configured_recorder(later, arguments)
+            assert again is first
+            assert (first._writer._policy, first.alarm.rule) == (policy, rule)
+            release_recorder(again)
     finally:
         release_recorder(first)

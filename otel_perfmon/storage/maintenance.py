@@ -1,0 +1,64 @@
+"""What a recorder's writer thread does each minute: the alarm, then retention."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+from otel_perfmon.errors import StoreError
+from otel_perfmon.storage.alarm import Alarm
+from otel_perfmon.storage.base import SpanWriter
+from otel_perfmon.storage.loss import Losses
+
+MAINTAIN_SECONDS: Final = 60.0
+_SHRINK_STEPS_MAX: Final = 100
+_SHRINK_PAUSE_SECONDS: Final = 1.0  # after all was pruned that can be, and the file is still too large
+
+
+class Maintenance:
+    """When it is due, and in which steps it is done."""
+
+    def __init__(self, path: str, writer: SpanWriter, alarm: Alarm) -> None:
+        self.path = path
+        self._writer = writer
+        self._alarm = alarm
+        self.start_afresh(Losses())
+
+    def start_afresh(self, losses: Losses) -> None:
+        """Be due in a minute from now; ``losses`` takes the warnings."""
+        self._losses = losses
+        self._due_at = time.monotonic() + MAINTAIN_SECONDS
+        self._next_shrink = 0.0
+
+    @property
+    def seconds_until_due(self) -> float:
+        """How long until the next minute tick; 0 when it is due."""
+        return max(0.0, self._due_at - time.monotonic())
+
+    def run(self, writing: Callable[[], AbstractContextManager[None]], go_on: Callable[[], bool]) -> None:
+        """Do what is done each minute, and be due again in a minute.
+
+        The right to write, which ``writing`` gives, is taken for one step at a time; before each step of retention
+        ``go_on`` is called and says whether to. Raises `StoreError` when retention fails.
+        """
+        self._due_at = time.monotonic() + MAINTAIN_SECONDS
+        self._alarm.evaluate(writing())
+        is_more = True
+        while is_more and go_on():
+            with writing():
+                is_more = self._writer.maintain()
+
+    def shrink_if_over_size(self) -> None:
+        """The file outgrew its limit: prune now, not in a minute. What was written stays written if that fails."""
+        if not self._writer.is_over_size or time.monotonic() < self._next_shrink:
+            return
+        try:
+            steps = 0
+            while self._writer.maintain() and steps < _SHRINK_STEPS_MAX:
+                steps += 1
+        except StoreError as error:
+            self._losses.warn("shrink", f"{self.path} is over its limit and could not be pruned: {error}")
+        if self._writer.is_over_size:
+            self._next_shrink = time.monotonic() + _SHRINK_PAUSE_SECONDS
