@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, Final, Literal, get_args
 
 from otel_perfmon.errors import QueryError
 
-Order = Literal["newest", "oldest", "slowest"]
+Order = Literal["newest", "oldest", "slowest", "arrival"]
 INT64_MAX = 2**63 - 1
+
+_NANO: Final = 10**9
+_NANO_OF_UNIT: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,  # U+00B5, the micro sign
+    "\u03bcs": 10**3,  # U+03BC, the Greek letter
+    "ms": 10**6,
+    "s": _NANO,
+    "m": 60 * _NANO,
+    "h": 3_600 * _NANO,
+    "d": 86_400 * _NANO,
+    "w": 7 * 86_400 * _NANO,
+}
+_DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-zµ\u03bc]{1,2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +50,33 @@ class Window:
         width = now if seconds >= now / 1e9 else int(seconds * 1e9)
         return cls(now - width, now + 1)
 
+    @classmethod
+    def parse(cls, text: str, *, now_unix_nano: int | None = None) -> Window:
+        """The window that ``text`` means: the last ``15m``, ``1h``, ``7d``, or two times, ``START/END``.
+
+        A time is ISO 8601 (``2026-01-31``, ``2026-01-31T09:30``, with or without an offset; without one it is local),
+        a time of today (``09:30``), or left out: ``START/`` is from then until now. Raises `QueryError`.
+        """
+        now = time.time_ns() if now_unix_nano is None else now_unix_nano
+        start, slash, end = text.partition("/")
+        if not slash:
+            return cls.last(parse_duration_nano(text) / _NANO, now_unix_nano=now)
+        return cls(_parse_time(start, now) if start.strip() else 0, _parse_time(end, now) if end.strip() else now + 1)
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return (self.end_unix_nano - self.start_unix_nano) / _NANO
+
 
 @dataclass(frozen=True, slots=True)
 class SpanQuery:
     """Which spans, in which order, how many at most.
 
     Every filter left at None lets everything pass. ``window`` goes by the moment a span ended. ``attributes`` asks for
-    equality of value and type. ``limit`` is at least 1. Raises `QueryError` when a filter makes no sense.
+    equality of value and type. ``order`` is by end (``newest``, ``oldest``), by duration (``slowest``), or as the spans
+    came into the store (``arrival``), by which they can be followed. ``limit`` is at least 1. ``page_token``, from the
+    `SpanPage` before, asks for what comes after it. Raises `QueryError` when a filter makes no sense.
     """
 
     operation: str | None = None
@@ -53,6 +91,7 @@ class SpanQuery:
     trace_id: str | None = None
     order: Order = "newest"
     limit: int = 100
+    page_token: str | None = None
 
     def __post_init__(self) -> None:
         if self.order not in get_args(Order):
@@ -76,6 +115,33 @@ def check_seconds(name: str, value: object) -> float:
         message = f"{name} must be a number of seconds, 0 or more; it is {value!r:.100}."
         raise QueryError(message)
     return value  # type: ignore[return-value]
+
+
+def parse_duration_nano(text: str) -> int:
+    """Nanoseconds of a number with a unit: ``200ms``, ``1.5s``, ``15m``, ``1h``, ``7d``, ``2w``, ``30us``, ``1ns``.
+
+    Raises `QueryError` for anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    size = _NANO_OF_UNIT.get(match[2]) if match else None
+    if match is None or size is None:
+        message = f"A number with a unit is wanted, such as 200ms, 1.5s, 15m, 1h or 7d; {text!r:.100} is none."
+        raise QueryError(message)
+    return round(Fraction(match[1]) * size)
+
+
+def _parse_time(text: str, now_unix_nano: int) -> int:
+    text = text.strip().replace("Z", "+00:00")  # which Python 3.10 does not know
+    if text == "now":
+        return now_unix_nano
+    if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
+        text = f"{datetime.fromtimestamp(now_unix_nano / _NANO).astimezone():%Y-%m-%d}T{text:0>5}"
+    try:
+        moment = datetime.fromisoformat(text).astimezone()
+        return round(moment.timestamp() * 10**6) * 1000
+    except (ValueError, OverflowError, OSError):
+        message = f"A time such as 2026-01-31T09:30 or 09:30 is wanted; {text!r:.100} is none."
+        raise QueryError(message) from None
 
 
 def _is_number(value: object) -> bool:

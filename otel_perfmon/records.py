@@ -123,11 +123,13 @@ class SpanPage(Sequence[SpanRecord]):
     """The spans that answer a `SpanQuery`, in its order; a sequence.
 
     ``is_complete`` is False when the search stopped at its limit of ``rows_read`` rows, so that more may match.
+    ``next_page_token`` continues where this page ends; None when nothing can follow.
     """
 
     spans: tuple[SpanRecord, ...]
     is_complete: bool = True
     rows_read: int = 0
+    next_page_token: str | None = None
 
     def __len__(self) -> int:
         return len(self.spans)
@@ -137,24 +139,6 @@ class SpanPage(Sequence[SpanRecord]):
 
     def __getitem__(self, index: Any) -> Any:
         return self.spans[index]
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Every stored span of one trace, ordered by start."""
-
-    trace_id: str
-    spans: tuple[SpanRecord, ...]
-
-    @property
-    def roots(self) -> tuple[SpanRecord, ...]:
-        """The spans whose parent is not among the stored ones."""
-        present = {span.span_id for span in self.spans}
-        return tuple(span for span in self.spans if span.parent_span_id not in present)
-
-    def children(self, span: SpanRecord) -> tuple[SpanRecord, ...]:
-        """The direct children of ``span``, ordered by start."""
-        return tuple(child for child in self.spans if child.parent_span_id == span.span_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,21 +170,112 @@ class OperationStats:
     last_seen: float | None
     window: Window | None
 
+    @property
+    def rate_per_second(self) -> float:
+        """Calls in a second: over the window, without one between the first and the last call, at least one second."""
+        if self.window is not None:
+            return self.count / self.window.seconds if self.window.seconds else 0.0
+        return self.count / max(1.0, (self.last_seen or 0.0) - (self.first_seen or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSeries:
+    """The figures of one operation (None: of all together) over time, one `OperationStats` for each cell.
+
+    The cells are ``cell_seconds`` wide and follow each other over ``window``; one without calls has count 0.
+    """
+
+    operation: str | None
+    service: str | None
+    window: Window
+    cell_seconds: int
+    points: tuple[OperationStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountSeries:
+    """How often one operation was called, and failed, in each cell of ``window``."""
+
+    operation: str
+    window: Window
+    cell_seconds: int
+    counts: tuple[int, ...]
+    error_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DurationBucket:
+    """``count`` calls took more than ``lower_ms`` and at most ``upper_ms``; both are 0 for calls that took no time."""
+
+    lower_ms: float
+    upper_ms: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How the durations of one operation (None: of all) spread: its buckets that are not empty, shortest first.
+
+    A bucket is 2.2 % wide.
+    """
+
+    operation: str | None
+    service: str | None
+    window: Window | None
+    buckets: tuple[DurationBucket, ...]
+
+    @property
+    def count(self) -> int:
+        """How many calls there were."""
+        return sum(bucket.count for bucket in self.buckets)
+
+    def percentile_rank(self, duration_ms: float) -> float | None:
+        """The share of calls, between 0 and 1, that took less, by a bucket at least; None without any call."""
+        total = self.count
+        faster = sum(bucket.count for bucket in self.buckets if bucket.upper_ms < duration_ms)
+        return faster / total if total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """How often which durations were taken when, of one operation (None: of all together).
+
+    ``counts[i][j]`` calls ended in cell ``i`` of ``window`` and took more than ``bounds_ms[j]`` and at most
+    ``bounds_ms[j + 1]``; those up to a nanosecond count in the lowest row. ``error_counts[i]`` of the calls in that
+    cell failed. Without any call there are no rows.
+    """
+
+    operation: str | None
+    service: str | None
+    window: Window
+    cell_seconds: int
+    bounds_ms: tuple[float, ...]
+    counts: tuple[tuple[int, ...], ...]
+    error_counts: tuple[int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class CallEdge:
-    """How often one operation called another in one hour, and how long the calls took together."""
+    """How often one operation called another over one window, and how long the calls took together.
+
+    ``window`` is aligned to hours; None means all that is kept.
+    """
 
     caller: str
     callee: str
-    hour_unix_s: int
     count: int
     total_ms: float
+    window: Window | None
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Errors of one operation that differ only in the variable parts of their message."""
+    """Errors of one operation that differ only in the variable parts of their message.
+
+    ``count`` is that of ``window``, aligned to hours; None means all that is kept. ``first_seen`` and ``last_seen``
+    (Unix seconds) are those of the group, whatever the window. ``last_message`` is the latest message in full. The
+    traces are its first and its latest example, which may be pruned by now.
+    """
 
     operation: str
     error_type: str
@@ -208,6 +283,11 @@ class ErrorGroup:
     count: int
     first_seen: float
     last_seen: float
+    last_message: str
+    first_trace_id: str
+    last_trace_id: str
+    last_span_id: str
+    window: Window | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +328,38 @@ class Health:
     forwarded: int
     altered: int
     dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSummary:
+    """What a store is and holds. Sizes in bytes; the first and the last end of a span in Unix seconds, or None.
+
+    ``retention_seconds``, ``keep_seconds`` and ``size_max_bytes`` are those of the process that last recorded.
+    ``rollup_keep_seconds`` tells for each width of cell, in seconds, how long it is kept.
+    """
+
+    path: str
+    schema_version: int
+    sqlite_version: str
+    file_bytes: int
+    wal_bytes: int
+    span_count: int
+    operation_count: int
+    service_count: int
+    error_group_count: int
+    point_count: int
+    first_end: float | None
+    last_end: float | None
+    retention_seconds: float
+    keep_seconds: float
+    size_max_bytes: int
+    rollup_keep_seconds: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SqlRows:
+    """The answer to a question in SQL; ``is_complete`` is False when there were more rows than asked for."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    is_complete: bool = True

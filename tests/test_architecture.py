@@ -21,6 +21,8 @@ RANKS = {
     "records": 1,
     "config": 1,
     "failure": 1,
+    "alerts": 2,
+    "trace": 2,
     "storage": 3,
     "sdk": 4,
     "metrics_storage": 5,
@@ -146,12 +148,29 @@ def test_files_and_functions_stay_small() -> None:
 def test_the_front_door_holds_a_docstring_imports_and_all() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     assert isinstance(tree.body[0], ast.Expr)
-    assert all(isinstance(node, (ast.ImportFrom, ast.Assign)) for node in tree.body[1:])
+    *rest, later, listing = tree.body[1:]
+    assert all(isinstance(node, (ast.ImportFrom, ast.If, ast.Assign)) for node in rest)
+    assert [later.name, listing.name] == ["__getattr__", "__dir__"]
+
+
+def test_what_is_loaded_later_is_what_a_type_checker_is_told() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {alias.name: node.module for node in block.body for alias in node.names}
+    assert told == {name: f"otel_perfmon.{home}" for name, home in otel_perfmon._HOMES.items()}
+
+
+def test_asking_a_store_does_not_load_the_sdk() -> None:
+    program = (
+        "import sys, otel_perfmon, otel_perfmon.cli.main; print([n for n in sys.modules if 'opentelemetry.sdk' in n])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors; query, records, config, failure; .*?cli", (otel_perfmon.__doc__ or "").replace("\n", " ")
+        r"errors; query, records, config, failure; alerts, trace; .*?cli",
+        (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])
     assert [RANKS[room] for room in rooms] == sorted(RANKS[room] for room in rooms)

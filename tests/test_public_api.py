@@ -20,17 +20,24 @@ def _parameters(function) -> str:
 
 def test_the_names_of_the_package_are_these() -> None:
     assert otel_perfmon.__all__ == [
+        "Alert",
         "CallEdge",
         "ConfigError",
+        "CountSeries",
+        "CriticalSegment",
         "DecodeError",
+        "Distribution",
+        "DurationBucket",
         "ErrorGroup",
         "EventRecord",
         "ForwardError",
         "Health",
+        "Heatmap",
         "LinkRecord",
         "MetricsStorage",
         "MonitoredOperation",
         "NotFoundError",
+        "OperationSeries",
         "OperationStats",
         "OtlpError",
         "PerfmonError",
@@ -38,6 +45,7 @@ def test_the_names_of_the_package_are_these() -> None:
         "PointRecord",
         "QueryError",
         "ResourceRecord",
+        "RetentionPolicy",
         "SQLiteMetricExporter",
         "SQLiteSpanExporter",
         "SchemaError",
@@ -45,14 +53,18 @@ def test_the_names_of_the_package_are_these() -> None:
         "SpanPage",
         "SpanQuery",
         "SpanRecord",
+        "SqlRows",
         "Store",
         "StoreBusyError",
         "StoreClosedError",
         "StoreCorruptError",
         "StoreError",
         "StoreFullError",
+        "StoreSummary",
         "TimeOrderedIdGenerator",
         "Trace",
+        "TraceNode",
+        "TraceTree",
         "Window",
         "configure",
         "get_monitor",
@@ -67,20 +79,24 @@ def test_every_public_name_exists_and_has_a_docstring() -> None:
 
 def test_configure_takes_these_arguments() -> None:
     assert _parameters(configure) == (
-        "path=None, *service_name=None, *slow_threshold_ms=None, *retention_seconds=None, *error_rate_threshold=None, "
-        "*resource_attributes=None, *metric_readers=(), *durability=None"
+        "path=None, *service_name=None, *slow_threshold_ms=None, *retention_seconds=None, *keep_seconds=None, "
+        "*size_max_bytes=None, *error_rate_threshold=None, *error_rate_min_count=None, *resource_attributes=None, "
+        "*metric_readers=(), *durability=None, *on_alert=None"
     )
 
 
 def test_the_monitor_takes_these_arguments() -> None:
     assert _parameters(PerformanceMonitor) == (
-        "storage=None, *slow_threshold_ms=None, *tracer_provider=None, *meter_provider=None"
+        "storage=None, *slow_threshold_ms=None, *tracer_provider=None, *meter_provider=None, *on_alert=None"
     )
     assert "operation, *attributes=None, *slow_threshold_ms=None, *kind=" in _parameters(PerformanceMonitor.monitor)
     assert _parameters(PerformanceMonitor.force_flush) == "timeout_millis=30000"
 
 
-def test_the_storage_has_the_given_methods() -> None:
+def test_the_storage_takes_these_arguments_and_has_the_given_methods() -> None:
+    assert _parameters(MetricsStorage) == (
+        "db_path=None, *retention_seconds=None, *keep_seconds=None, *size_max_bytes=None"
+    )
     methods = {
         name: _parameters(getattr(MetricsStorage, name))
         for name in vars(MetricsStorage)

@@ -18,11 +18,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
+from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.records import CallEdge, ErrorGroup, Health, OperationStats, PointRecord, SpanPage, Trace
+from otel_perfmon.records import (
+    CallEdge,
+    CountSeries,
+    Distribution,
+    ErrorGroup,
+    Health,
+    Heatmap,
+    OperationSeries,
+    OperationStats,
+    PointRecord,
+    SpanPage,
+    SqlRows,
+    StoreSummary,
+)
 from otel_perfmon.storage.rows import EdgeRow, PointRow, SpanRow
+from otel_perfmon.trace import Trace
+
+TRACE_SPANS_MAX: Final = 10_000
+"""Spans of one trace that an answer holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +88,22 @@ class SpanWriter(Protocol):
     def maintain(self) -> bool:
         """Do a bounded piece of housekeeping; True when more is waiting."""
 
+    def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
+        """Which operations' alarms are raised, and which are over, by the figures of the window that ends ``now``.
+
+        ``now`` in Unix seconds. The store remembers what is raised, for each threshold: of all processes that ask, one
+        is told of a change, once.
+        """
+
     @property
     def is_over_size(self) -> bool:
         """Whether the store is larger than its policy allows, so that `maintain` should run now."""
 
     def delete_spans_before(self, end_unix_nano: int) -> int:
         """Remove the spans that ended before that moment; how many."""
+
+    def prune(self, policy: RetentionPolicy | None = None) -> int:
+        """Do `maintain` until nothing is due, by ``policy`` or the store's own; how many spans were removed."""
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What `maintain` keeps from now on."""
@@ -91,13 +119,26 @@ class SpanWriter(Protocol):
 
 
 class SpanReader(Protocol):
-    """Answers questions; see the module's docstring."""
+    """Answers questions; see the module's docstring.
+
+    Figures come from rollups: a ``window`` is aligned to their cells, outwards, and the answer says what it covers;
+    without one it is all that is kept. An ``operation`` of None means all of them together, a ``service`` likewise.
+    """
 
     def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; without a query the newest hundred."""
 
+    def get_end_token(self) -> str:
+        """The page token, for the order of arrival, after which nothing has arrived yet."""
+
     def get_trace(self, trace_id: str) -> Trace:
-        """Every span of a trace, ordered by start; `NotFoundError` when there is none."""
+        """The spans of a trace, ordered by start; `NotFoundError` when there is none.
+
+        Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive, and ``is_complete`` is False.
+        """
+
+    def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
+        """The ids of traces that begin with ``prefix``, in hex, in order; `QueryError` when it is none."""
 
     def summarize_operations(
         self,
@@ -109,17 +150,62 @@ class SpanReader(Protocol):
     ) -> list[OperationStats]:
         """The figures of each operation that ran, most total time first; services together or each for itself."""
 
+    def summarize_series(
+        self,
+        operation: str | None = None,
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 60,
+    ) -> OperationSeries:
+        """The figures over time, in at most ``cells_max`` cells."""
+
+    def summarize_counts(
+        self,
+        operations: Sequence[str],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 24,
+    ) -> list[CountSeries]:
+        """Calls over time of each of the operations, in their order."""
+
+    def summarize_heatmap(
+        self,
+        operation: str | None = None,
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 60,
+        rows_max: int = 20,
+    ) -> Heatmap:
+        """Time against duration, in at most ``cells_max`` cells and ``rows_max`` rows."""
+
+    def summarize_distribution(
+        self, operation: str | None = None, *, service: str | None = None, window: Window | None = None
+    ) -> Distribution:
+        """How the durations spread; what a percentile rank is told from."""
+
     def list_operations(self, *, service: str | None = None) -> list[str]:
         """The distinct operations, by name."""
 
     def list_services(self) -> list[str]:
         """The distinct services, by name."""
 
-    def summarize_calls(self, *, window: Window | None = None) -> list[CallEdge]:
-        """Which operation called which, by hour, newest hour first."""
+    def summarize_calls(
+        self, *, operation: str | None = None, service: str | None = None, window: Window | None = None
+    ) -> list[CallEdge]:
+        """Which operation called which, most time first; with an ``operation`` its callers and its callees."""
 
-    def summarize_errors(self, *, operation: str | None = None) -> list[ErrorGroup]:
-        """The error groups, most recent first."""
+    def summarize_errors(
+        self,
+        *,
+        operation: str | None = None,
+        service: str | None = None,
+        window: Window | None = None,
+        limit: int = 100,
+    ) -> list[ErrorGroup]:
+        """The error groups that occurred in the window, most recent first."""
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
@@ -129,9 +215,21 @@ class SpanReader(Protocol):
     def get_health(self) -> Health:
         """The account of everything that ended."""
 
+    def summarize_store(self) -> StoreSummary:
+        """What the store is, how much it holds and for how long."""
+
+    def query_sql(self, sql: str, *, rows_max: int = 1000, seconds_max: float = 5.0) -> SqlRows:
+        """Answer one read-only statement, over the views; `QueryError` when it is none, wrong, or takes longer."""
+
 
 class Store(SpanReader, Protocol):
     """One store, to ask and to tidy. A context manager."""
+
+    def prune(self, policy: RetentionPolicy | None = None) -> int:
+        """Do now, and wholly, what retention does each minute, by the store's own policy unless one is given.
+
+        How many spans were removed; statistics stay.
+        """
 
     def delete_spans_before(self, end_time: float) -> int:
         """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 SCALE: Final = 5
@@ -59,17 +59,41 @@ def add_packed(buckets: dict[int, int], packed: bytes) -> None:
         buckets[key] = buckets.get(key, 0) + numbers[i + 1]
 
 
-def percentile_nano(buckets: Mapping[int, int], share: float, minimum: int, maximum: int) -> float:
-    """The value of the nearest rank, ceil(share * count), from a histogram that is not empty, in nanoseconds.
+def bounds_nano(bucket: int, coarseness: int = 0) -> tuple[float, float]:
+    """What durations in a bucket are above, and what at most, in nanoseconds; (0, 0) for durations of 0.
 
-    ``minimum`` and ``maximum`` are the exact extremes: no estimate leaves them.
+    With a ``coarseness`` of n, of the bucket of `coarse_bucket` instead, 2^n times as wide.
     """
-    rank = max(1, math.ceil(share * sum(buckets.values())))
+    if coarseness == 0:
+        if bucket == 0:
+            return 0.0, 0.0
+        bucket -= 2
+    share = (1 << coarseness) / _BUCKETS_PER_DOUBLING
+    return float(2.0 ** (bucket * share)), float(2.0 ** ((bucket + 1) * share))
+
+
+def coarse_bucket(bucket: int, coarseness: int) -> int:
+    """Which of the buckets that are 2^coarseness times as wide holds ``bucket``; up to a nanosecond, the first one.
+
+    OpenTelemetry's rule for a smaller scale: the index is shifted. One below 0 would never meet the others.
+    """
+    return max(0, bucket - 2) >> coarseness
+
+
+def percentiles_nano(buckets: Mapping[int, int], shares: Sequence[float], minimum: int, maximum: int) -> list[float]:
+    """The values of the nearest ranks, ceil(share * count), from a histogram that is not empty, in nanoseconds.
+
+    ``shares`` ascend. ``minimum`` and ``maximum`` are the exact extremes: no estimate leaves them.
+    """
+    total = sum(buckets.values())
+    values: list[float] = []
+    counted = 0
+    ranks = [max(1, math.ceil(round(share * total, 6))) for share in shares]  # 0.07 * 100 is 7.000000000000001
     for key in sorted(buckets):
-        rank -= buckets[key]
-        if rank <= 0:
-            return min(max(estimate_of(key), minimum), maximum)
-    return float(maximum)
+        counted += buckets[key]
+        while len(values) < len(ranks) and counted >= ranks[len(values)]:
+            values.append(min(max(estimate_of(key), minimum), maximum))
+    return values + [float(maximum)] * (len(ranks) - len(values))
 
 
 def _little_endian(numbers: array[int]) -> array[int]:

@@ -287,7 +287,8 @@ class TestDeleting:
         write(writer, span_row("root", end=NOW, span_id=span_bytes(1), **ids))
         write(writer, span_row("child", end=NOW + 2 * SECOND, parent=span_bytes(1), **ids))
         store.delete_spans_before(NOW_S + 1)
-        assert [span.name for span in store.get_trace(trace_bytes(5).hex()).roots] == ["child"]
+        (node,) = store.get_trace(trace_bytes(5).hex()).tree().nodes
+        assert (node.span.name, node.depth, node.is_orphan) == ("child", 0, True)
 
 
 class TestClosing:

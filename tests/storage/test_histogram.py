@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_perfmon.storage.histogram import add_packed, bucket_of, estimate_of, pack, percentile_nano
+from otel_perfmon.storage.histogram import add_packed, bucket_of, estimate_of, pack, percentiles_nano
 
 durations = st.integers(0, 2**63 - 1) | st.integers(0, 63).map(lambda power: 2**power) | st.integers(0, 5000)
 histograms = st.dictionaries(st.integers(0, 2100), st.integers(1, 2**62), max_size=60)
@@ -42,13 +42,13 @@ def test_percentiles_are_within_1_1_percent_of_the_exact_nearest_rank(name, size
     values = [DISTRIBUTIONS[name](rng) for _ in range(size)]
     buckets = histogram_of(values)
     for share in ("0", "0.01", "0.5", "0.9", "0.95", "0.99", "0.999", "1"):
-        found = percentile_nano(buckets, float(share), min(values), max(values))
+        found = percentiles_nano(buckets, [float(share)], min(values), max(values))[0]
         assert found == pytest.approx(nearest_rank(values, share), rel=0.011)
 
 
 @given(st.lists(durations, min_size=1, max_size=50), st.floats(0, 1))
 def test_no_percentile_leaves_the_extremes(values, share):
-    assert min(values) <= percentile_nano(histogram_of(values), share, min(values), max(values)) <= max(values)
+    assert min(values) <= percentiles_nano(histogram_of(values), [share], min(values), max(values))[0] <= max(values)
 
 
 @given(durations)

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -15,16 +15,27 @@ from otel_perfmon.errors import NotFoundError, PerfmonError, StoreClosedError, S
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, parse_id
 from otel_perfmon.records import (
     CallEdge,
+    CountSeries,
+    Distribution,
     ErrorGroup,
     Health,
+    Heatmap,
+    OperationSeries,
     OperationStats,
     PointRecord,
     SpanPage,
-    Trace,
+    SqlRows,
+    StoreSummary,
 )
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite import search, statistics
+from otel_perfmon.storage.sqlite import search, statistics, traces
+from otel_perfmon.storage.sqlite.answers import find_points
+from otel_perfmon.storage.sqlite.edges import summarize_calls
+from otel_perfmon.storage.sqlite.error_groups import summarize_errors
+from otel_perfmon.storage.sqlite.sql import query_sql
+from otel_perfmon.storage.sqlite.summary import summarize_store
+from otel_perfmon.trace import Trace
 
 _IDLE_MAX: Final = 4
 _FORK_SECONDS_MAX: Final = 2.0
@@ -69,16 +80,26 @@ class SqliteReader:
         with self._transaction() as connection:
             return search.find_spans(connection, query or SpanQuery())
 
+    def get_end_token(self) -> str:
+        """The page token, for the order of arrival, after which nothing has arrived yet."""
+        with self._transaction() as connection:
+            last = search.last_id(connection)
+            return search.make_token("arrival", (last, last))
+
     def get_trace(self, trace_id: str) -> Trace:
-        """Every span of a trace, ordered by start; `NotFoundError` when there is none."""
+        """The spans of a trace, ordered by start; see `SpanReader`."""
         key = parse_id(trace_id, 16)
         with self._transaction() as connection:
-            sql = f"{search.SELECT} WHERE s.trace_id = ? ORDER BY s.start_unix_nano, s.id"
-            spans = tuple(search.read_spans(connection, connection.execute(sql, (key,))))
-        if not spans:
+            trace = traces.read_trace(connection, key)
+        if not trace.spans:
             message = f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."
             raise NotFoundError(message)
-        return Trace(key.hex(), spans)
+        return trace
+
+    def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
+        """The ids of traces that begin with ``prefix``, in hex, in order."""
+        with self._transaction() as connection:
+            return traces.find_trace_ids(connection, prefix, limit)
 
     def summarize_operations(
         self,
@@ -94,8 +115,68 @@ class SqliteReader:
                 connection,
                 operation=search.stored_name(operation),
                 service=search.stored_name(service),
-                window=None if window is None else Window(*search.bounds(window)),
+                window=_bounded(window),
                 is_by_service=is_by_service,
+                now_unix_s=time.time(),
+            )
+
+    def summarize_series(
+        self,
+        operation: str | None = None,
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 60,
+    ) -> OperationSeries:
+        """The figures over time, in at most ``cells_max`` cells."""
+        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        with self._transaction() as connection:
+            grid = statistics.grid_over(
+                connection, _bounded(window), cells_max, is_of_one=operation is not None, now_unix_s=time.time()
+            )
+            return statistics.summarize_series(connection, grid, **names)
+
+    def summarize_counts(
+        self,
+        operations: Sequence[str],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 24,
+    ) -> list[CountSeries]:
+        """Calls over time of each of the operations, in their order."""
+        names = [search.stored_name(operation) or "" for operation in operations]
+        with self._transaction() as connection:
+            grid = statistics.grid_over(connection, _bounded(window), cells_max, is_of_one=True, now_unix_s=time.time())
+            return statistics.summarize_counts(connection, grid, operations=names, service=search.stored_name(service))
+
+    def summarize_heatmap(
+        self,
+        operation: str | None = None,
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 60,
+        rows_max: int = 20,
+    ) -> Heatmap:
+        """Time against duration, in at most ``cells_max`` cells and ``rows_max`` rows."""
+        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        with self._transaction() as connection:
+            grid = statistics.grid_over(
+                connection, _bounded(window), cells_max, is_of_one=operation is not None, now_unix_s=time.time()
+            )
+            return statistics.summarize_heatmap(connection, grid, rows_max=max(1, rows_max), **names)
+
+    def summarize_distribution(
+        self, operation: str | None = None, *, service: str | None = None, window: Window | None = None
+    ) -> Distribution:
+        """How the durations spread; what a percentile rank is told from."""
+        with self._transaction() as connection:
+            return statistics.summarize_distribution(
+                connection,
+                operation=search.stored_name(operation),
+                service=search.stored_name(service),
+                window=_bounded(window),
                 now_unix_s=time.time(),
             )
 
@@ -111,53 +192,33 @@ class SqliteReader:
         with self._transaction() as connection:
             return [name for (name,) in connection.execute("SELECT DISTINCT name FROM _services ORDER BY name")]
 
-    def summarize_calls(self, *, window: Window | None = None) -> list[CallEdge]:
-        """Which operation called which, by hour, newest hour first."""
-        start, end = search.bounds(window)
+    def summarize_calls(
+        self, *, operation: str | None = None, service: str | None = None, window: Window | None = None
+    ) -> list[CallEdge]:
+        """Which operation called which, most time first; see `SpanReader`."""
+        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
         with self._transaction() as connection:
-            rows = connection.execute(
-                "SELECT caller, callee, hour_unix_s, sum(count), total(total_ms) FROM calls"
-                " WHERE hour_unix_s > ? AND hour_unix_s < ? GROUP BY caller, callee, hour_unix_s"
-                " ORDER BY hour_unix_s DESC, total(total_ms) DESC",
-                (start / 1e9 - 3600, end / 1e9),
-            )
-            return [CallEdge(*row) for row in rows]
+            return summarize_calls(connection, window=_bounded(window), **names)
 
-    def summarize_errors(self, *, operation: str | None = None) -> list[ErrorGroup]:
-        """The error groups, most recent first, those of one operation or of all."""
-        condition, parameters = (
-            ("", ()) if operation is None else (" WHERE o.name = ?", (search.stored_name(operation),))
-        )
-        sql = (
-            "SELECT o.name, g.error_type, g.message, sum(g.count), min(g.first_unix_nano), max(g.last_unix_nano)"
-            f" FROM _error_groups g JOIN _operations o ON o.id = g.operation_id{condition}"
-            " GROUP BY 1, 2, 3 ORDER BY 6 DESC"
-        )
+    def summarize_errors(
+        self,
+        *,
+        operation: str | None = None,
+        service: str | None = None,
+        window: Window | None = None,
+        limit: int = 100,
+    ) -> list[ErrorGroup]:
+        """The error groups that occurred in the window, most recent first."""
+        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
         with self._transaction() as connection:
-            rows = connection.execute(sql, parameters)
-            return [
-                ErrorGroup(name, kind, message, count, first / 1e9, last / 1e9)
-                for name, kind, message, count, first, last in rows
-            ]
+            return summarize_errors(connection, window=_bounded(window), limit=limit, **names)
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
     ) -> list[PointRecord]:
         """Metric data points, newest first; of one instrument or of all."""
-        start, end = search.bounds(window)
-        condition = "" if instrument is None else "p.instrument_id IN (SELECT id FROM _instruments WHERE name = ?) AND"
-        sql = (
-            "SELECT i.name, i.kind, i.unit, i.description, i.temporality, i.is_monotonic, p.attributes,"
-            " p.start_unix_nano, p.time_unix_nano, p.data, i.resource_id, i.scope_id"
-            f" FROM _points p JOIN _instruments i ON i.id = p.instrument_id WHERE {condition}"
-            " p.time_unix_nano >= ? AND p.time_unix_nano < ? ORDER BY p.time_unix_nano DESC, p.id DESC LIMIT ?"
-        )
-        limit = min(limit, INT64_MAX)
-        name = search.stored_name(instrument)
-        parameters = (start, end, limit) if name is None else (name, start, end, limit)
         with self._transaction() as connection:
-            names = search.Shared(connection)
-            return [search.read_point(row, names) for row in connection.execute(sql, parameters)]
+            return find_points(connection, search.stored_name(instrument), search.bounds(window), min(limit, INT64_MAX))
 
     def get_health(self) -> Health:
         """The account of everything that ended, over all processes."""
@@ -167,6 +228,16 @@ class SqliteReader:
             row = connection.execute(f"SELECT {sums} FROM _health").fetchone()
             drops = connection.execute("SELECT reason, sum(count) FROM _drops GROUP BY reason ORDER BY reason")
             return Health(**dict(zip(columns, row, strict=True)), dropped=dict(drops.fetchall()))
+
+    def summarize_store(self) -> StoreSummary:
+        """What the store is, how much it holds and for how long."""
+        with self._transaction() as connection:
+            return summarize_store(connection, self.path)
+
+    def query_sql(self, sql: str, *, rows_max: int = 1000, seconds_max: float = 5.0) -> SqlRows:
+        """Answer one read-only statement; see `SpanReader`."""
+        with self._transaction(is_reused=False) as connection:
+            return query_sql(connection, sql, rows_max=rows_max, seconds_max=seconds_max)
 
     # --- connections
 
@@ -186,7 +257,8 @@ class SqliteReader:
             raise StoreClosedError(message)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, is_reused: bool = True) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction; closed afterwards unless it ``is_reused``."""
         self.before_question()
         question = self._begin()
         try:
@@ -198,7 +270,7 @@ class SqliteReader:
                 try:
                     connection.execute("BEGIN")
                     yield connection
-                    is_sound = True
+                    is_sound = is_reused
                 finally:
                     if is_sound:
                         connection.execute("ROLLBACK")
@@ -267,6 +339,11 @@ class SqliteReader:
 
 
 _abandoned: list[object] = []
+
+
+def _bounded(window: Window | None) -> Window | None:
+    """The window in numbers that fit 64 bits."""
+    return None if window is None else Window(*search.bounds(window))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS
+from otel_perfmon.storage.cells import ALIGNED_TO_S, COARSE_RESOLUTIONS_S, DAY_S, KEEP_SECONDS
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 ROWS_AT_ONCE: Final = 2_000
@@ -22,7 +22,7 @@ ARRIVAL_CELL_SECONDS: Final = 10
 """Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
 KEPT_TRACE_SPANS_MAX: Final = 1_000
 """Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
-_KEEP_FIGURES_SECONDS: Final = 90 * 86_400
+_KEEP_FIGURES_SECONDS: Final = KEEP_SECONDS[DAY_S]
 _FOLD_HEALTH_SECONDS: Final = 3_600
 _GRACE_SECONDS: Final = 120
 _VACUUM_PAGES: Final = 2_000
@@ -87,6 +87,11 @@ class Retention:
             self._count_pruned(deleted, process)
         self._give_back()
         return deleted
+
+    def pruned_count(self, process: str) -> int:
+        """How many spans this process has removed."""
+        row = self._connection.execute("SELECT pruned FROM _health WHERE process = ?", (process,)).fetchone()
+        return int(row[0]) if row else 0
 
     def add_health(self, process: str, pid: int, now_unix_s: int, figures: Sequence[int]) -> None:
         """Add to the account of one process, in the caller's transaction; figures in the order of the columns."""
@@ -170,8 +175,17 @@ class Retention:
                     (resolution, now - seconds - ALIGNED_TO_S[resolution] - _GRACE_SECONDS),
                 )
             figures_since = now - _KEEP_FIGURES_SECONDS
-            execute("DELETE FROM _edges WHERE hour_unix_s < ?", (figures_since,))
-            execute("DELETE FROM _error_groups WHERE last_unix_nano < ?", (figures_since * 10**9,))
+            for resolution in COARSE_RESOLUTIONS_S:
+                cells_before = (resolution, figures_since - ALIGNED_TO_S[resolution])
+                execute("DELETE FROM _edges WHERE resolution_s = ? AND start_unix_s < ?", cells_before)
+                execute(
+                    "DELETE FROM _error_cells WHERE resolution_s = ? AND start_unix_s < ?"
+                    " AND group_id IN (SELECT id FROM _error_groups)",
+                    cells_before,
+                )
+            old_groups = "SELECT id FROM _error_groups WHERE last_unix_nano < ?"
+            execute(f"DELETE FROM _error_cells WHERE group_id IN ({old_groups})", (figures_since * 10**9,))
+            execute(f"DELETE FROM _error_groups WHERE id IN ({old_groups})", (figures_since * 10**9,))
             oldest = int(max(0, now - keep_seconds))
             execute("DELETE FROM _points WHERE time_unix_nano < ?", (oldest * 10**9,))
             execute(

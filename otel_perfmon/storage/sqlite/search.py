@@ -1,38 +1,48 @@
-"""Finding spans: each search goes through an index, or reads a bounded number of rows and says so."""
+"""Finding spans: a search goes through an index in its own order, or reads a bounded number of rows and says so.
+
+A search has branches, one for each operation that has the name (of several services and versions). Each yields narrow
+rows in the order of the question, through an index, and they are merged: what the answer holds, and one more of each
+branch, is read. What no index serves (attributes, durations, an error type …) is looked at row by row, at most
+`SCAN_ROWS_MAX` of them; the page token then says where to go on. By duration only slow spans have an index: of others
+the newest `SCAN_ROWS_MAX` are gone through.
+"""
 
 from __future__ import annotations
 
-import json
-import math
+import heapq
+import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
+from otel_perfmon.errors import QueryError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, parse_id
-from otel_perfmon.records import EventRecord, LinkRecord, PointRecord, ResourceRecord, ScopeRecord, SpanPage, SpanRecord
-from otel_perfmon.storage.attributes import decode_attributes, storable_text, untag
+from otel_perfmon.records import SpanPage
+from otel_perfmon.storage.attributes import decode_attributes, storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX
+from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION
 
 SCAN_ROWS_MAX: Final = 200_000
 SCAN_SECONDS_MAX: Final = 2.0
-"""What a question may read, and how long, where no index serves it (by attribute, by duration)."""
+"""What a question may read, and how long, where no index serves it."""
+_CLOCK_ROWS: Final = 1_024
+_BRANCHES_MAX: Final = 64
+"""The operations of a service that are searched each for itself; of more, all spans are looked at."""
 
-SELECT: Final = """
-SELECT s.trace_id, s.span_id, s.parent_span_id, iif(s.name = '', o.name, s.name), s.kind, s.start_unix_nano,
-    s.end_unix_nano,
-    s.status_code, s.status_message, s.trace_state, s.flags, s.attributes, s.events, s.links,
-    s.dropped_attributes_count, s.dropped_events_count, s.dropped_links_count, s.resource_id, s.scope_id,
-    s.is_error, s.is_slow, s.error_type, s.altered, s.duration_nano, s.id, v.name
-FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id CROSS JOIN _services v ON v.id = o.service_id
-"""  # CROSS JOIN: the spans come first, in the order of their index
-_NAME, _END, _ATTRIBUTES, _IS_ERROR, _IS_SLOW, _ERROR_TYPE, _DURATION, _ID, _SERVICE = 3, 6, 11, 19, 20, 21, 23, 24, 25
-_ORDER: Final = {
-    "newest": "s.end_unix_nano DESC, s.id DESC",
-    "oldest": "s.end_unix_nano, s.id",
-    "slowest": "s.end_unix_nano DESC, s.id DESC",  # no index serves durations: the newest rows are gone through
-}
+Row = tuple[Any, ...]
+_COLUMNS: Final = (
+    "s.id, s.end_unix_nano, s.duration_nano, s.operation_id, s.is_error, s.is_slow, s.error_type, s.name, s.attributes"
+)
+_ID, _END, _DURATION, _OPERATION, _IS_ERROR, _IS_SLOW, _ERROR_TYPE, _NAME, _ATTRIBUTES = range(9)
+
+Position = tuple[int, int]
+"""How far a search has come: what it is ordered by, and the row id."""
+_LETTERS: Final = {"newest": "n", "oldest": "o", "slowest": "s", "arrival": "a"}
+_TOKEN: Final = re.compile(r"([nosa])(-?\d{1,19})\.(\d{1,19})", re.ASCII)
 
 
 def stored_name(name: str | None) -> str | None:
@@ -47,118 +57,284 @@ def bounds(window: Window | None) -> tuple[int, int]:
     return _int64(window.start_unix_nano), _int64(window.end_unix_nano)
 
 
+def _ends(window: Window | None) -> tuple[int, int]:
+    """The first and the last moment of a window, both included."""
+    return (
+        (-INT64_MAX, INT64_MAX)
+        if window is None
+        else (_int64(window.start_unix_nano), _int64(window.end_unix_nano - 1))
+    )
+
+
+def make_token(order: str, position: Position) -> str:
+    """The page token for what comes after ``position``."""
+    return f"{_LETTERS[order]}{position[0]}.{position[1]}"
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """The row id of the span that arrived last, be it stored still or not; 0 without any."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
+    """The page of spans that answers ``query``."""
+    plan = _plan(connection, query)
+    rows: list[Row] = []
+    if plan.branches:
+        rows = _take_ordered(connection, query, plan) if plan.is_ordered else _take_best(connection, query, plan)
+    return SpanPage(
+        read_spans(connection, [row[_ID] for row in rows]),
+        plan.is_complete,
+        plan.rows_read,
+        _next_token(plan, query, rows),
+    )
+
+
 def _int64(value: int) -> int:
     return max(-INT64_MAX, min(INT64_MAX, value))
 
 
-def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
-    """Search each operation by itself, each in order through an index, and merge what they yield."""
-    branches = _branches(connection, query)
-    is_scan = _is_scan(query)
-    deadline = time.monotonic() + SCAN_SECONDS_MAX
-    rows: list[tuple[Any, ...]] = []
-    rows_read, is_complete = 0, True
-    for operation_id, is_overflow in branches:
-        is_bounded = is_scan or is_overflow
-        limits = (SCAN_ROWS_MAX // len(branches), deadline) if is_bounded else (_int64(query.limit), math.inf)
-        found, read, is_done = _search(connection, query, operation_id, *limits)
-        rows += found
-        rows_read += read
-        is_complete = is_complete and (is_done or not is_bounded)
-    if len(branches) > 1:
-        rows = _best(rows, query)
-    return SpanPage(tuple(read_spans(connection, rows)), is_complete, rows_read)
+# --- the plan
 
 
-def _is_scan(query: SpanQuery) -> bool:
+@dataclass(slots=True)
+class _Plan:
+    """How one question is answered, and how far it has come.
+
+    ``branches`` are ids of operations, or None for all spans. ``key`` is the column that the rows are ordered by, and
+    ``low`` to ``high`` its range, both included.
+    """
+
+    branches: list[int | None]
+    is_ordered: bool
+    key: int
+    low: int
+    high: int
+    matches: Callable[[Row], bool] | None
+    after: Position | None
+    rows_read: int = 0
+    is_complete: bool = True
+    is_more: bool = False
+    reached: Position | None = None
+
+
+def _plan(connection: sqlite3.Connection, query: SpanQuery) -> _Plan:
+    branches, operation_ids, is_named = _branches(connection, query)
+    is_by_duration = query.order == "slowest" and query.is_slow is True and query.window is None
+    is_by_duration = is_by_duration and query.trace_id is None
+    is_ordered = query.trace_id is None and (query.order != "slowest" or is_by_duration)
+    low, high = _ends(query.window)
+    key = _END
+    if query.order == "arrival":
+        key, low, high = _ID, 0, INT64_MAX
+    elif is_by_duration:
+        key, low, high = _DURATION, 0, INT64_MAX
+    needs_look = is_named or operation_ids is not None or _needs_look(query, is_by_duration=is_by_duration)
+    matches = _Filter(query, operation_ids, is_named=is_named).matches if needs_look else None
+    after = _parse_token(query)
+    if after is not None and query.order == "arrival" and after[1] > last_id(connection):
+        after = None  # another file has taken the path: all in it is new
+    return _Plan(branches, is_ordered, key, low, high, matches, after)
+
+
+def _branches(connection: sqlite3.Connection, query: SpanQuery) -> tuple[list[int | None], set[int] | None, bool]:
+    """What to search, which operations' rows to take from it, and whether each row's own name must be looked at."""
+    if query.operation is None and query.service is None:
+        return [None], None, False
+    service = (stored_name(query.service),) if query.service is not None else ()
+    condition = " WHERE v.name = ?" if service else ""
+    of_service = "SELECT o.id, v.id, o.name FROM _services v CROSS JOIN _operations o ON o.service_id = v.id"
+    if query.operation is None:
+        rows = connection.execute(of_service + condition, service).fetchall()
+    else:
+        name = stored_name(query.operation)
+        named = f"{of_service} AND o.name IN (?, ?){condition}"
+        rows = connection.execute(named, (name, OVERFLOW_OPERATION, *service)).fetchall()
+        having = {service_id for _, service_id, each in rows if each == name}
+        rows = [row for row in rows if row[2] == name or row[1] not in having]
+    is_named = query.operation is not None and any(row[2] != name for row in rows)
+    ids = [row[0] for row in rows]
+    if query.trace_id is not None or query.order == "arrival" or len(ids) > _BRANCHES_MAX:
+        return [None], set(ids), is_named
+    return list(ids), None, is_named
+
+
+def _needs_look(query: SpanQuery, *, is_by_duration: bool) -> bool:
     """Whether no index serves all of the question, so that rows must be looked at which the answer may not hold."""
-    filters = (query.trace_id, query.error_type, query.min_duration_ms, query.max_duration_ms)
-    has_filter = bool(query.attributes) or any(each is not None for each in filters)
-    is_by_service = query.service is not None and query.operation is None
-    has_unindexed_flag = [query.is_error, query.is_slow] not in ([None, None], [True, None], [None, True])
-    return query.order == "slowest" or has_filter or is_by_service or has_unindexed_flag
+    filters = (query.error_type, query.min_duration_ms, query.max_duration_ms)
+    if query.attributes or any(each is not None for each in filters):
+        return True
+    flags = (query.is_error, query.is_slow)
+    if query.order == "arrival" or query.trace_id is not None:
+        return query.window is not None or flags != (None, None)
+    if is_by_duration:
+        return query.is_error is not None
+    return flags not in ((None, None), (True, None), (None, True))
 
 
-def _branches(connection: sqlite3.Connection, query: SpanQuery) -> list[tuple[int | None, bool]]:
-    """The ids of the operations to search (None: all), and whether it is an overflow one, which holds many names."""
-    name = stored_name(query.operation)
-    if name is None or query.trace_id is not None:
-        return [(None, False)]
-    condition, parameters = ("", ()) if query.service is None else (" WHERE v.name = ?", (stored_name(query.service),))
-    of_service = "SELECT id FROM _operations o WHERE o.service_id = v.id AND o.name = ?"
-    sql = f"SELECT ({of_service}), ({of_service}) FROM _services v{condition}"
-    rows = connection.execute(sql, (name, OVERFLOW_OPERATION, *parameters)).fetchall()
-    found = [(own, False) if own is not None else (overflow, True) for own, overflow in rows]
-    return [each for each in found if each[0] is not None]
+def _parse_token(query: SpanQuery) -> Position | None:
+    if query.page_token is None:
+        return None
+    match = _TOKEN.fullmatch(query.page_token) if isinstance(query.page_token, str) else None
+    if match is None or match[1] != _LETTERS[query.order]:
+        message = f"page_token must be that of a page of the same question; it is {query.page_token!r:.100}."
+        raise QueryError(message)
+    return _int64(int(match[2])), _int64(int(match[3]))
 
 
-def _search(
-    connection: sqlite3.Connection, query: SpanQuery, operation_id: int | None, rows_max: int, deadline: float
-) -> tuple[list[tuple[Any, ...]], int, bool]:
-    """What matches in one branch, how many rows were read, and whether all were that could matter."""
-    where, parameters = _indexed_conditions(query, operation_id)
-    sql = f"{SELECT} {where} ORDER BY {_ORDER[query.order]} LIMIT ?"
-    is_slowest = query.order == "slowest"
-    kept: list[tuple[Any, ...]] = []
-    rows_read = 0
-    for row in connection.execute(sql, (*parameters, rows_max)):
-        rows_read += 1
-        if _matches(row, query):
-            kept.append(row)
-            if not is_slowest and len(kept) == query.limit:
-                return kept, rows_read, True
-            if len(kept) > 2 * query.limit + 1000:
-                kept = _best(kept, query)
-        if time.monotonic() > deadline:
-            return _best(kept, query), rows_read, False
-    return _best(kept, query), rows_read, rows_read < rows_max
+def _next_token(plan: _Plan, query: SpanQuery, rows: list[Row]) -> str | None:
+    if query.order == "arrival":  # who follows comes back, whether something is there now or not
+        return make_token("arrival", plan.reached or plan.after or (0, 0))
+    if plan.is_ordered and not plan.is_complete:
+        return make_token(query.order, plan.reached) if plan.reached is not None else None
+    if plan.is_more and rows:
+        key = _DURATION if query.order == "slowest" else _END
+        return make_token(query.order, (rows[-1][key], rows[-1][_ID]))
+    return None
 
 
-def _indexed_conditions(query: SpanQuery, operation_id: int | None) -> tuple[str, list[Any]]:
-    """What an index answers; the rest is looked at row by row, in `_matches`."""
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    if query.trace_id is not None:
-        return "WHERE s.trace_id = ?", [parse_id(query.trace_id, 16)]
-    if operation_id is not None:
-        conditions.append("s.operation_id = ?")
-        parameters.append(operation_id)
-    if query.window is not None:
-        conditions.append("s.end_unix_nano >= ? AND s.end_unix_nano < ?")
-        parameters += bounds(query.window)
-    # A literal: a partial index is not used for a parameter.
-    if query.is_error:
-        conditions.append("s.is_error = 1")
-    elif query.is_slow:
-        conditions.append("s.is_slow = 1")
-    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), parameters
+# --- reading in order
 
 
-def _best(rows: list[tuple[Any, ...]], query: SpanQuery) -> list[tuple[Any, ...]]:
-    """The rows that come first in the query's order, as many as it wants."""
-    if query.order == "slowest":
-        return sorted(rows, key=lambda row: (-row[_DURATION], -row[_ID]))[: query.limit]
-    is_newest = query.order == "newest"
-    return sorted(rows, key=lambda row: (row[_END], row[_ID]), reverse=is_newest)[: query.limit]
-
-
-def _matches(row: tuple[Any, ...], query: SpanQuery) -> bool:
-    duration_ms = row[_DURATION] / 1e6
-    return (
-        (query.operation is None or _has_name(row[_NAME], query.operation))
-        and (query.service is None or row[_SERVICE] == stored_name(query.service))
-        and (query.is_error is None or bool(row[_IS_ERROR]) == query.is_error)
-        and (query.is_slow is None or bool(row[_IS_SLOW]) == query.is_slow)
-        and (query.window is None or query.window.start_unix_nano <= row[_END] < query.window.end_unix_nano)
-        and (query.min_duration_ms is None or duration_ms >= query.min_duration_ms)
-        and (query.max_duration_ms is None or duration_ms <= query.max_duration_ms)
-        and (query.error_type is None or row[_ERROR_TYPE] == query.error_type)
-        and (not query.attributes or _has_attributes(decode_attributes(row[_ATTRIBUTES]), query.attributes))
+def _take_ordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
+    """The first rows that match, from branches that are in order each."""
+    is_falling = query.order in ("newest", "slowest")
+    streams = [_ordered(connection, query, plan, branch, is_falling=is_falling) for branch in plan.branches]
+    key = plan.key
+    rows = (
+        streams[0]
+        if len(streams) == 1
+        else heapq.merge(*streams, key=lambda row: (row[key], row[_ID]), reverse=is_falling)
     )
+    kept: list[Row] = []
+    for row in _within_budget(rows, plan):
+        plan.reached = (row[key], row[_ID])
+        if plan.matches is None or plan.matches(row):
+            kept.append(row)
+            if len(kept) == query.limit:
+                plan.is_more = True
+                break
+    return kept
 
 
-def _has_name(name: str, wanted: str) -> bool:
-    return wanted in (name, OVERFLOW_OPERATION) or name == stored_name(wanted)
+def _ordered(
+    connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None, *, is_falling: bool
+) -> Iterator[Row]:
+    """The rows of one branch after the position that the page token tells: first those that share its key."""
+    column = ("s.id", "s.end_unix_nano", "s.duration_nano")[plan.key]
+    direction = "DESC" if is_falling else "ASC"
+    order = f"{column} {direction}, s.id {direction}"
+    where, parameters = _indexed_conditions(query, branch)
+    columns = _COLUMNS if plan.matches is not None else "s.id, s.end_unix_nano, s.duration_nano"
+    select = f"SELECT {columns} FROM _spans s WHERE {where}"
+    low, high = plan.low, plan.high
+    if plan.after is None:
+        return connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
+    key, row_id = plan.after
+    if plan.key == _ID:
+        return connection.execute(f"{select} s.id > ? ORDER BY s.id", (*parameters, row_id))
+    ties = connection.execute(
+        f"{select} {column} = ? AND s.id {'<' if is_falling else '>'} ? ORDER BY s.id {direction}",
+        (*parameters, key, row_id),
+    )
+    low, high = (low, min(high, key - 1)) if is_falling else (max(low, key + 1), high)
+    others = connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
+    return chain(ties, others)
+
+
+def _indexed_conditions(query: SpanQuery, branch: int | None) -> tuple[str, list[Any]]:
+    """What an index answers, to be followed by a condition on what the rows are ordered by."""
+    if query.trace_id is not None:
+        return "s.trace_id = ? AND", [parse_id(query.trace_id, 16)]
+    if query.order == "arrival":
+        return "", []
+    conditions = "" if branch is None else "s.operation_id = ? AND "
+    # A literal: a partial index is not used for a parameter.
+    if query.is_slow and query.order == "slowest":
+        conditions += "s.is_slow = 1 AND"
+    elif query.is_error or query.error_type is not None:  # which only a failed span has
+        conditions += "s.is_error = 1 AND"
+    elif query.is_slow:
+        conditions += "s.is_slow = 1 AND"
+    return conditions, [] if branch is None else [branch]
+
+
+def _within_budget(rows: Iterator[Row], plan: _Plan) -> Iterator[Row]:
+    """The rows, counted; where each must be looked at, only as many and for as long as a question may."""
+    deadline = time.monotonic() + SCAN_SECONDS_MAX
+    is_bounded = plan.matches is not None or not plan.is_ordered
+    for row in rows:
+        if is_bounded and (
+            plan.rows_read >= SCAN_ROWS_MAX or (not plan.rows_read % _CLOCK_ROWS and time.monotonic() > deadline)
+        ):
+            plan.is_complete = False
+            return
+        plan.rows_read += 1
+        yield row
+
+
+# --- the best of all
+
+
+def _take_best(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
+    """The best of the rows that match, from branches whose order is another one: newest first."""
+    is_falling = query.order in ("newest", "slowest")
+    key = _ID if query.order == "arrival" else _DURATION if query.order == "slowest" else _END
+    after, plan.after = plan.after, None
+    streams = [_unordered(connection, query, plan, branch) for branch in plan.branches]
+    rows = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda row: row[_END], reverse=True)
+    found = (
+        row
+        for row in _within_budget(rows, plan)
+        if (plan.matches is None or plan.matches(row)) and _is_after((row[key], row[_ID]), after, is_falling=is_falling)
+    )
+    best = heapq.nlargest if is_falling else heapq.nsmallest
+    kept = best(min(query.limit, SCAN_ROWS_MAX) + 1, found, key=lambda row: (row[key], row[_ID]))
+    plan.is_more = len(kept) > query.limit
+    kept = kept[: query.limit]
+    plan.reached = (kept[-1][key], kept[-1][_ID]) if kept else after
+    return kept
+
+
+def _unordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None) -> Iterator[Row]:
+    if query.trace_id is None:
+        return _ordered(connection, query, plan, branch, is_falling=True)
+    return connection.execute(f"SELECT {_COLUMNS} FROM _spans s WHERE s.trace_id = ?", (parse_id(query.trace_id, 16),))
+
+
+def _is_after(position: Position, after: Position | None, *, is_falling: bool) -> bool:
+    if after is None:
+        return True
+    return position < after if is_falling else position > after
+
+
+# --- looking at a row
+
+
+class _Filter:
+    """What of a question no index answered."""
+
+    def __init__(self, query: SpanQuery, operation_ids: set[int] | None, *, is_named: bool) -> None:
+        self._query = query
+        self._operation_ids = operation_ids
+        self._name = stored_name(query.operation) if is_named else None
+        self._first, self._last = _ends(query.window)
+
+    def matches(self, row: Row) -> bool:
+        """Whether a row is wanted; what is cheap to tell first."""
+        query = self._query
+        return (
+            (query.is_error is None or bool(row[_IS_ERROR]) == query.is_error)
+            and (query.is_slow is None or bool(row[_IS_SLOW]) == query.is_slow)
+            and self._first <= row[_END] <= self._last
+            and (query.min_duration_ms is None or row[_DURATION] / 1e6 >= query.min_duration_ms)
+            and (query.max_duration_ms is None or row[_DURATION] / 1e6 <= query.max_duration_ms)
+            and (self._operation_ids is None or row[_OPERATION] in self._operation_ids)
+            and (query.error_type is None or row[_ERROR_TYPE] == query.error_type)
+            and (self._name is None or row[_NAME] in ("", self._name))
+            and (not query.attributes or _has_attributes(decode_attributes(row[_ATTRIBUTES]), query.attributes))
+        )
 
 
 def _has_attributes(attributes: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -172,98 +348,3 @@ def _is_same(stored: Any, wanted: Any) -> bool:
     if isinstance(wanted, Mapping):
         return isinstance(stored, dict) and len(stored) == len(wanted) and _has_attributes(stored, wanted)
     return type(stored) is type(wanted) and bool(stored == wanted)
-
-
-def read_spans(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[SpanRecord]:
-    """The records of rows that `SELECT` gave."""
-    names = Shared(connection)
-    for row in list(rows):
-        yield SpanRecord(
-            trace_id=row[0].hex(),
-            span_id=row[1].hex(),
-            parent_span_id=row[2].hex() or None,
-            name=row[3],
-            kind=row[4],
-            start_unix_nano=row[5],
-            end_unix_nano=row[6],
-            status_code=row[7],
-            status_message=row[8],
-            trace_state=row[9],
-            flags=row[10],
-            attributes=decode_attributes(row[11]),
-            events=tuple(_event(each) for each in json.loads(row[12])) if row[12] else (),
-            links=tuple(_link(each) for each in json.loads(row[13])) if row[13] else (),
-            dropped_attributes_count=row[14],
-            dropped_events_count=row[15],
-            dropped_links_count=row[16],
-            resource=names.resource(row[17]),
-            scope=names.scope(row[18]),
-            is_error=bool(row[19]),
-            is_slow=bool(row[20]),
-            error_type=row[21] or None,
-            altered=tuple(row[22].split(",")) if row[22] else (),
-        )
-
-
-def _event(event: dict[str, Any]) -> EventRecord:
-    return EventRecord(
-        event["name"],
-        event["time_unix_nano"],
-        untag(event.get("attributes", {})),
-        event.get("dropped_attributes_count", 0),
-    )
-
-
-def _link(link: dict[str, Any]) -> LinkRecord:
-    return LinkRecord(
-        link["trace_id"],
-        link["span_id"],
-        link.get("trace_state", ""),
-        link.get("flags", 0),
-        untag(link.get("attributes", {})),
-        link.get("dropped_attributes_count", 0),
-    )
-
-
-def read_point(row: tuple[Any, ...], names: Shared) -> PointRecord:
-    """The record of one row of a data point."""
-    name, kind, unit, description, temporality, is_monotonic, attributes, start, end, data, resource, scope = row
-    return PointRecord(
-        instrument=name,
-        kind=kind,
-        unit=unit,
-        description=description,
-        temporality=temporality,
-        is_monotonic=bool(is_monotonic),
-        attributes=decode_attributes(attributes),
-        start_unix_nano=start,
-        time_unix_nano=end,
-        data=untag(json.loads(data)),
-        resource=names.resource(resource),
-        scope=names.scope(scope),
-    )
-
-
-class Shared:
-    """The resources and scopes that one answer refers to, each read once."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._resources: dict[int, ResourceRecord] = {}
-        self._scopes: dict[int, ScopeRecord] = {}
-
-    def resource(self, key: int) -> ResourceRecord:
-        """The resource of that id."""
-        if key not in self._resources:
-            sql = "SELECT attributes, schema_url FROM _resources WHERE id = ?"
-            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "")
-            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1])
-        return self._resources[key]
-
-    def scope(self, key: int) -> ScopeRecord:
-        """The scope of that id."""
-        if key not in self._scopes:
-            sql = "SELECT name, version, schema_url, attributes FROM _scopes WHERE id = ?"
-            name, version, schema_url, attributes = self._connection.execute(sql, (key,)).fetchone()
-            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes))
-        return self._scopes[key]

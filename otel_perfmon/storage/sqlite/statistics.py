@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.query import Window
-from otel_perfmon.records import OperationStats
-from otel_perfmon.storage.cells import RESOLUTIONS_S, UNIX_S_MAX, align_window, cover
-from otel_perfmon.storage.histogram import percentile_nano
+from otel_perfmon.records import (
+    CountSeries,
+    Distribution,
+    DurationBucket,
+    Heatmap,
+    OperationSeries,
+    OperationStats,
+)
+from otel_perfmon.storage.cells import DAY_S, UNIX_S_MAX, Grid, align_window, choose_grid, cover
+from otel_perfmon.storage.histogram import bounds_nano, coarse_bucket, percentiles_nano
 from otel_perfmon.storage.sqlite.rollup import COLUMNS, Cell
 
 _FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
+_SHARES: Final = (0.5, 0.9, 0.95, 0.99)
+_ROLLUPS_OF_ONE_MAX: Final = 3_000
+_ROLLUPS_OF_EACH_MAX: Final = 400
+"""What a question over time reads of an operation; reading a cell takes about 6 µs."""
+_ALL_TIME: Final = (DAY_S, -UNIX_S_MAX, UNIX_S_MAX)
+
+Range = tuple[int, int, int]
+"""Resolution, start and end of some cells, in seconds."""
 
 
 def summarize(
@@ -25,22 +41,109 @@ def summarize(
     now_unix_s: float,
 ) -> list[OperationStats]:
     """The figures of each operation with a call in the window, most total time first."""
-    aligned = align_window(window, int(now_unix_s)) if window is not None else None
-    ranges = cover(aligned) if aligned is not None else [(RESOLUTIONS_S[-1], -UNIX_S_MAX, UNIX_S_MAX)]
+    aligned, ranges = _ranges(window, now_unix_s)
     is_split = is_by_service or service is not None
     cells: dict[tuple[str, str | None], Cell] = {}
-    for name, service_name, *figures in _stored_cells(connection, ranges, operation, service):
+    for name, service_name, _start, *figures in _stored_cells(connection, ranges, operation, service):
         key = (name, service_name if is_split else None)
         cells.setdefault(key, Cell()).add_stored(figures)
     stats = [stats_of(name, each, cell, aligned) for (name, each), cell in cells.items()]
     return sorted(stats, key=lambda each: (-each.total_ms, each.operation, each.service or ""))
 
 
-def stats_of(operation: str, service: str | None, cell: Cell, window: Window | None) -> OperationStats:
-    """The answer for one cell, which is not empty."""
-    p50, p90, p95, p99 = (
-        percentile_nano(cell.buckets, share, cell.minimum, cell.maximum) / 1e6 for share in (0.5, 0.9, 0.95, 0.99)
+def summarize_series(
+    connection: sqlite3.Connection, grid: Grid, *, operation: str | None, service: str | None
+) -> OperationSeries:
+    """The figures in each cell of the grid."""
+    cells = _grid_cells(connection, grid, operation, service)
+    points = tuple(stats_of(operation or "", service, cells[i], grid.cell(i)) for i in range(grid.count))
+    return OperationSeries(operation, service, grid.window, grid.width_s, points)
+
+
+def summarize_counts(
+    connection: sqlite3.Connection, grid: Grid, *, operations: Sequence[str], service: str | None
+) -> list[CountSeries]:
+    """Calls and errors of each operation in each cell of the grid."""
+    condition, parameters = ("", ()) if service is None else (" AND v.name = ?", (service,))
+    sql = (
+        "SELECT k.key, r.start_unix_s, r.count, r.error_count"
+        " FROM json_each(?) k CROSS JOIN _operations o ON o.name = k.value"
+        " CROSS JOIN _services v ON v.id = o.service_id"
+        " CROSS JOIN _rollups r ON r.resolution_s = ? AND r.operation_id = o.id"
+        f" AND r.start_unix_s >= ? AND r.start_unix_s < ?{condition}"
     )
+    counts = [[0] * grid.count for _ in operations]
+    error_counts = [[0] * grid.count for _ in operations]
+    for number, start, count, errors in connection.execute(sql, (json.dumps(operations), *_range(grid), *parameters)):
+        cell = (start - grid.start_unix_s) // grid.width_s
+        counts[number][cell] += count
+        error_counts[number][cell] += errors
+    return [
+        CountSeries(name, grid.window, grid.width_s, tuple(counts[i]), tuple(error_counts[i]))
+        for i, name in enumerate(operations)
+    ]
+
+
+def summarize_heatmap(
+    connection: sqlite3.Connection, grid: Grid, *, operation: str | None, service: str | None, rows_max: int
+) -> Heatmap:
+    """Time against duration, in at most ``rows_max`` rows of equal width on a logarithmic scale."""
+    cells = _grid_cells(connection, grid, operation, service)
+    coarseness, lowest, height = _choose_rows({key for cell in cells for key in cell.buckets}, rows_max)
+    counts = [[0] * height for _ in cells]
+    for row, cell in zip(counts, cells, strict=True):
+        for key, count in cell.buckets.items():
+            row[coarse_bucket(key, coarseness) - lowest] += count
+    bounds = [bounds_nano(lowest, coarseness)[0]] if height else []
+    bounds += [bounds_nano(lowest + i, coarseness)[1] for i in range(height)]
+    return Heatmap(
+        operation,
+        service,
+        grid.window,
+        grid.width_s,
+        tuple(bound / 1e6 for bound in bounds),
+        tuple(map(tuple, counts)),
+        tuple(cell.errors for cell in cells),
+    )
+
+
+def summarize_distribution(
+    connection: sqlite3.Connection,
+    *,
+    operation: str | None,
+    service: str | None,
+    window: Window | None,
+    now_unix_s: float,
+) -> Distribution:
+    """How the durations spread over the buckets of the histogram."""
+    aligned, ranges = _ranges(window, now_unix_s)
+    cell = Cell()
+    for _name, _service, _start, *figures in _stored_cells(connection, ranges, operation, service):
+        cell.add_stored(figures)
+    buckets = []
+    for key in sorted(cell.buckets):
+        low, high = bounds_nano(key)
+        buckets.append(DurationBucket(low / 1e6, high / 1e6, cell.buckets[key]))
+    return Distribution(operation, service, aligned, tuple(buckets))
+
+
+def grid_over(
+    connection: sqlite3.Connection, window: Window | None, cells_max: int, *, is_of_one: bool, now_unix_s: float
+) -> Grid:
+    """The grid for a question about ``window``; without one, over all calls that are kept.
+
+    Of one operation, or of all: then it may be coarser, since each of its cells is made of those of every operation.
+    """
+    rollups_max = _ROLLUPS_OF_ONE_MAX if is_of_one else _ROLLUPS_OF_EACH_MAX
+    return choose_grid(window or _all_time(connection, now_unix_s), cells_max, rollups_max, int(now_unix_s))
+
+
+def stats_of(operation: str, service: str | None, cell: Cell, window: Window | None) -> OperationStats:
+    """The answer for one cell."""
+    if not cell.count:
+        return no_stats(operation, service, window)
+    percentiles = percentiles_nano(cell.buckets, _SHARES, cell.minimum, cell.maximum)
+    p50, p90, p95, p99 = (value / 1e6 for value in percentiles)
     return OperationStats(
         operation=operation,
         service=service,
@@ -63,9 +166,55 @@ def stats_of(operation: str, service: str | None, cell: Cell, window: Window | N
     )
 
 
+def no_stats(operation: str, service: str | None, window: Window | None) -> OperationStats:
+    """The answer where there was no call."""
+    durations = (None,) * 7
+    return OperationStats(operation, service, 0, 0, 0.0, 0, *durations, 0.0, 0.0, None, None, window)
+
+
+def _ranges(window: Window | None, now_unix_s: float) -> tuple[Window | None, list[Range]]:
+    """The window, aligned, and the cells that make it up."""
+    if window is None:
+        return None, [_ALL_TIME]
+    aligned = align_window(window, int(now_unix_s))
+    return aligned, cover(aligned)
+
+
+def _range(grid: Grid) -> Range:
+    return grid.resolution_s, grid.start_unix_s, grid.start_unix_s + grid.count * grid.width_s
+
+
+def _all_time(connection: sqlite3.Connection, now_unix_s: float) -> Window:
+    """From the first call that is counted to the last one."""
+    sql = "SELECT min(first_unix_nano), max(last_unix_nano) FROM _rollups WHERE resolution_s = ?"
+    first, last = connection.execute(sql, (DAY_S,)).fetchone()
+    now = int(now_unix_s * 1e9)
+    return Window(now, now + 1) if first is None else Window(first, last + 1)
+
+
+def _grid_cells(connection: sqlite3.Connection, grid: Grid, operation: str | None, service: str | None) -> list[Cell]:
+    cells = [Cell() for _ in range(grid.count)]
+    for _name, _service, start, *figures in _stored_cells(connection, [_range(grid)], operation, service):
+        cells[(start - grid.start_unix_s) // grid.width_s].add_stored(figures)
+    return cells
+
+
+def _choose_rows(keys: set[int], rows_max: int) -> tuple[int, int, int]:
+    """How coarse the rows must be, so that there are few enough; the bucket of the lowest one; how many there are."""
+    if not keys:
+        return 0, 0, 0
+    lowest, highest = min(keys), max(keys)
+    coarseness = 1  # 4.4 %: finer than any picture
+    while coarse_bucket(highest, coarseness) - coarse_bucket(lowest, coarseness) >= rows_max:
+        coarseness += 1
+    first = coarse_bucket(lowest, coarseness)
+    return coarseness, first, coarse_bucket(highest, coarseness) - first + 1
+
+
 def _stored_cells(
-    connection: sqlite3.Connection, ranges: list[tuple[int, int, int]], operation: str | None, service: str | None
+    connection: sqlite3.Connection, ranges: Sequence[Range], operation: str | None, service: str | None
 ) -> list[tuple[Any, ...]]:
+    """Operation, service, start and figures of each cell in the ranges."""
     conditions = ["r.resolution_s = ? AND r.operation_id = o.id AND r.start_unix_s >= ? AND r.start_unix_s < ?"]
     extra: list[str] = []
     if operation is not None:
@@ -76,7 +225,7 @@ def _stored_cells(
         extra.append(service)
     # One row of JSON: one step, one wait for the GIL, however many cells.
     sql = (
-        f"SELECT json_group_array(json_array(o.name, v.name, {_FIGURES}, hex(r.histogram)))"
+        f"SELECT json_group_array(json_array(o.name, v.name, r.start_unix_s, {_FIGURES}, hex(r.histogram)))"
         " FROM _services v CROSS JOIN _operations o CROSS JOIN _rollups r"
         f" WHERE o.service_id = v.id AND {' AND '.join(conditions)}"
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.storage import registry
+from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -27,12 +30,27 @@ class SqliteStore(SqliteReader):
         recorder = registry.find_recorder(self.path)
         if recorder is not None:
             return recorder.delete_spans_before(end_unix_nano)
+        with self._own_writer() as writer:
+            return writer.delete_spans_before(end_unix_nano)
+
+    def prune(self, policy: RetentionPolicy | None = None) -> int:
+        """Take every step of retention that is due, by the store's own policy unless one is given; how many went."""
+        self.before_question()
+        recorder = registry.find_recorder(self.path)
+        if recorder is not None:
+            return recorder.prune(policy)
+        with self._own_writer() as writer:
+            return writer.prune(policy)
+
+    @contextmanager
+    def _own_writer(self) -> Iterator[SqliteWriter]:
+        """A writer for a file into which this process does not record; it must be there and ours."""
         with translated(self.path):
             check_readable(self.path)
             check_ours(self.path)
         writer = SqliteWriter(self.path)
         try:
-            return writer.delete_spans_before(end_unix_nano)
+            yield writer
         finally:
             writer.close()
 

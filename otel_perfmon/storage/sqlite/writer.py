@@ -13,17 +13,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.errors import StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
-from otel_perfmon.storage.fingerprint import message_pattern
 from otel_perfmon.storage.intake import PROGRESS_ROWS
 from otel_perfmon.storage.rows import PointRow, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
+from otel_perfmon.storage.sqlite.edges import add_edges
+from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.statements import run_multirow
+from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -33,8 +37,6 @@ WAL_MAX_BYTES: Final = 4 * 1024 * 1024
 """Above this the write-ahead log is checkpointed after the transaction."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
-ERROR_GROUPS_PER_OPERATION_MAX: Final = 100
-OTHER_MESSAGES: Final = "(other messages)"
 _SLOW_LOOK_SECONDS: Final = 1.0
 """How often free space, and a checkpoint that a reader held up, are looked at."""
 
@@ -44,11 +46,6 @@ _SPAN_COLUMNS: Final = (
     "attributes, events, links, dropped_attributes_count, dropped_events_count, dropped_links_count, altered"
 )
 _SPAN_WIDTH: Final = _SPAN_COLUMNS.count(",") + 1
-_ADD_SUM: Final = (
-    "count = count + excluded.count, "
-    "sum_s = sum_s + excluded.sum_s + (sum_nano + excluded.sum_nano) / 1000000000, "
-    "sum_nano = (sum_nano + excluded.sum_nano) % 1000000000"
-)
 
 
 class SqliteWriter:
@@ -64,6 +61,7 @@ class SqliteWriter:
         self._companions: dict[str, tuple[int, int] | None] = {}
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._process = uuid.uuid4().hex
+        self._is_policy_noted = False
         self._next_checkpoint = self._next_space_check = 0.0
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
@@ -85,8 +83,17 @@ class SqliteWriter:
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                 self._open_if_needed()
                 is_more = self._retention.step(self._policy, time.time(), self._process)
+                self._error_groups.forget()  # some may be pruned, by another process too
                 self._checkpoint_if_large(is_due=not is_more)
         return is_more
+
+    def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
+        """Which alarms are raised and which are over since any process last asked. See `SpanWriter`."""
+        with connections.translated(self.path):
+            self._check_ours()
+            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                self._open_if_needed()
+                return evaluate_alarms(self._open_connection(), rule, now)
 
     @property
     def is_over_size(self) -> bool:
@@ -107,9 +114,26 @@ class SqliteWriter:
                 if not step:
                     return deleted
 
+    def prune(self, policy: RetentionPolicy | None = None) -> int:
+        """Take every step of retention that is due, by ``policy`` or by the one the file tells; how many spans went."""
+        with connections.translated(self.path):
+            self._check_ours()
+            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                self._open_if_needed()
+                policy = policy or noted_policy(self._open_connection())
+                before = self._retention.pruned_count(self._process)
+            is_more = True
+            while is_more:
+                with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                    self._open_if_needed()
+                    is_more = self._retention.step(policy, time.time(), self._process)
+                    self._checkpoint_if_large(is_due=not is_more)
+            return self._retention.pruned_count(self._process) - before
+
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What `maintain` keeps from now on."""
         self._policy = policy
+        self._is_policy_noted = False
 
     def close(self) -> None:
         """Checkpoint and close; a later write opens the file again."""
@@ -141,6 +165,10 @@ class SqliteWriter:
     def _is_open(self) -> bool:
         return self._connection is not None and self._inode == connections.inode_of(self.path)
 
+    def _open_connection(self) -> sqlite3.Connection:
+        assert self._connection is not None
+        return self._connection
+
     def _check_ours(self) -> None:
         """Before anything is made beside a file that is not ours, our lock file above all."""
         if not self._is_open():
@@ -155,8 +183,9 @@ class SqliteWriter:
         self._inode = connections.inode_of(self.path)
         self._names = Names(connection)
         self._retention = Retention(connection, self.path)
-        self._known_groups: dict[int, set[tuple[str, str]]] = {}
+        self._error_groups = ErrorGroups(connection)
         self._noted_arrival = 0
+        self._is_policy_noted = False
         self._connection = connection
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         # What stands at these names may soon be another database's.
@@ -213,8 +242,7 @@ class SqliteWriter:
 
     def _apply_or_halve(self, batch: Batch) -> int:
         """A value in the batch is to blame: find the span that has it and keep the others; how many are left out."""
-        connection = self._connection
-        assert connection is not None
+        connection = self._open_connection()
         connection.execute("SAVEPOINT part")
         try:
             self._apply(batch)
@@ -240,8 +268,7 @@ class SqliteWriter:
 
     @contextmanager
     def _transaction(self, batch: Batch) -> Iterator[None]:
-        connection = self._connection
-        assert connection is not None
+        connection = self._open_connection()
         self._names.now_unix_s = int(time.time())
         is_complete = False
         try:
@@ -259,23 +286,26 @@ class SqliteWriter:
             raise
 
     def _apply(self, batch: Batch) -> None:
-        connection = self._connection
-        assert connection is not None
+        connection = self._open_connection()
         if batch.spans:
             self._insert_spans(connection, batch)
-        self._add_edges(connection, batch)
+        add_edges(connection, self._names, batch.edges)
         self._insert_points(connection, batch.points)
         self._add_health(connection, batch)
+        if not self._is_policy_noted:
+            note_policy(connection, self._policy)
+            self._is_policy_noted = True
 
     def _forget_ids(self) -> None:
         """What was learnt in a transaction that is rolled back is not true."""
         self._names.clear()
-        self._known_groups.clear()
+        self._error_groups.forget()
         self._noted_arrival = 0
+        self._is_policy_noted = False
 
     def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
         rollup = Rollup()
-        groups: dict[tuple[int, str, str], list[int]] = {}
+        errors: list[tuple[int, SpanRow]] = []
         values: list[Any] = []
         names, extend = self._names, values.extend
         for number, (row, own) in enumerate(zip(batch.spans, batch.self_nano, strict=True)):
@@ -287,11 +317,12 @@ class SqliteWriter:
                 row.duration_nano, own, row.end_unix_nano, is_error=row.is_error, is_slow=row.is_slow
             )
             if row.is_error:
-                self._count_error(connection, groups, operation_id, row)
+                errors.append((operation_id, row))
         run_multirow(connection, f"INSERT INTO _spans ({_SPAN_COLUMNS})", _SPAN_WIDTH, values)
         self._note_arrival(connection, len(batch.spans))
         rollup.save(connection)
-        self._add_groups(connection, groups)
+        if errors:
+            self._error_groups.add(errors)
 
     def _note_arrival(self, connection: sqlite3.Connection, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
@@ -303,57 +334,6 @@ class SqliteWriter:
             (count - 1, cell, cell),
         )
         self._noted_arrival = cell
-
-    def _count_error(
-        self,
-        connection: sqlite3.Connection,
-        groups: dict[tuple[int, str, str], list[int]],
-        operation_id: int,
-        row: SpanRow,
-    ) -> None:
-        kind, message = row.error_type, message_pattern(row.error_message)
-        known = self._known_groups.get(operation_id, ())
-        if (kind, message) not in known and (operation_id, kind, message) not in groups:
-            known = self._read_groups(connection, operation_id)
-            new_count = sum(1 for key in groups if key[0] == operation_id and key[1:] not in known)
-            if (kind, message) not in known and len(known) + new_count >= ERROR_GROUPS_PER_OPERATION_MAX:
-                kind, message = "", OTHER_MESSAGES
-        end = row.end_unix_nano
-        group = groups.setdefault((operation_id, kind, message), [0, end, end])
-        group[0] += 1
-        group[1] = min(group[1], end)
-        group[2] = max(group[2], end)
-
-    def _read_groups(self, connection: sqlite3.Connection, operation_id: int) -> set[tuple[str, str]]:
-        """What the file knows now: other processes add to it as well."""
-        query = "SELECT error_type, message FROM _error_groups WHERE operation_id = ?"
-        known = self._known_groups[operation_id] = set(connection.execute(query, (operation_id,)))
-        return known
-
-    def _add_groups(self, connection: sqlite3.Connection, groups: dict[tuple[int, str, str], list[int]]) -> None:
-        run_multirow(
-            connection,
-            "INSERT INTO _error_groups",
-            6,
-            [value for key, figures in groups.items() for value in (*key, *figures)],
-            "ON CONFLICT DO UPDATE SET count = count + excluded.count,"
-            " first_unix_nano = min(first_unix_nano, excluded.first_unix_nano),"
-            " last_unix_nano = max(last_unix_nano, excluded.last_unix_nano)",
-        )
-
-    def _add_edges(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        values: list[Any] = []
-        for edge in batch.edges:
-            caller, _ = self._names.operation(edge.caller_resource, edge.caller)
-            callee, _ = self._names.operation(edge.callee_resource, edge.callee)
-            values += (
-                edge.hour_unix_s,
-                caller,
-                callee,
-                edge.call_count,
-                *divmod(edge.duration_sum_nano, 1_000_000_000),
-            )
-        run_multirow(connection, "INSERT INTO _edges", 6, values, f"ON CONFLICT DO UPDATE SET {_ADD_SUM}")
 
     def _insert_points(self, connection: sqlite3.Connection, points: Sequence[PointRow]) -> None:
         values: list[Any] = []
@@ -386,8 +366,7 @@ class SqliteWriter:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        connection = self._connection
-        assert connection is not None
+        connection = self._open_connection()
         self._set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)

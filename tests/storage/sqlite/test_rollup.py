@@ -63,13 +63,13 @@ def test_a_stored_cell_comes_back_whatever_its_sums(spans):
         assert figures(cell) == figures(cell_of(spans))
 
 
-def test_a_span_counts_in_the_cell_of_its_end_at_each_of_three_resolutions(writer, db_path):
+def test_a_span_counts_in_the_cell_of_its_end_at_each_resolution(writer, db_path):
     for offset in (0, 9, 10, 59, 60, 3599, 3600, -1):
         write(writer, span_row(end=NOW + offset * SECOND))
     for resolution in RESOLUTIONS_S:
         query = f"SELECT start_unix_s - {NOW_S}, count FROM _rollups WHERE resolution_s = {resolution} ORDER BY 1"
         offsets = (0, 9, 10, 59, 60, 3599, 3600, -1)
-        expected = Counter(offset // resolution * resolution for offset in offsets)
+        expected = Counter((NOW_S + offset) // resolution * resolution - NOW_S for offset in offsets)
         assert dict(ask(db_path, query)) == expected
 
 
@@ -124,7 +124,7 @@ def test_more_cells_than_fit_into_one_statement_are_all_merged(db_path, monkeypa
                 rollup.cell(1, NOW + i * 10 * SECOND).add_span(5, 5, NOW, is_error=0, is_slow=0)
             rollup.save(connection)
         counts = connection.execute("SELECT resolution_s, count(*), sum(count) FROM _rollups GROUP BY 1").fetchall()
-        assert counts == [(10, 100, 200), (60, 17, 200), (3600, 1, 200)]
+        assert counts == [(10, 100, 200), (60, 17, 200), (3600, 1, 200), (86400, 1, 200)]
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -26,7 +26,8 @@ COLUMNS = {
     "operations": "operation service count error_count error_rate slow_count avg_ms min_ms max_ms total_ms self_ms"
     " first_seen last_seen",
     "calls": "caller callee hour count total_ms hour_unix_s",
-    "error_groups": "operation error_type message count first_seen last_seen",
+    "error_groups": "operation service error_type message count first_seen last_seen last_message last_trace_id"
+    " operation_id last_unix_nano",
     "health": "process ended counted stored sampled_out dropped dropped_why pruned forwarded altered pid updated",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
 }
@@ -123,7 +124,7 @@ def test_figures_read_in_milliseconds(filled):
         ("GET /", "shop", 1, 1.0, 2.0, 2.0, 2.0, 2.0, "2027-01-15T08:00:00Z"),
         ("SELECT", "shop", 1, 0.0, 0.5, 0.5, 0.5, 0.5, "2027-01-15T07:59:59Z"),
     ]
-    assert ask_one(filled, "SELECT count(*) FROM rollups") == 6
+    assert ask_one(filled, "SELECT count(*) FROM rollups") == 8
 
 
 def test_no_view_breaks_on_sums_past_64_bits_nor_on_odd_times(writer, db_path):

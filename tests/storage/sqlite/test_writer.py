@@ -26,7 +26,9 @@ from storage_kit import (
 from otel_perfmon.errors import SchemaError, StoreBusyError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite import error_groups
 from otel_perfmon.storage.sqlite import writer as writers
+from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.retention import Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -58,7 +60,7 @@ def test_an_empty_batch_is_no_trouble(writer, db_path):
 
 @pytest.mark.parametrize(
     "place",
-    [(Rollup, "save"), (Retention, "add_health"), (SqliteWriter, "_add_edges"), (SqliteWriter, "_add_groups")],
+    [(Rollup, "save"), (Retention, "add_health"), (writers, "add_edges"), (ErrorGroups, "add")],
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_an_error_in_mid_transaction_leaves_neither_spans_nor_figures(writer, db_path, monkeypatch, place, error):
@@ -106,7 +108,7 @@ def test_an_unstorable_span_is_left_out_and_counted_and_the_others_stay(writer, 
     assert dict(ask(db_path, "SELECT reason, count FROM _drops")) == {"queue_full": 2, "unstorable": 1}
     assert_account_balances(db_path, stored=6, dropped=3)
     assert ask_one(db_path, "SELECT sum(sampled_out) FROM _health") == 3
-    assert ask_one(db_path, "SELECT count(*) FROM _edges") == 1
+    assert ask_one(db_path, "SELECT count(*) FROM calls") == 1
     assert ask_one(db_path, "SELECT count(*) FROM _points") == 1
 
 
@@ -305,19 +307,19 @@ def test_close_leaves_all_in_one_file_and_a_later_write_opens_it_again(writer, d
 
 
 def test_error_groups_of_one_operation_are_bounded_and_count_every_error(writer, db_path, monkeypatch):
-    monkeypatch.setattr(writers, "ERROR_GROUPS_PER_OPERATION_MAX", 10)
+    monkeypatch.setattr(error_groups, "GROUPS_PER_OPERATION_MAX", 10)
     words = [chr(97 + i) + chr(97 + j) for i in range(10) for j in range(10)]
     for part in range(4):
         write(writer, *[span_row("a", error=f"no {word}") for word in words[part * 25 : (part + 1) * 25]])
     write(writer, span_row("b", error="no aa"))
     groups = ask(db_path, "SELECT message, count FROM error_groups WHERE operation = 'a' ORDER BY count DESC")
     assert len(groups) == 11
-    assert groups[0] == (writers.OTHER_MESSAGES, 90)
+    assert groups[0] == (error_groups.OTHER_MESSAGES, 90)
     assert ask(db_path, "SELECT message FROM error_groups WHERE operation = 'b'") == [("no aa",)]
 
 
 def test_error_groups_stay_bounded_when_several_processes_write(db_path, monkeypatch):
-    monkeypatch.setattr(writers, "ERROR_GROUPS_PER_OPERATION_MAX", 10)
+    monkeypatch.setattr(error_groups, "GROUPS_PER_OPERATION_MAX", 10)
     with closing(SqliteWriter(db_path)) as first, closing(SqliteWriter(db_path)) as second:
         for i in range(40):
             write(first if i % 2 else second, span_row("a", error=f"no {chr(97 + i % 26)}{i // 26 * 'x'}"))

@@ -79,6 +79,9 @@ CREATE INDEX _spans_by_error ON _spans (end_unix_nano) WHERE is_error = 1;
 CREATE INDEX _spans_by_slow ON _spans (end_unix_nano) WHERE is_slow = 1;
 CREATE INDEX _spans_by_operation_error ON _spans (operation_id, end_unix_nano) WHERE is_error = 1;
 CREATE INDEX _spans_by_operation_slow ON _spans (operation_id, end_unix_nano) WHERE is_slow = 1;
+-- Durations come in no order: an index over those of all spans would be written all over the place.
+CREATE INDEX _spans_by_slow_duration ON _spans (duration_nano) WHERE is_slow = 1;
+CREATE INDEX _spans_by_operation_slow_duration ON _spans (operation_id, duration_nano) WHERE is_slow = 1;
 -- What makes a trace worth keeping past the retention of ordinary spans.
 CREATE INDEX _spans_worth_keeping ON _spans (trace_id) WHERE is_error + is_slow > 0;
 
@@ -110,23 +113,41 @@ CREATE TABLE _rollups (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE _edges (
-    hour_unix_s INTEGER NOT NULL,
+    resolution_s INTEGER NOT NULL,
+    start_unix_s INTEGER NOT NULL,
     caller_id INTEGER NOT NULL REFERENCES _operations (id),
     callee_id INTEGER NOT NULL REFERENCES _operations (id),
     count INTEGER NOT NULL,
     sum_s INTEGER NOT NULL,
     sum_nano INTEGER NOT NULL,
-    PRIMARY KEY (hour_unix_s, caller_id, callee_id)
+    PRIMARY KEY (resolution_s, start_unix_s, caller_id, callee_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX _edges_by_caller ON _edges (caller_id, resolution_s, start_unix_s);
+CREATE INDEX _edges_by_callee ON _edges (callee_id, resolution_s, start_unix_s);
 
+-- The first and the latest example of each group; the latest with its whole message.
 CREATE TABLE _error_groups (
+    id INTEGER PRIMARY KEY,
     operation_id INTEGER NOT NULL REFERENCES _operations (id),
     error_type TEXT NOT NULL,
     message TEXT NOT NULL,
     count INTEGER NOT NULL,
     first_unix_nano INTEGER NOT NULL,
     last_unix_nano INTEGER NOT NULL,
-    PRIMARY KEY (operation_id, error_type, message)
+    first_trace_id BLOB NOT NULL,
+    last_trace_id BLOB NOT NULL,
+    last_span_id BLOB NOT NULL,
+    last_message TEXT NOT NULL,
+    UNIQUE (operation_id, error_type, message)
+) STRICT;
+CREATE INDEX _error_groups_by_last ON _error_groups (last_unix_nano);
+
+CREATE TABLE _error_cells (
+    group_id INTEGER NOT NULL REFERENCES _error_groups (id),
+    resolution_s INTEGER NOT NULL,
+    start_unix_s INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (group_id, resolution_s, start_unix_s)
 ) STRICT, WITHOUT ROWID;
 
 -- One row for each process that records; those silent for an hour are folded into the row 'past'.
@@ -175,6 +196,15 @@ CREATE TABLE _points (
 ) STRICT;
 CREATE INDEX _points_by_instrument ON _points (instrument_id, time_unix_nano);
 CREATE INDEX _points_by_time ON _points (time_unix_nano);
+
+-- Which operations fail too often, by which threshold: processes may have different ones.
+CREATE TABLE _alarms (
+    service TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    error_rate_threshold REAL NOT NULL,
+    since_unix_s INTEGER NOT NULL,
+    PRIMARY KEY (service, operation, error_rate_threshold)
+) STRICT, WITHOUT ROWID;
 
 -- Small facts of the file itself, such as how far retention has come.
 CREATE TABLE _facts (
@@ -304,28 +334,36 @@ SELECT o.name AS operation,
 FROM _rollups r
     JOIN _operations o ON o.id = r.operation_id
     JOIN _services v ON v.id = o.service_id
-WHERE r.resolution_s = 3600
+WHERE r.resolution_s = 86400
 GROUP BY o.name, v.name;
 
 CREATE VIEW calls AS
 SELECT caller.name AS caller,
     callee.name AS callee,
-    strftime('%Y-%m-%dT%H:%M:%SZ', e.hour_unix_s, 'unixepoch') AS hour,
+    strftime('%Y-%m-%dT%H:%M:%SZ', e.start_unix_s, 'unixepoch') AS hour,
     e.count,
     e.sum_s * 1e3 + e.sum_nano / 1e6 AS total_ms,
-    e.hour_unix_s
+    e.start_unix_s AS hour_unix_s
 FROM _edges e
     JOIN _operations caller ON caller.id = e.caller_id
-    JOIN _operations callee ON callee.id = e.callee_id;
+    JOIN _operations callee ON callee.id = e.callee_id
+WHERE e.resolution_s = 3600;
 
 CREATE VIEW error_groups AS
 SELECT o.name AS operation,
+    v.name AS service,
     g.error_type,
     g.message,
     g.count,
     strftime('%Y-%m-%dT%H:%M:%SZ', g.first_unix_nano / 1000000000, 'unixepoch') AS first_seen,
-    strftime('%Y-%m-%dT%H:%M:%SZ', g.last_unix_nano / 1000000000, 'unixepoch') AS last_seen
-FROM _error_groups g JOIN _operations o ON o.id = g.operation_id;
+    strftime('%Y-%m-%dT%H:%M:%SZ', g.last_unix_nano / 1000000000, 'unixepoch') AS last_seen,
+    g.last_message,
+    lower(hex(g.last_trace_id)) AS last_trace_id,
+    g.operation_id,
+    g.last_unix_nano
+FROM _error_groups g
+    JOIN _operations o ON o.id = g.operation_id
+    JOIN _services v ON v.id = o.service_id;
 
 CREATE VIEW health AS
 SELECT h.process,

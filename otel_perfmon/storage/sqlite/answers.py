@@ -1,0 +1,141 @@
+"""Rows of the file as records: spans with their resources and scopes, and metric data points."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+from otel_perfmon.records import EventRecord, LinkRecord, PointRecord, ResourceRecord, ScopeRecord, SpanRecord
+from otel_perfmon.storage.attributes import decode_attributes, untag
+
+_IDS_AT_ONCE: Final = 1_000
+
+_SELECT_SPANS: Final = """
+SELECT s.trace_id, s.span_id, s.parent_span_id, iif(s.name = '', o.name, s.name), s.kind, s.start_unix_nano,
+    s.end_unix_nano, s.status_code, s.status_message, s.trace_state, s.flags, s.attributes, s.events, s.links,
+    s.dropped_attributes_count, s.dropped_events_count, s.dropped_links_count, s.resource_id, s.scope_id,
+    s.is_error, s.is_slow, s.error_type, s.altered, s.id
+FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value CROSS JOIN _operations o ON o.id = s.operation_id
+"""
+
+
+def read_spans(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[SpanRecord, ...]:
+    """The spans of those row ids, in that order."""
+    names = Shared(connection)
+    rest = iter(ids)
+    spans: list[SpanRecord] = []
+    while part := list(islice(rest, _IDS_AT_ONCE)):
+        rows = {row[-1]: row for row in connection.execute(_SELECT_SPANS, (json.dumps(part),))}
+        spans += (_span(rows[key], names) for key in part)
+    return tuple(spans)
+
+
+def _span(row: tuple[Any, ...], names: Shared) -> SpanRecord:
+    return SpanRecord(
+        trace_id=row[0].hex(),
+        span_id=row[1].hex(),
+        parent_span_id=row[2].hex() or None,
+        name=row[3],
+        kind=row[4],
+        start_unix_nano=row[5],
+        end_unix_nano=row[6],
+        status_code=row[7],
+        status_message=row[8],
+        trace_state=row[9],
+        flags=row[10],
+        attributes=decode_attributes(row[11]),
+        events=tuple(_event(each) for each in json.loads(row[12])) if row[12] else (),
+        links=tuple(_link(each) for each in json.loads(row[13])) if row[13] else (),
+        dropped_attributes_count=row[14],
+        dropped_events_count=row[15],
+        dropped_links_count=row[16],
+        resource=names.resource(row[17]),
+        scope=names.scope(row[18]),
+        is_error=bool(row[19]),
+        is_slow=bool(row[20]),
+        error_type=row[21] or None,
+        altered=tuple(row[22].split(",")) if row[22] else (),
+    )
+
+
+def _event(event: dict[str, Any]) -> EventRecord:
+    return EventRecord(
+        event["name"],
+        event["time_unix_nano"],
+        untag(event.get("attributes", {})),
+        event.get("dropped_attributes_count", 0),
+    )
+
+
+def _link(link: dict[str, Any]) -> LinkRecord:
+    return LinkRecord(
+        link["trace_id"],
+        link["span_id"],
+        link.get("trace_state", ""),
+        link.get("flags", 0),
+        untag(link.get("attributes", {})),
+        link.get("dropped_attributes_count", 0),
+    )
+
+
+def find_points(
+    connection: sqlite3.Connection, instrument: str | None, bounds: tuple[int, int], limit: int
+) -> list[PointRecord]:
+    """The data points between two times in nanoseconds, newest first; of one instrument or of all."""
+    condition = "" if instrument is None else "p.instrument_id IN (SELECT id FROM _instruments WHERE name = ?) AND"
+    sql = (
+        "SELECT i.name, i.kind, i.unit, i.description, i.temporality, i.is_monotonic, p.attributes,"
+        " p.start_unix_nano, p.time_unix_nano, p.data, i.resource_id, i.scope_id"
+        f" FROM _points p JOIN _instruments i ON i.id = p.instrument_id WHERE {condition}"
+        " p.time_unix_nano >= ? AND p.time_unix_nano < ? ORDER BY p.time_unix_nano DESC, p.id DESC LIMIT ?"
+    )
+    names = Shared(connection)
+    named = () if instrument is None else (instrument,)
+    return [read_point(row, names) for row in connection.execute(sql, (*named, *bounds, limit))]
+
+
+def read_point(row: tuple[Any, ...], names: Shared) -> PointRecord:
+    """The record of one row of a data point."""
+    name, kind, unit, description, temporality, is_monotonic, attributes, start, end, data, resource, scope = row
+    return PointRecord(
+        instrument=name,
+        kind=kind,
+        unit=unit,
+        description=description,
+        temporality=temporality,
+        is_monotonic=bool(is_monotonic),
+        attributes=decode_attributes(attributes),
+        start_unix_nano=start,
+        time_unix_nano=end,
+        data=untag(json.loads(data)),
+        resource=names.resource(resource),
+        scope=names.scope(scope),
+    )
+
+
+class Shared:
+    """The resources and scopes that one answer refers to, each read once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._resources: dict[int, ResourceRecord] = {}
+        self._scopes: dict[int, ScopeRecord] = {}
+
+    def resource(self, key: int) -> ResourceRecord:
+        """The resource of that id."""
+        if key not in self._resources:
+            sql = "SELECT attributes, schema_url FROM _resources WHERE id = ?"
+            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "")
+            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1])
+        return self._resources[key]
+
+    def scope(self, key: int) -> ScopeRecord:
+        """The scope of that id."""
+        if key not in self._scopes:
+            sql = "SELECT name, version, schema_url, attributes FROM _scopes WHERE id = ?"
+            name, version, schema_url, attributes = self._connection.execute(sql, (key,)).fetchone()
+            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes))
+        return self._scopes[key]

@@ -1,0 +1,71 @@
+"""What a store is and holds, told without going through its spans."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import Any, Final
+
+from otel_perfmon.query import INT64_MAX
+from otel_perfmon.records import StoreSummary
+from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.cells import KEEP_SECONDS
+
+_MS: Final = 1_000
+_LONGEST_MS: Final = 2**62
+
+
+def note_policy(connection: sqlite3.Connection, policy: RetentionPolicy) -> None:
+    """Write down what is kept how long, for whoever asks; the caller holds a transaction."""
+    facts = {
+        "retention_ms": round(min(_LONGEST_MS, policy.retention_seconds * _MS)),
+        "keep_ms": round(min(_LONGEST_MS, policy.keep_seconds * _MS)),
+        "size_max_bytes": min(INT64_MAX, policy.size_max_bytes),
+    }
+    connection.executemany("INSERT OR REPLACE INTO _facts VALUES (?, ?)", facts.items())
+
+
+def noted_policy(connection: sqlite3.Connection) -> RetentionPolicy:
+    """What the process that recorded last keeps; the default where none has said so."""
+    facts = dict(connection.execute("SELECT name, value FROM _facts"))
+    default = RetentionPolicy()
+    return RetentionPolicy(
+        facts["retention_ms"] / _MS if "retention_ms" in facts else default.retention_seconds,
+        facts["keep_ms"] / _MS if "keep_ms" in facts else default.keep_seconds,
+        facts.get("size_max_bytes", default.size_max_bytes),
+    )
+
+
+def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
+    """Sizes, counts and times; spans are counted by the account, which each write and each pruning keeps."""
+
+    def one(sql: str) -> Any:
+        return connection.execute(sql).fetchone()[0]
+
+    policy = noted_policy(connection)
+    first, last = (one(f"SELECT {each}(end_unix_nano) FROM _spans") for each in ("min", "max"))
+    return StoreSummary(
+        path=path,
+        schema_version=one("PRAGMA user_version"),
+        sqlite_version=sqlite3.sqlite_version,
+        file_bytes=_size_bytes(path),
+        wal_bytes=_size_bytes(path + "-wal"),
+        span_count=one("SELECT coalesce(sum(stored) - sum(pruned), 0) FROM _health"),
+        operation_count=one("SELECT count(*) FROM _operations"),
+        service_count=one("SELECT count(DISTINCT name) FROM _services"),
+        error_group_count=one("SELECT count(*) FROM _error_groups"),
+        point_count=one("SELECT count(*) FROM _points"),
+        first_end=None if first is None else first / 1e9,
+        last_end=None if last is None else last / 1e9,
+        retention_seconds=policy.retention_seconds,
+        keep_seconds=policy.keep_seconds,
+        size_max_bytes=policy.size_max_bytes,
+        rollup_keep_seconds=KEEP_SECONDS,
+    )
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

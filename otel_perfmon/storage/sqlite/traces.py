@@ -1,0 +1,47 @@
+"""Finding traces: by their id, and by the beginning of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from otel_perfmon.errors import QueryError
+from otel_perfmon.storage.base import TRACE_SPANS_MAX
+from otel_perfmon.storage.sqlite.answers import read_spans
+from otel_perfmon.trace import Trace
+
+_ENTRIES_MAX: Final = 1_000_000
+"""Spans of one trace among which the last to arrive are looked for."""
+_ID_DIGITS: Final = 32
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
+    """The spans of a trace, ordered by start; where there are too many, those that arrived last, like its root."""
+    entries = "SELECT id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ? LIMIT ?"
+    sql = f"SELECT id FROM ({entries}) ORDER BY id DESC LIMIT ?"
+    rows = connection.execute(sql, (trace_id, _ENTRIES_MAX, TRACE_SPANS_MAX + 1)).fetchall()
+    ids = [row_id for (row_id,) in rows[:TRACE_SPANS_MAX]]
+    spans = sorted(read_spans(connection, ids[::-1]), key=lambda span: span.start_unix_nano)
+    return Trace(trace_id.hex(), tuple(spans), is_complete=len(rows) <= TRACE_SPANS_MAX)
+
+
+def find_trace_ids(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
+    """The ids that begin with ``prefix``, in order: one search of the index for each."""
+    digits = prefix.lower() if isinstance(prefix, str) else ""
+    if not digits or len(digits) > _ID_DIGITS or not _HEX.issuperset(digits):
+        message = f"A trace id, or its beginning, is up to {_ID_DIGITS} hex digits; {prefix!r:.100} is none."
+        raise QueryError(message)
+    low = bytes.fromhex(digits.ljust(_ID_DIGITS, "0"))
+    high = bytes.fromhex(digits.ljust(_ID_DIGITS, "f"))
+    found: list[str] = []
+    sql = "SELECT trace_id FROM _spans WHERE trace_id >= ? AND trace_id <= ? ORDER BY trace_id LIMIT 1"
+    while len(found) < limit:
+        row = connection.execute(sql, (low, high)).fetchone()
+        if row is None:
+            break
+        found.append(row[0].hex())
+        if row[0] == high:
+            break
+        low = (int.from_bytes(row[0], "big") + 1).to_bytes(_ID_DIGITS // 2, "big")
+    return found

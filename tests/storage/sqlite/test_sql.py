@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+from storage_kit import ask_one, edge_row, point_row, span_row, write
+
+from otel_perfmon.errors import QueryError
+from otel_perfmon.storage.sqlite.store import SqliteStore
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+VIEWS = (
+    *("metrics", "spans", "events", "links", "traces", "operations", "rollups", "calls", "error_groups", "points"),
+    *("health", "span_keys"),
+)
+
+
+@pytest.fixture
+def filled(writer, store) -> SqliteStore:
+    write(writer, *[span_row(f"op {i}", error="x") for i in range(5)], edges=[edge_row()], points=[point_row()])
+    return store
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_can_be_asked(filled, view):
+    assert filled.query_sql(f"SELECT * FROM {view} LIMIT 3").columns
+
+
+def test_a_question_has_its_columns_and_rows_and_says_when_there_were_more(filled):
+    answer = filled.query_sql("SELECT name, is_error FROM spans ORDER BY name", rows_max=5)
+    assert (answer.columns, answer.is_complete) == (("name", "is_error"), True)
+    assert answer.rows[0] == ("op 0", 1)
+    assert len(answer.rows) == 5
+    fewer = filled.query_sql("SELECT name FROM spans", rows_max=4)
+    assert (len(fewer.rows), fewer.is_complete) == (4, False)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM _spans",
+        "INSERT INTO _facts VALUES ('x', 1)",
+        "UPDATE _spans SET name = 'x'",
+        "DROP VIEW spans",
+        "CREATE TEMP TABLE t (x)",
+        "PRAGMA user_version = 5",
+        "PRAGMA journal_mode = DELETE",
+        "ATTACH DATABASE '/tmp/other.db' AS other",
+        "COMMIT",
+        "SELECT load_extension('x')",
+        "WITH d AS (SELECT 1) DELETE FROM _spans",
+    ],
+)
+def test_what_wants_more_than_to_read_is_refused_and_changes_nothing(filled, db_path, sql):
+    with pytest.raises(QueryError, match="Only questions are answered here"):
+        filled.query_sql(sql)
+    assert ask_one(db_path, "SELECT count(*) FROM _spans") == 5
+    assert ask_one(db_path, "PRAGMA user_version") == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("", "no statement"),
+        ("-- nothing", "no statement"),
+        ("SELEC 1", "syntax error"),
+        ("SELECT nonsense FROM spans", "no such column"),
+        ("SELECT 1; SELECT 2", "One statement"),
+        ("VACUUM INTO '/tmp/copy.db'", "cannot VACUUM from within a transaction"),
+        ("SELECT ?", "does not understand"),
+        ("SELECT 1\0", "does not understand"),
+        ("SELECT '\ud800'", "does not understand"),
+    ],
+)
+def test_what_is_no_question_is_told_in_a_sentence(filled, sql, says):
+    with pytest.raises(QueryError, match=says):
+        filled.query_sql(sql)
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, f"SELECT (SELECT max(x) FROM ({ENDLESS.replace('count(*)', 'i AS x')}))"])
+def test_a_question_without_end_is_ended(filled, sql):
+    began = time.monotonic()
+    with pytest.raises(QueryError, match=r"took longer than 0.2 s"):
+        filled.query_sql(sql, seconds_max=0.2)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sqlite3 knows no limits before Python 3.11")
+@pytest.mark.parametrize(
+    "sql", ["SELECT zeroblob(900000000)", "SELECT replace(hex(zeroblob(60000000)), '0', 'xxxxxxxxx')"]
+)
+def test_a_question_cannot_fill_the_memory_with_one_value(filled, sql):
+    with pytest.raises(QueryError, match="too big"):
+        filled.query_sql(sql)
+
+
+def test_what_a_question_was_denied_the_next_one_of_ours_may(filled):
+    with pytest.raises(QueryError):
+        filled.query_sql("DROP VIEW spans")
+    assert len(filled.find_spans()) == 5
+    assert filled.query_sql("SELECT count(*) FROM spans").rows == ((5,),)
