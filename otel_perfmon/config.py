@@ -22,7 +22,7 @@ _logger = logging.getLogger("otel_perfmon")
 PREFIX: Final = "OTEL_PYTHON_PERFMON_"
 _INT64_MAX: Final = 2**63 - 1
 DURABILITIES: Final = ("batch", "root", "span")
-SIZE_MIN_BYTES: Final = 1024 * 1024
+SIZE_MIN_BYTES: Final = 64 * 1024 * 1024
 """A store that holds less could not even hold its statistics."""
 _BYTES_OF_UNIT: Final = {None: 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -134,7 +134,7 @@ SETTINGS: Final = (
     ),
     _Setting("retention_seconds", "SAMPLING_WINDOW_SECONDS", 3600.0, _above_zero, "a number of seconds above 0"),
     _Setting("keep_seconds", None, 604_800.0, _above_zero, "a number of seconds above 0"),
-    _Setting("size_max_bytes", None, 536_870_912, _size_bytes, "a whole number of bytes, 1 MB or more, such as 512MB"),
+    _Setting("size_max_bytes", None, 536_870_912, _size_bytes, "a whole number of bytes, 64MB or more, such as 512MB"),
     _Setting("error_rate_threshold", "ERROR_RATE_THRESHOLD", 0.1, _share, "a number between 0 and 1"),
     _Setting("error_rate_min_count", None, 20, _count, "a whole number of calls, 1 or more"),
     _Setting("durability", None, "batch", _durability, "one of " + ", ".join(DURABILITIES)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import threading
 import time
@@ -206,3 +207,36 @@ def test_two_monitors_with_two_files_under_threads_never_see_each_others():
     for i, monitor in enumerate(monitors):
         assert {each.operation: each.count for each in monitor.storage.get_stats()} == {f"op {i}": 2_000}
         monitor.storage.close()
+
+
+def test_pruning_at_full_speed_loses_no_span_and_no_figure_and_keeps_the_file_within_its_limit():
+    """Four threads write twice as much as the file may hold; what is slow stays."""
+    size_max_bytes = 64 * 1024 * 1024
+    sizes = []
+    with MetricsStorage("small.db", size_max_bytes=size_max_bytes) as storage:
+        monitor = PerformanceMonitor(storage, slow_threshold_ms=60_000)
+        is_done = threading.Event()
+
+        def work() -> None:
+            for i in range(1_600):
+                with monitor.monitor("op", attributes={"note": "x" * 20_000, "perfmon.slow": i % 100 == 0}):
+                    pass
+
+        def watch() -> None:
+            while not is_done.wait(0.003):
+                sizes.append(
+                    sum(os.stat(name).st_size for name in ("small.db", "small.db-wal") if os.path.exists(name))
+                )
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        run_in_threads([work] * 4)
+        monitor.force_flush(30_000)
+        is_done.set()
+        watcher.join()
+        health, summary = storage.store.get_health(), storage.store.summarize_store()
+        assert (health.ended, health.stored, dict(health.dropped)) == (6_400, 6_400, {})
+        assert storage.get_stats("op").count == 6_400
+        assert len(storage.get_metrics_in_window("op", 3600, filter_slow=True)) == 64
+        assert health.pruned == 6_400 - summary.span_count > 2_000
+    assert max(sizes) <= 1.1 * size_max_bytes

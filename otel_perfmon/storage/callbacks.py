@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from otel_perfmon.alerts import Alert, AlertCallback
-from otel_perfmon.failure import message_of, type_name
+from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.loss import Losses
 
 ALERTS_WAITING_MAX: Final = 10_000
@@ -70,5 +70,5 @@ class Callbacks:
             try:
                 callback(alert)
             except BaseException as error:  # the outer rim: SystemExit as well ends nothing but the call
-                why = f"{type_name(error)}: {message_of(error):.200}"
+                why = f"{type(error).__qualname__}: {safe_str(error):.200}"
                 self._losses.warn("on_alert", f"An on_alert callback failed: {why}")

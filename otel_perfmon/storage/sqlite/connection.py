@@ -12,9 +12,8 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_perfmon.errors import (
     PerfmonError,
@@ -24,6 +23,9 @@ from otel_perfmon.errors import (
     StoreError,
     StoreFullError,
 )
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
 SCHEMA_VERSION: Final = 1
@@ -192,6 +194,8 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     for pragma in ("synchronous = NORMAL", "wal_autocheckpoint = 0", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("PRAGMA journal_size_limit = 4194304")
+    # Debian's SQLite overwrites what it deletes: pruning 2,000 spans of 20 KB wrote 40 MB to the log (measured).
+    connection.execute("PRAGMA secure_delete = FAST")
     if not is_ours or _user_version(connection) < SCHEMA_VERSION:
         _migrate(connection)
 
@@ -234,7 +238,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
             raise
 
 
-def _migrations() -> resources.abc.Traversable:
+def _migrations() -> Traversable:
+    from importlib import resources  # noqa: PLC0415 - 12 ms, of which who only asks needs none
+
     return resources.files("otel_perfmon.storage.sqlite").joinpath("migrations")
 
 

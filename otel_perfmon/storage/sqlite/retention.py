@@ -27,8 +27,10 @@ _FOLD_HEALTH_SECONDS: Final = 3_600
 _GRACE_SECONDS: Final = 120
 _VACUUM_PAGES: Final = 2_000
 _FREE_PAGES_KEPT: Final = 100
-_LOW_WATER: Final = 0.9
-"""Pruning by size goes on until this share of the limit is left."""
+HIGH_WATER: Final = 0.9
+"""From this share of the limit on the file is pruned by size, so that what is written meanwhile still fits."""
+_LOW_WATER: Final = 0.8
+"""Pruning by size goes on until this share of the limit is in use."""
 
 _HEALTH_COLUMNS: Final = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered")
 
@@ -127,9 +129,9 @@ class Retention:
         row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
         return int(row[0]) if row else 0
 
-    def _prune_ordinary(self, last_id: int, process: str) -> bool:
+    def _prune_ordinary(self, last_id: int, process: str, rows_max: int | None = None) -> bool:
         """Remove ordinary spans up to ``last_id``, from where the last step ended."""
-        first, last = self._next_range("pruned_to", last_id)
+        first, last = self._next_range("pruned_to", last_id, rows_max or ROWS_AT_ONCE)
         if first > last:
             return False
         with self._connection:
@@ -144,22 +146,22 @@ class Retention:
             self._count_pruned(deleted, process)
         return True
 
-    def _prune_all(self, last_id: int, process: str) -> bool:
+    def _prune_all(self, last_id: int, process: str, rows_max: int | None = None) -> bool:
         """Remove every span up to ``last_id``, oldest first; whether there was any."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             deleted = self._delete(
                 "DELETE FROM _spans WHERE id IN (SELECT id FROM _spans WHERE id <= ? ORDER BY id LIMIT ?)",
-                (last_id, ROWS_AT_ONCE),
+                (last_id, rows_max or ROWS_AT_ONCE),
             )
             self._count_pruned(deleted, process)
         return deleted > 0
 
-    def _next_range(self, fact: str, last_id: int) -> tuple[int, int]:
-        """The ids from the first row after the fact to at most `ROWS_AT_ONCE` rows on, none above ``last_id``."""
+    def _next_range(self, fact: str, last_id: int, rows_max: int) -> tuple[int, int]:
+        """The ids from the first row after the fact to at most ``rows_max`` rows on, none above ``last_id``."""
         row = self._connection.execute(
             "SELECT min(id), max(id) FROM (SELECT id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?)",
-            (self._fact(fact), last_id, ROWS_AT_ONCE),
+            (self._fact(fact), last_id, rows_max),
         ).fetchone()
         return (row[0], row[1]) if row[0] is not None else (1, 0)
 
@@ -233,13 +235,20 @@ class Retention:
         return (pages - free) * size
 
     def _prune_by_size(self, policy: RetentionPolicy, process: str) -> bool:
+        rows_max = self._rows_in(self._used_bytes() - int(policy.size_max_bytes * _LOW_WATER))
         is_pruned = (
-            self._prune_ordinary(self._last_id(), process)
+            self._prune_ordinary(self._last_id(), process, rows_max)
             or self._prune_oldest_points()
-            or self._prune_all(self._last_id(), process)
+            or self._prune_all(self._last_id(), process, rows_max)
             or self._prune_finest_rollups()
         )
         return self._give_back() or (is_pruned and self._is_over(policy.size_max_bytes))
+
+    def _rows_in(self, size_bytes: int) -> int:
+        """How many spans take about so many bytes: of large ones a step removes fewer, lest it take far too many."""
+        first, last = self._connection.execute("SELECT min(id), max(id) FROM _spans").fetchone()
+        rows = 0 if first is None else last - first + 1
+        return max(1, min(ROWS_AT_ONCE, size_bytes * rows // max(1, self._used_bytes()) + 1))
 
     def _prune_oldest_points(self) -> bool:
         with self._connection:

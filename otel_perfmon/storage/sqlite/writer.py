@@ -24,7 +24,7 @@ from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.names import Names
-from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, Retention
+from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.statements import run_multirow
 from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
@@ -34,7 +34,8 @@ _logger = logging.getLogger("otel_perfmon")
 FREE_SPACE_MIN_BYTES: Final = 8 * 1024 * 1024
 """Below this we stop writing: on a full disk neither DELETE nor a checkpoint works, so nothing could free it again."""
 WAL_MAX_BYTES: Final = 4 * 1024 * 1024
-"""Above this the write-ahead log is checkpointed after the transaction."""
+_WAL_SHARE_MAX: Final = 1 / 32
+"""Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
 _SLOW_LOOK_SECONDS: Final = 1.0
@@ -97,8 +98,9 @@ class SqliteWriter:
 
     @property
     def is_over_size(self) -> bool:
-        """Whether the file with its log is larger than the policy allows."""
-        return self._size_bytes(self.path) + self._size_bytes(self.path + "-wal") > self._policy.size_max_bytes
+        """Whether the file with its log is about to be larger than the policy allows."""
+        size = self._size_bytes(self.path) + self._size_bytes(self.path + "-wal")
+        return size > self._policy.size_max_bytes * HIGH_WATER
 
     def delete_spans_before(self, end_unix_nano: int) -> int:
         """Remove the spans that ended before that moment, in small transactions; how many."""
@@ -360,9 +362,9 @@ class SqliteWriter:
     # --- the write-ahead log
 
     def _checkpoint_if_large(self, *, is_due: bool = False) -> None:
-        if is_due or (
-            self._size_bytes(self.path + "-wal") > WAL_MAX_BYTES and time.monotonic() >= self._next_checkpoint
-        ):
+        wal_max_bytes = min(WAL_MAX_BYTES, self._policy.size_max_bytes * _WAL_SHARE_MAX)
+        is_large = self._size_bytes(self.path + "-wal") > wal_max_bytes
+        if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
             self._checkpoint()
 
     def _checkpoint(self) -> None:

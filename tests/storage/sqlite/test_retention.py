@@ -318,7 +318,7 @@ def test_a_file_over_its_limit_gives_up_ordinary_spans_first_then_kept_ones_and_
         assert counts["kept"] == 200
         assert 0 < counts["op"] < 1800
         assert names_in(db_path)[-91] == "op"
-        writer.set_retention(RetentionPolicy(size_max_bytes=full // 9))
+        writer.set_retention(RetentionPolicy(size_max_bytes=full // 7))
         maintain(writer)
         counts = dict(ask(db_path, "SELECT name, count(*) FROM spans GROUP BY name"))
         assert "op" not in counts
