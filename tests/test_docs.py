@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from otel_perfmon import MetricsStorage, PerformanceMonitor
+from otel_perfmon.cli.main import COMMANDS
 from otel_perfmon.config import SETTINGS, Config
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +44,67 @@ def test_the_readmes_sql_runs_on_a_store(storage: MetricsStorage) -> None:
     for statement in statements:
         connection.execute(statement).fetchall()
     connection.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the example has left the store that the README's commands are about."""
+    folder = tmp_path_factory.mktemp("shop")
+    subprocess.run([sys.executable, str(ROOT / "examples" / "shop.py")], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def _run_command(words: list[str], folder: Path, columns: int = 100) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": str(columns)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _words(text: str) -> set[str]:
+    return {word for word in text.split() if word.isalpha()}
+
+
+@pytest.mark.parametrize("block", _blocks("console"), ids=lambda block: block.partition("\n")[0])
+def test_a_command_of_the_readme_prints_what_stands_there(block: str, shop: Path) -> None:
+    """Figures differ from run to run, and how many columns they leave room for; each word must be there."""
+    prompt, *told = block.splitlines()
+    words = shlex.split(prompt.removeprefix("$ ").replace("otel-perfmon", "otel_perfmon"))
+    results = [_run_command(words, shop, columns) for columns in (100, 200)]
+    for result in results:
+        assert result.returncode == (1 if words[1] == "check" else 0), result.stderr
+    assert _words(" ".join(told)) <= _words(" ".join(result.stdout for result in results))
+
+
+def test_the_readmes_commands_are_the_programs() -> None:
+    table = README.partition("| command | shows |")[2].partition("\n\n")[0]
+    told = set(re.findall(r"`([a-z]+)", "".join(row.split("|")[1] for row in table.splitlines() if row.count("|") > 2)))
+    assert told == set(COMMANDS) - {"demo"}
+
+
+def _examples(command: str) -> list[str]:
+    """The commands that the help of a command shows, without what stands behind them."""
+    text = _run_command(["otel_perfmon", command, "--help"], ROOT).stdout
+    examples = text.partition("examples:\n")[2].partition("\n\n")[0].splitlines()
+    return [re.split(r"\s{3,}|\s[|>]", example.strip())[0] for example in examples]
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"tail", "demo"}))
+def test_the_examples_of_a_commands_help_are_understood(command: str, shop: Path) -> None:
+    examples = _examples(command)
+    assert len(examples) >= 2
+    for example in examples:
+        words = shlex.split(example.replace("otel-perfmon", "otel_perfmon"))
+        if "--db" not in words:
+            words += ["--db", "shop.db"]
+        result = _run_command(words, shop)
+        assert result.returncode in {0, 1, 3}, (example, result.stderr)  # 3: a trace or a file that is not here
+        assert "Traceback" not in result.stderr
 
 
 def test_the_readmes_views_are_the_stores(storage: MetricsStorage) -> None:
