@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -45,14 +45,13 @@ _PROGRAM: Final = (
 )
 
 
-def add_command(commands: Any) -> None:
-    """Add ``demo`` to the parser's commands."""
-    parser = commands.add_parser(
-        "demo",
-        help="measure something real, and show what can be asked",
-        description="Reads, tokenizes, parses and compiles every file of this Python's standard library under the"
-        " monitor, which takes about half a minute. Then shows the operations, the slowest files and the errors.",
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``demo``."""
+    parser.description = (
+        "Reads, tokenizes, parses and compiles every file of this Python's standard library under the monitor, which"
+        " takes about half a minute. Then shows the operations, the slowest files and the errors."
     )
+    parser.epilog = "examples:\n  otel-perfmon demo\n  otel-perfmon demo --folder src --db /tmp/demo.db"
     parser.add_argument("--db", metavar="FILE", default=DEFAULT_DB, help="record into FILE (default: %(default)s)")
     parser.add_argument("--folder", metavar="DIR", help="take the Python files in DIR, not the standard library's")
     parser.set_defaults(run=_run)
@@ -110,7 +109,8 @@ def find_slowest(store: Store, window: Window) -> list[SlowFile]:
     )
     files: list[SlowFile] = []
     for span in store.find_spans(query):
-        steps = store.get_trace(span.trace_id).children(span)
+        spans = store.get_trace(span.trace_id).spans
+        steps = [each for each in spans if each.parent_span_id == span.span_id]
         longest = max(steps, key=lambda step: step.duration_nano, default=span)
         files.append(SlowFile(span, longest.name, longest.duration_nano / max(1, span.duration_nano)))
     return files

@@ -1,4 +1,8 @@
-"""The ``otel-perfmon`` command: which group of commands an argument means, and which exit code an error."""
+# PYTHON_ARGCOMPLETE_OK
+"""The ``otel-perfmon`` command: which module a command means, and which exit status an error.
+
+Only the module of the chosen command is imported: starting is most of what a quick answer takes.
+"""
 
 from __future__ import annotations
 
@@ -7,70 +11,151 @@ import io
 import logging
 import os
 import sys
-from importlib.metadata import version
-from typing import Final
+import textwrap
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import groupby
+from typing import Any, Final
 
-from otel_perfmon.cli import demo
-from otel_perfmon.errors import ConfigError, NotFoundError, PerfmonError, QueryError, StoreError
+from otel_perfmon.cli import completion
+from otel_perfmon.cli.escaping import escape
+from otel_perfmon.errors import ConfigError, PerfmonError, QueryError
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "stats": ("operations", "where the time goes: all operations, or one of them"),
+    "heatmap": ("heatmap", "how the durations of an operation spread over time"),
+    "slow": ("spans", "the newest or the slowest of the slow spans"),
+    "errors": ("errors", "what failed, alike errors together"),
+    "spans": ("spans", "spans by any mark: duration, error, attribute, time"),
+    "trace": ("traces", "one trace as a tree, with its critical path"),
+    "tail": ("tail", "follow spans as they end, in any process"),
+    "check": ("checks", "which operations are over their thresholds; for cron and CI"),
+    "prune": ("files", "do now what retention does each minute"),
+    "info": ("files", "what the file holds, and what is kept how long"),
+    "sql": ("sql", "ask in SQL, read only"),
+    "demo": ("demo", "measure something real, and show what can be asked"),
+}
+"""For each command its module here, which offers ``add_<command>(parser)``, and its line of help."""
 
 WRONG_USAGE: Final = 2
+FAILED: Final = 3
 INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as a shell would say it."""
-PIPE_CLOSED: Final = 1
-EXIT_CODES: Final[tuple[tuple[type[PerfmonError], int], ...]] = (
-    (ConfigError, WRONG_USAGE),
-    (QueryError, WRONG_USAGE),
-    (NotFoundError, 1),
-    (StoreError, 1),
-    (PerfmonError, 1),
-)
-"""The first that fits holds."""
+PIPE_CLOSED: Final = 141
+"""128 and the number of SIGPIPE."""
+_EPILOG: Final = """\
+examples:
+  otel-perfmon stats --window 1h           where the last hour went
+  otel-perfmon trace last                  the trace that ended last
+  otel-perfmon tail --error                errors, as they happen
+  otel-perfmon COMMAND --help              more examples, and every option
+
+exit status: 0 fine, 1 findings (check), 2 wrong usage, 3 the store could not answer
+
+Operation names complete in bash, zsh and fish:
+  pip install 'otel-perfmon[completion]'
+  eval "$(register-python-argcomplete otel-perfmon)"               bash, zsh
+  register-python-argcomplete --shell fish otel-perfmon | source   fish"""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; gives the exit code. An error of ours is one sentence on standard error."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit status. An error is one sentence on standard error, never a traceback."""
     _prepare_output()
     try:
-        return _run(arguments)
+        return _run(sys.argv[1:] if arguments is None else arguments)
     except PerfmonError as error:
-        print(f"otel-perfmon: {error}", file=sys.stderr)
-        return exit_code_of(error)
+        return _fail(error, exit_status_of(error))
     except KeyboardInterrupt:
+        _forget_output()
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer would fail again at exit (docs.python.org/3/library/signal.html, SIGPIPE).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return PIPE_CLOSED
+    except OSError as error:
+        _forget_output()
+        what = error.filename or "The output"
+        return _fail(f"{what} cannot be written or read: {error.strerror or error}.", FAILED)
+    except Exception as error:  # the outer rim: a person at a terminal is told what to report
+        if sys.flags.dev_mode:
+            raise
+        return _fail(_describe(error), FAILED)
 
 
-def exit_code_of(error: PerfmonError) -> int:
-    """The exit code of a command that ended with ``error``."""
-    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+def exit_status_of(error: PerfmonError) -> int:
+    """The exit status of a command that ended with ``error``."""
+    return WRONG_USAGE if isinstance(error, (ConfigError, QueryError)) else FAILED
 
 
-def _run(arguments: list[str] | None) -> int:
-    parser = _make_parser()
+def _run(arguments: Sequence[str]) -> int:
+    words = completion.words() if completion.is_asked() else arguments
+    parser = _make_parser(next((word for word in words if not word.startswith("-")), None))
+    if completion.is_asked():
+        completion.complete(parser)
     try:
         parsed = parser.parse_args(arguments)
         if parsed.run is None:
             parser.print_help(sys.stderr)
             return WRONG_USAGE
-        code = int(parsed.run(parsed))
-    except SystemExit as end:  # argparse after --help and a wrong argument, rich after a closed pipe
-        code = end.code if isinstance(end.code, int) else 1
+        status = int(parsed.run(parsed))
+    except SystemExit as end:  # argparse after --help and a wrong argument
+        status = end.code if isinstance(end.code, int) else WRONG_USAGE
     sys.stdout.flush()
-    return code
+    return status
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="otel-perfmon", description="A local performance monitor for OpenTelemetry: see where the time goes."
+def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The whole parser; of the commands only the chosen one knows its arguments."""
+    parser = _Parser(
+        prog="otel-perfmon",
+        description="A local performance monitor for OpenTelemetry: see where the time goes.",
+        epilog=_EPILOG,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('otel-perfmon')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    demo.add_command(commands)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=f"{line[0].upper()}{line[1:]}.",
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
+        if name == chosen:
+            getattr(import_module(f"otel_perfmon.cli.{module}"), f"add_{name}")(command)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that notices when its help reaches nobody."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file is sys.stdout:  # what cannot be written there has an exit status
+            file.write(message)
+        else:
+            super()._print_message(message, file)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Fills paragraphs; lines that are indented, such as examples, stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for is_raw, group in groupby(text.splitlines(), key=lambda line: not line or line.startswith(" ")):
+            part = list(group)
+            lines += part if is_raw else textwrap.wrap(" ".join(part), width)
+        return "\n".join(f"{indent}{line}" for line in lines)
+
+
+class _Version(argparse.Action):
+    """Prints the version; looking it up takes longer than all else here, so only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        version = import_module("importlib.metadata").version("otel-perfmon")
+        print(f"{parser.prog} {version}")
+        parser.exit()
 
 
 def _prepare_output() -> None:
@@ -79,6 +164,36 @@ def _prepare_output() -> None:
     A command says itself what went wrong, and the account it prints what was lost: the log would say it again.
     """
     logging.getLogger("otel_perfmon").addHandler(logging.NullHandler())
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell (>&-)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for the rest of the process
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Let what is still in the buffer go: it would fail again at exit (docs.python.org, signal, SIGPIPE)."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
+
+
+def _fail(what: object, status: int) -> int:
+    try:
+        print(f"otel-perfmon: {escape(what)}", file=sys.stderr)
+    except OSError:  # nobody reads that either
+        return status
+    return status
+
+
+def _describe(error: Exception) -> str:
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else ""
+    return (
+        f"This is a fault of otel-perfmon itself: {type(error).__name__}: {error!s:.300}{where}."
+        " 'python -X dev -m otel_perfmon' with the same arguments shows all of it."
+    )

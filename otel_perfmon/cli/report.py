@@ -6,24 +6,36 @@ control sequences in it have any effect. Colour means something: red is an error
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Generic, TypeVar
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
 
+from otel_perfmon.cli import charts
+from otel_perfmon.cli.escaping import escape
 from otel_perfmon.records import ErrorGroup, OperationStats
 
 ABSENT = "-"
+INK = "color(67)"
+"""What pictures are drawn with: a blue that is readable on black and on white, and lighter than the text."""
+_HOURS_FROM_MS = 1e7
 _UNITS_MS = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3))
+_RATE_UNITS = (("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400))
+_SIZE_UNITS = (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024))
 _GAP_WIDTH = 2
 """Between two columns: the padding of one and the table's own divider."""
+_WIDTH_MIN = 40
+"""Narrower than that no answer can be read; the terminal folds it."""
 _TEXT_WIDTH_MIN = 24
 """Columns go before text is folded to less than this."""
+_TEXT_WIDTH_LEAST = 8
+_LINES_AT_ONCE = 100
+_NAME_SHARE = 0.3
+"""The first column, which says what a row is about, is not folded below this part of the width."""
 _Row = TypeVar("_Row")
 
 
@@ -40,18 +52,38 @@ class Column(Generic[_Row]):
     is_text: bool = False
 
 
-def open_console(*, is_stderr: bool = False) -> Console:
+class _Console(Console):
+    """A console that lets `BrokenPipeError` pass: the exit status is the command's to choose."""
+
+    def on_broken_pipe(self) -> None:
+        """Called where the error is handled; rich would exit with 1."""
+        raise BrokenPipeError
+
+
+def open_console(*, is_stderr: bool = False, is_colored: bool = True) -> Console:
     """Standard output, or standard error, without rich's own colours: they would mean nothing."""
     theme = Theme({"bar.complete": "none", "bar.finished": "none", "bar.pulse": "none", "progress.remaining": "none"})
-    return Console(stderr=is_stderr, markup=False, highlight=False, emoji=False, theme=theme)
+    console = _Console(
+        stderr=is_stderr, markup=False, highlight=False, emoji=False, theme=theme, no_color=None if is_colored else True
+    )
+    if console.width < _WIDTH_MIN:  # noqa: PLR1730 - a width that is set no longer follows the window's
+        console.width = _WIDTH_MIN
+    return console
 
 
 def print_table(console: Console, columns: Sequence[Column[_Row]], rows: Sequence[_Row]) -> None:
     """Print the rows, in as many of the columns as the console is wide enough for."""
-    kept = list(columns)
-    while _width_min(kept, rows) > console.width and any(column.rank for column in kept):
-        kept.remove(max(kept, key=lambda column: column.rank))
-    console.print(_table(kept, rows, console.width))
+    filled = [_filled(column, rows, console.width, is_first=column is columns[0]) for column in columns]
+    while _width_min(filled) > console.width and any(each.column.rank for each in filled):
+        filled.remove(max(filled, key=lambda each: each.column.rank))
+    lines = _lines(console, filled, _widths(filled, console.width))
+    while part := list(islice(lines, _LINES_AT_ONCE)):
+        console.print(Text("\n").join(part), no_wrap=True, overflow="crop")
+
+
+def fits(console: Console, columns: Sequence[Column[_Row]], rows: Sequence[_Row]) -> bool:
+    """Whether the console is wide enough for all of the columns."""
+    return _width_min([_filled(column, rows, console.width, is_first=False) for column in columns]) <= console.width
 
 
 def print_heading(console: Console, text: str, note: str = "") -> None:
@@ -95,15 +127,36 @@ def duration(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ABSENT
     rounded = float(f"{milliseconds:.3g}")
+    if rounded >= _HOURS_FROM_MS:
+        return f"{_three_digits(rounded / 3.6e6)} h"
     for unit, size in _UNITS_MS:
         if rounded >= size:
             return f"{_three_digits(rounded / size)} {unit}"
     return f"{rounded * 1e3:.3g} µs"
 
 
+def round_duration(milliseconds: float) -> str:
+    """As `duration`, of a round number: without zeros behind the point."""
+    number, _, unit = duration(milliseconds).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
 def count(number: int) -> str:
     """All digits, in groups of three."""
     return f"{number:,}"
+
+
+def sparkline(values: Iterable[float | None], chars: charts.Glyphs, style: str = INK, *, cell_width: int = 1) -> Text:
+    """A sparkline (see `otel_perfmon.cli.charts`) with each character ``cell_width`` times, and what is nothing dim."""
+    text = Text()
+    for char in charts.sparkline(values, chars):
+        text.append(char * cell_width, "dim" if char == chars.nothing else style)
+    return text
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something: ``1 call``, ``1,204 calls``."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def share(part: float) -> str:
@@ -112,9 +165,26 @@ def share(part: float) -> str:
     return f"{part * 100:.0f}%" if percent >= 10 else f"{percent:g}%"  # noqa: PLR2004 - two digits left of the point
 
 
+def rate(per_second: float) -> str:
+    """How often, with three significant digits, in a second, a minute, an hour or a day, whichever suits it."""
+    for unit, seconds in _RATE_UNITS:
+        number = float(f"{per_second * seconds:.3g}")
+        if number >= 1 or unit == "d":
+            return f"{_three_digits(number)}/{unit}" if number else "0/s"
+    raise AssertionError
+
+
+def size(size_bytes: float) -> str:
+    """Bytes with three significant digits; a kilobyte has 1024."""
+    for unit, factor in _SIZE_UNITS:
+        if size_bytes >= 0.9995 * factor:
+            return f"{_three_digits(size_bytes / factor)} {unit}"
+    return f"{size_bytes:,.0f} bytes"
+
+
 def printable(value: object) -> Text:
-    """Data as text that does nothing to a terminal: what does not print is escaped as Python would."""
-    return Text("".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value)))
+    """Data as text that does nothing to a terminal; see `otel_perfmon.cli.escaping`."""
+    return Text(escape(value))
 
 
 def _three_digits(value: float) -> str:
@@ -132,30 +202,65 @@ def _errors(stats: OperationStats, error_rate_threshold: float) -> Text:
     return Text(f"! {figure}" if is_over else figure, "bold red" if is_over else "red")
 
 
-def _table(columns: Sequence[Column[_Row]], rows: Sequence[_Row], width_max: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
-    spare = max(0, width_max - _width_min(columns, rows))
-    for column in columns:
-        narrow, wide = _cell_widths(column, rows)
-        width = min(wide, narrow + spare)
-        spare -= width - narrow
-        table.add_column(
-            column.heading,
-            justify="left" if column.is_text else "right",
-            overflow="fold",
-            no_wrap=not column.is_text,
-            width=width,
-        )
-    for row in rows:
-        table.add_row(*(column.cell(row) for column in columns))
-    return table
+@dataclass(frozen=True, slots=True)
+class _Filled(Generic[_Row]):
+    """A column with its cells; the width below which numbers would be cut or text be hard to read, and the full one."""
+
+    column: Column[_Row]
+    cells: list[Text]
+    width_min: int
+    width_max: int
 
 
-def _width_min(columns: Sequence[Column[_Row]], rows: Sequence[_Row]) -> int:
-    return sum(_cell_widths(column, rows)[0] for column in columns) + _GAP_WIDTH * (len(columns) - 1)
+def _filled(column: Column[_Row], rows: Sequence[_Row], console_width: int, *, is_first: bool) -> _Filled[_Row]:
+    cells = [column.cell(row) for row in rows]
+    wide = max(len(column.heading), *(cell.cell_len for cell in cells), 0)
+    text_min = max(_TEXT_WIDTH_MIN, int(console_width * _NAME_SHARE) if is_first else 0)
+    return _Filled(column, cells, min(wide, text_min) if column.is_text else wide, wide)
 
 
-def _cell_widths(column: Column[_Row], rows: Sequence[_Row]) -> tuple[int, int]:
-    """The width below which numbers would be cut or text be hard to read, and the one that holds everything."""
-    wide = max(len(column.heading), *(column.cell(row).cell_len for row in rows), 0)
-    return (min(wide, _TEXT_WIDTH_MIN) if column.is_text else wide), wide
+def _widths(filled: Sequence[_Filled[_Row]], console_width: int) -> list[int]:
+    """What is left goes to the columns in order; where even the least is too much, the widest texts give way."""
+    widths = [each.width_min for each in filled]
+    spare = console_width - _width_min(filled)
+    for place, each in enumerate(filled):
+        more = max(0, min(spare, each.width_max - each.width_min))
+        widths[place] += more
+        spare -= more
+    texts = [place for place, each in enumerate(filled) if each.column.is_text]
+    while spare < 0 and any(widths[place] > _TEXT_WIDTH_LEAST for place in texts):
+        widths[max(texts, key=lambda place: widths[place])] -= 1
+        spare += 1
+    return widths
+
+
+def _lines(console: Console, filled: Sequence[_Filled[_Row]], widths: Sequence[int]) -> Iterator[Text]:
+    """The table from top to bottom; rich's own takes 10 s for 10,000 rows, and fills lines up with blanks."""
+    is_text = [each.column.is_text for each in filled]
+    yield _line([Text(each.column.heading) for each in filled], widths, is_text)
+    yield Text(("-" if console.options.ascii_only else "─") * (sum(widths) + _GAP_WIDTH * (len(widths) - 1)))
+    for row in zip(*(each.cells for each in filled), strict=True):
+        if all(cell.cell_len <= width for cell, width in zip(row, widths, strict=True)):
+            yield _line(row, widths, is_text)
+        else:
+            folded = [cell.wrap(console, width, overflow="fold") for cell, width in zip(row, widths, strict=True)]
+            for cells in zip_longest(*folded, fillvalue=Text()):
+                yield _line(cells, widths, is_text)
+
+
+def _line(cells: Sequence[Text], widths: Sequence[int], is_text: Sequence[bool]) -> Text:
+    """Texts stand to the left, numbers to the right; nothing stands behind the last of them."""
+    line, blanks = Text(), 0
+    for cell, width, is_left in zip(cells, widths, is_text, strict=True):
+        room = width - cell.cell_len
+        if cell.plain:
+            line.append(" " * (blanks if is_left else blanks + room)).append_text(cell)
+            blanks = (room if is_left else 0) + _GAP_WIDTH
+        else:
+            blanks += width + _GAP_WIDTH
+    line.rstrip()
+    return line
+
+
+def _width_min(filled: Sequence[_Filled[_Row]]) -> int:
+    return sum(each.width_min for each in filled) + _GAP_WIDTH * (len(filled) - 1)

@@ -81,9 +81,10 @@ def test_a_file_is_a_trace_of_its_steps(folder, storage) -> None:
     (root,) = storage.store.find_spans(
         SpanQuery(operation="process_file", attributes={"file.path": str(folder / "inner" / "good_3.py")})
     )
-    trace = storage.store.get_trace(root.trace_id)
-    assert trace.roots == (root,)
-    assert [step.name for step in trace.children(root)] == ["read_file", "tokenize", "parse", "compile"]
+    nodes = storage.store.get_trace(root.trace_id).tree().nodes
+    assert nodes[0].span == root
+    assert [step.span.name for step in nodes[1:]] == ["read_file", "tokenize", "parse", "compile"]
+    assert {step.parent_index for step in nodes[1:]} == {0}
     assert root.attributes["file.size"] == len(GOOD) * 24
     assert root.attributes["demo.line_count"] == GOOD.count("\n") * 24
     assert root.service == "otel-perfmon-demo"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from otel_perfmon import errors
-from otel_perfmon.cli.main import exit_code_of, main
+from otel_perfmon.cli.main import COMMANDS, exit_status_of, main
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
 
@@ -60,14 +60,47 @@ def test_a_wrong_argument_is_wrong_usage(arguments, capsys) -> None:
     [
         (errors.ConfigError("x"), 2),
         (errors.QueryError("x"), 2),
-        (errors.NotFoundError("x"), 1),
-        (errors.StoreBusyError("x"), 1),
-        (errors.ForwardError("x"), 1),
-        (errors.PerfmonError("x"), 1),
+        (errors.NotFoundError("x"), 3),
+        (errors.StoreBusyError("x"), 3),
+        (errors.ForwardError("x"), 3),
+        (errors.PerfmonError("x"), 3),
     ],
 )
-def test_every_error_of_ours_has_an_exit_code(error, code) -> None:
-    assert exit_code_of(error) == code
+def test_every_error_of_ours_has_an_exit_status(error, code) -> None:
+    assert exit_status_of(error) == code
+
+
+def test_the_help_has_one_line_for_each_command(capsys) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split(maxsplit=1)[0] for line in lines if line.startswith("    ") and not line.startswith("     ")]
+    assert told == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_examples_and_fits_80_columns(command, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([command, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    examples = lines[lines.index("examples:") + 1 :]
+    assert examples[0].startswith(f"  otel-perfmon {command}")
+    assert [line for line in lines if len(line) > 80 and not line.startswith("  otel-perfmon")] == []
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+def test_only_the_chosen_command_is_loaded_and_never_the_sdk(command, run_python) -> None:
+    program = f"""
+        import sys
+        from otel_perfmon.cli.main import main
+        main([{command!r}, "--help"])
+        modules = [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "argcomplete"))]
+        names = ("operations", "spans", "demo", "sql")
+        commands = [name for name in names if f"otel_perfmon.cli.{{name}}" in sys.modules]
+        print("loaded", len(modules), *commands)
+    """
+    loaded = run_python(program).splitlines()[-1].split()
+    module = COMMANDS[command][0]
+    assert loaded == ["loaded", "0", *([module] if module in ("operations", "spans", "sql") else [])]
 
 
 def test_a_wrong_setting_is_told_in_one_sentence(capsys, folder) -> None:
@@ -83,7 +116,7 @@ def test_another_programs_database_is_left_alone_and_told_before_the_work(capsys
         connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = (tmp_path / "foreign.db").read_bytes()
-    assert main(["demo", "--folder", folder, "--db", path]) == 1
+    assert main(["demo", "--folder", folder, "--db", path]) == 3
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"otel-perfmon: {path} is an SQLite database of another program")
@@ -92,7 +125,7 @@ def test_another_programs_database_is_left_alone_and_told_before_the_work(capsys
 
 def test_a_store_that_cannot_be_written_is_told_in_one_sentence_without_a_traceback(folder) -> None:
     result = _run("demo", "--folder", folder, "--db", os.path.join("no", "such", "folder", "x.db"))
-    assert result.returncode == 1
+    assert result.returncode == 3
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("otel-perfmon: ")
 
@@ -118,7 +151,43 @@ def test_a_reader_that_stops_reading_gets_no_traceback(arguments, folder) -> Non
     )
     os.close(writer)
     assert result.stderr == ""
-    assert result.returncode in {0, 1}  # argparse takes no notice
+    assert result.returncode == 141  # 128 and SIGPIPE
+
+
+@posix_only
+def test_a_full_disk_behind_the_output_is_told_in_one_sentence() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "otel_perfmon", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 3
+    assert result.stderr == "otel-perfmon: The output cannot be written or read: No space left on device.\n"
+
+
+@posix_only
+def test_a_closed_output_is_no_failure(folder) -> None:
+    command = f"{sys.executable} -m otel_perfmon demo --folder {folder} >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == 0
+
+
+def test_a_fault_of_our_own_is_one_sentence_that_says_how_to_see_more(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(COMMANDS, "stats", ("no_such_module", "x"))
+    assert main(["stats"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("otel-perfmon: This is a fault of otel-perfmon itself: ModuleNotFoundError: ")
+    assert "python -X dev -m otel_perfmon" in line
+
+
+def test_a_path_with_control_characters_does_nothing_to_the_terminal(capsys) -> None:
+    assert main(["stats", "--db", "\x1b[31m\n\u202e.db"]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "\\x1b[31m\\n\\u202e.db" in line
 
 
 def test_an_encoding_without_the_letters_of_the_data_is_no_obstacle(tmp_path, folder) -> None:

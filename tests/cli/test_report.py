@@ -39,6 +39,8 @@ def _print_operations(width: int, *rows: OperationStats, **console) -> list[str]
         (999.6, "1.00 s"),
         (25_149.0, "25.1 s"),
         (3_600_000.0, "3,600 s"),
+        (9_996_000.0, "2.78 h"),
+        (360_000_000_000.0, "100,000 h"),
         (None, "-"),
     ],
 )
@@ -51,6 +53,29 @@ def test_a_duration_has_three_digits_and_the_unit_that_suits_it(milliseconds, te
 )
 def test_a_share_is_given_in_percent(part, text) -> None:
     assert report.share(part) == text
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "text"), [(46.0, "46 ms"), (1.5, "1.5 ms"), (100.0, "100 ms"), (0.0, "0 µs"), (1000.0, "1 s")]
+)
+def test_a_round_duration_has_no_zeros_behind_the_point(milliseconds, text) -> None:
+    assert report.round_duration(milliseconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(0.0, "0/s"), (1234.5, "1,230/s"), (1.0, "1.00/s"), (0.9999, "1.00/s"), (0.5, "30.0/min"), (1 / 7200, "12.0/d")],
+)
+def test_a_rate_is_told_in_the_unit_that_suits_it(per_second, text) -> None:
+    assert report.rate(per_second) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 bytes"), (1023, "1,023 bytes"), (2048, "2.00 kB"), (10_485_760, "10.0 MB"), (5 * 1024**4, "5,120 GB")],
+)
+def test_a_size_has_three_digits_and_the_unit_that_suits_it(size_bytes, text) -> None:
+    assert report.size(size_bytes) == text
 
 
 def test_data_is_shown_as_it_is_and_does_nothing_to_the_terminal() -> None:
@@ -116,7 +141,7 @@ def test_a_narrow_table_has_fewer_columns_rather_than_cut_numbers(width, heading
 def test_long_text_is_folded_and_nothing_of_it_is_lost() -> None:
     message = "leading zeros in decimal integer literals are not permitted; use an 0o prefix for octal integers"
     file = io.StringIO()
-    group = ErrorGroup("parse", "SyntaxError", message, 3, 0.0, 0.0)
+    group = ErrorGroup("parse", "SyntaxError", message, 3, 0.0, 0.0, message, "", "", "", None)
     report.print_table(Console(file=file, width=60), report.error_columns(), [group])
     lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= 60
@@ -126,3 +151,22 @@ def test_long_text_is_folded_and_nothing_of_it_is_lost() -> None:
 
 def test_a_table_without_rows_is_its_heading() -> None:
     assert _print_operations(100)[0].startswith("Operation")
+
+
+def test_a_name_of_usual_length_is_not_folded_to_make_room_for_columns_that_matter_less() -> None:
+    name = "GET /customers/{customer_id}"
+    heading, _, row = _print_operations(90, _stats(name))
+    assert row.startswith(name)
+    assert "Longest" not in heading
+
+
+def test_no_line_ends_in_blanks() -> None:
+    assert all(line == line.rstrip() for line in _print_operations(100, _stats("a"), _stats("two words " * 9)))
+
+
+def test_where_even_the_least_is_too_wide_texts_give_way_and_no_line_is_too_long() -> None:
+    columns = [report.Column(str(n), report.printable, is_text=True) for n in range(6)]
+    file = io.StringIO()
+    report.print_table(Console(file=file, width=80), columns, ["x" * 40, "y"])
+    assert max(map(len, file.getvalue().splitlines())) <= 80
+    assert file.getvalue().count("x") == 240

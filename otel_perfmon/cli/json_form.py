@@ -1,0 +1,57 @@
+"""Records as JSON: fields keep the records' names, attributes follow the store's own rules.
+
+What JSON cannot hold is tagged as in the store: ``{"@bytes": "aGk="}``, ``{"@double": "NaN"}``. A window is an object
+with both ends, as ISO 8601 in UTC and in nanoseconds. Figures that people reckon with stand beside the fields they
+come from, such as a span's ``duration_ms``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from otel_perfmon.cli.moments import iso
+from otel_perfmon.query import Window
+from otel_perfmon.records import OperationStats, SpanRecord
+from otel_perfmon.storage.attributes import encode_attributes
+
+_DERIVED: Final[dict[type, tuple[str, ...]]] = {
+    SpanRecord: ("service", "duration_ms", "kind_name", "status_name"),
+    OperationStats: ("rate_per_second",),
+}
+"""Properties that are given like fields."""
+
+
+def as_json(value: Any) -> Any:
+    """``value``, a record or anything in one, as what `json.dumps` takes."""
+    if isinstance(value, Window):
+        return _window(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = (*(field.name for field in fields(value)), *_DERIVED.get(type(value), ()))
+        return {name: _field(name, getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [as_json(each) for each in value]
+    if isinstance(value, bytes):
+        return {"@bytes": base64.b64encode(value).decode()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.loads(encode_attributes({"": value}).text)[""]
+    return value
+
+
+def _field(name: str, value: Any) -> Any:
+    return json.loads(encode_attributes(value).text) if name == "attributes" else as_json(value)
+
+
+def _window(window: Window) -> dict[str, Any]:
+    return {
+        "start": iso(window.start_unix_nano),
+        "end": iso(window.end_unix_nano),
+        "start_unix_nano": window.start_unix_nano,
+        "end_unix_nano": window.end_unix_nano,
+    }

@@ -1,0 +1,143 @@
+"""How spans are shown: as rows of a table, each in a line of its own, or with everything they carry."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, zip_longest
+from typing import Any, Final
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.json_form import as_json
+from otel_perfmon.cli.moments import ago, clock, stamp
+from otel_perfmon.cli.report import ABSENT, Column, duration, printable
+from otel_perfmon.records import SpanRecord
+from otel_perfmon.storage.base import Store
+
+_PREFIX_LENGTHS: Final = (12, 16, 20, 24)
+_LINE_ID_LENGTH: Final = 16
+_LINE_NAME_SHARE: Final = 0.25
+_LINE_NAME_MIN: Final = 16
+_LINE_ATTRIBUTES_MAX: Final = 8
+_DURATION_WIDTH: Final = 8
+_MARGIN: Final = "  "
+
+
+def short_trace_id(store: Store, trace_id: str) -> str:
+    """The shortest beginning, of 12 digits or more, by which ``trace`` finds it."""
+    for length in _PREFIX_LENGTHS:
+        if len(store.find_trace_ids(trace_id[:length], limit=2)) <= 1:
+            return trace_id[:length]
+    return trace_id
+
+
+def remark(span: SpanRecord, *, is_slow_told: bool = True) -> Text:
+    """What is wrong with it: ``! TimeoutError`` in red, ``slow`` in yellow, or nothing."""
+    text = Text()
+    if span.is_error:
+        text.append("! ", "bold red").append(escape(span.error_type or "error"), "red")
+    if span.is_slow and is_slow_told:
+        text.append(", slow" if span.is_error else "slow", "yellow")
+    return text
+
+
+def attribute_text(value: Any) -> Text:
+    """An attribute's value: text as it is, everything else as JSON by the store's rules."""
+    return printable(value if isinstance(value, str) else json.dumps(as_json(value), ensure_ascii=False))
+
+
+def span_columns(
+    store: Store, attributes: Sequence[str] = (), *, is_slow_told: bool = True
+) -> list[Column[SpanRecord]]:
+    """What tells spans apart, and the values of some of their attributes."""
+    now = time.time_ns()
+    return [
+        Column("Ended", lambda span: Text(stamp(span.end_unix_nano, now))),
+        Column("Operation", lambda span: printable(span.name), is_text=True),
+        Column("Took", lambda span: Text(duration(span.duration_ms), "yellow" if span.is_slow else "")),
+        Column("Remark", lambda span: remark(span, is_slow_told=is_slow_told), rank=3, is_text=True),
+        *(_attribute_column(key) for key in attributes),
+        Column("Service", lambda span: printable(span.service), rank=4, is_text=True),
+        Column("Trace", lambda span: Text(short_trace_id(store, span.trace_id)), rank=2),
+    ]
+
+
+def _attribute_column(key: str) -> Column[SpanRecord]:
+    def cell(span: SpanRecord) -> Text:
+        return attribute_text(span.attributes[key]) if key in span.attributes else Text(ABSENT, "dim")
+
+    return Column(escape(key), cell, rank=1, is_text=True)
+
+
+def span_line(span: SpanRecord, width: int) -> Text:
+    """One span in one line of at most ``width``: when, how long, what, what is wrong, its attributes, which trace."""
+    name_width = max(_LINE_NAME_MIN, int(width * _LINE_NAME_SHARE))
+    line = Text(clock(span.end_unix_nano, is_dated=False, digits=3), no_wrap=True)
+    line.append(f"  {duration(span.duration_ms):>{_DURATION_WIDTH}}  ", "yellow" if span.is_slow else "")
+    line.append(_cropped(printable(span.name), name_width)).append("  ")
+    wrong, message = remark(span), error_message(span)
+    line.append(wrong).append(f": {escape(message)}" if message else "").append("  " if wrong.plain else "")
+    line.append("  ".join(f"{escape(key)}={attribute_text(value)}" for key, value in _foremost(span)), "dim")
+    line = _cropped(line, width - _LINE_ID_LENGTH - 2)
+    return line.append(f"  {span.trace_id[:_LINE_ID_LENGTH]}", "dim")
+
+
+def _foremost(span: SpanRecord) -> Iterator[tuple[str, Any]]:
+    """What a line may have room for: the service and the first attributes."""
+    if span.service:
+        yield "service", span.service
+    yield from islice(span.attributes.items(), _LINE_ATTRIBUTES_MAX)
+
+
+def error_message(span: SpanRecord) -> str:
+    """What the error says: the exception's message, else the status's."""
+    exception = span.exception.attributes if span.is_error and span.exception else {}
+    return str(exception.get("exception.message") or span.status_message)
+
+
+def stack_trace(span: SpanRecord) -> str:
+    """Where the exception came from; empty without one."""
+    return str(span.exception.attributes.get("exception.stacktrace", "")) if span.exception else ""
+
+
+def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, str]] = ()) -> None:
+    """Print everything a person asks about one span; ``facts``, labels and what they say, come first."""
+    name = printable(span.name)
+    name.stylize("bold")
+    console.print(Text.assemble("\n", name, f"  {duration(span.duration_ms)}  ", remark(span)))
+    ended = f"{clock(span.end_unix_nano, digits=6)}, {ago(span.end_unix_nano / 1e9, time.time())}"
+    lines = [*facts, ("ended", ended), ("service", span.service), ("trace", span.trace_id)]
+    lines += [("span", f"{span.span_id}, {span.kind_name}"), ("error", error_message(span))]
+    told = {label: printable(text) for label, text in lines if text}
+    told |= {escape(key): attribute_text(value) for key, value in span.attributes.items()}
+    print_labeled(console, told)
+    print_stack_trace(console, stack_trace(span))
+
+
+def print_stack_trace(console: Console, text: str) -> None:
+    """Print a stack trace, its lines as they are, to be copied; nothing when it is empty."""
+    for line in text.splitlines():
+        console.print(Text(f"  {escape(line)}", "dim"), soft_wrap=True)
+
+
+def print_labeled(console: Console, told: Mapping[str, Text]) -> None:
+    """Print labels and, beside each, what it says, in as many lines as that takes."""
+    label_width = min(max(map(cell_len, told), default=0), console.width // 3)
+    room = console.width - label_width - 2 * len(_MARGIN)
+    for label, text in told.items():
+        labels = Text(label, "dim").wrap(console, label_width, overflow="fold")
+        for left, right in zip_longest(labels, text.wrap(console, room, overflow="fold"), fillvalue=Text()):
+            line = Text(_MARGIN).append_text(left).append(" " * (label_width - left.cell_len)).append(_MARGIN)
+            line.append_text(right).rstrip()
+            console.print(line, no_wrap=True)
+
+
+def _cropped(text: Text, width: int) -> Text:
+    """``text`` as wide as ``width``, cut or filled up."""
+    text.truncate(width, overflow="ellipsis", pad=True)
+    return text
