@@ -82,7 +82,8 @@ def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
     plan = _plan(connection, query)
     rows: list[Row] = []
     if plan.branches:
-        rows = _take_ordered(connection, query, plan) if plan.is_ordered else _take_best(connection, query, plan)
+        take = _take_ordered if plan.is_ordered else _take_best if plan.matches or query.trace_id else _take_slowest
+        rows = take(connection, query, plan)
     return SpanPage(
         read_spans(connection, [row[_ID] for row in rows]),
         plan.is_complete,
@@ -295,6 +296,29 @@ def _take_best(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) ->
     kept = kept[: query.limit]
     plan.reached = (kept[-1][key], kept[-1][_ID]) if kept else after
     return kept
+
+
+def _take_slowest(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
+    """The slowest of the newest rows, where every row is wanted: SQLite sorts them four times as fast as we look."""
+    kept: list[Row] = []
+    duration, row_id = plan.after or (INT64_MAX, INT64_MAX)
+    limit = min(query.limit, SCAN_ROWS_MAX) + 1
+    for branch in plan.branches:
+        where, parameters = _indexed_conditions(query, branch)
+        room = SCAN_ROWS_MAX - plan.rows_read
+        newest = f"FROM _spans s WHERE {where} s.end_unix_nano BETWEEN ? AND ? ORDER BY s.end_unix_nano DESC LIMIT ?"
+        bounded = (*parameters, plan.low, plan.high, room + 1)
+        count = connection.execute(f"SELECT count(*) FROM (SELECT s.id {newest})", bounded).fetchone()[0]
+        plan.is_complete = plan.is_complete and count <= room
+        plan.rows_read += min(count, room)
+        kept += connection.execute(
+            f"SELECT * FROM (SELECT s.id, s.end_unix_nano, s.duration_nano {newest})"
+            " WHERE (duration_nano, id) < (?, ?) ORDER BY duration_nano DESC, id DESC LIMIT ?",
+            (*bounded[:-1], room, duration, row_id, limit),
+        )
+    kept.sort(key=lambda row: (row[_DURATION], row[_ID]), reverse=True)
+    plan.is_more = len(kept) > query.limit
+    return kept[: query.limit]
 
 
 def _unordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None) -> Iterator[Row]:
