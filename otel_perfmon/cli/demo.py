@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -125,23 +124,30 @@ def find_errors(store: Store) -> list[ErrorGroup]:
 
 def next_commands(db: str, errors: Sequence[ErrorGroup]) -> dict[str, list[str]]:
     """What to type next into a shell, under headings."""
-    file, python, literal = shlex.quote(db), _python_command(), json.dumps(db)
-    calls = f'from otel_perfmon import *; print(*open_store({literal}).summarize_calls(), sep="\\n")'
+    file, program = shlex.quote(db), _program()
+    asked = [
+        f"{program} stats {workload.ROOT} --db {file}",
+        f"{program} trace slowest {workload.ROOT} --db {file}",
+        f"{program} heatmap parse --db {file}",
+    ]
+    if errors:
+        asked.append(f"{program} errors {errors[0].operation} --full --db {file}")
     shell = "With the sqlite3 shell" if shutil.which("sqlite3") else "With the sqlite3 shell (not installed here)"
-    commands = {
+    return {
+        "At the terminal": asked,
         shell: [
-            f"sqlite3 {file} 'SELECT * FROM spans LIMIT 3'",
             f"sqlite3 {file} 'SELECT * FROM metrics WHERE is_slow ORDER BY duration DESC LIMIT 3'",
             f"sqlite3 {file} 'SELECT * FROM operations'",
-            f"sqlite3 {file} 'SELECT * FROM error_groups'",
         ],
-        "With Python": [f"{python} -c {shlex.quote(calls)}"],
     }
-    if errors:
-        question = f'get_metrics_in_window("{errors[0].operation}", 86400, filter_errors=True)[0]["stack_trace"]'
-        trace = f"from otel_perfmon import *; print(MetricsStorage({literal}).{question})"
-        commands["With Python"].append(f"{python} -c {shlex.quote(trace)}")
-    return commands
+
+
+def _program() -> str:
+    """How to call this very program: another one on the path may be of another Python."""
+    script = shutil.which("otel-perfmon")
+    if script is not None and os.path.dirname(script) == os.path.dirname(sys.executable):
+        return "otel-perfmon"
+    return f"{_python_command()} -m otel_perfmon"
 
 
 def _python_command() -> str:

@@ -245,7 +245,7 @@ def test_every_command_to_type_next_works(folder, db) -> None:
 
 def test_the_sql_to_type_next_is_right_where_the_shell_is_missing(folder) -> None:
     _demo(folder)
-    commands = next(iter(demo.next_commands("demo.db", []).values()))
+    commands = list(demo.next_commands("demo.db", []).values())[-1]
     connection = sqlite3.connect("demo.db")
     for command in commands:
         connection.execute(command.split("'")[1]).fetchall()

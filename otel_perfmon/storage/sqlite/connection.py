@@ -150,6 +150,8 @@ def translated(path: str) -> Iterator[None]:
             message = f"No room left on the disk for {path}."
             raise StoreFullError(message) from error
         message = f"{path} cannot be opened: {error.strerror or error}."
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            message += " This user needs the right to it and to the folder it is in."
         raise StoreError(message) from error
 
 
@@ -206,7 +208,10 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     version = _user_version(connection)
     if application_id == APPLICATION_ID:
         if version > SCHEMA_VERSION:
-            message = f"{path} was written by a newer otel-perfmon (schema {version}, this one knows {SCHEMA_VERSION})."
+            message = (
+                f"{path} was written by a newer otel-perfmon (schema {version}, this one knows {SCHEMA_VERSION});"
+                " update this one: pip install --upgrade otel-perfmon."
+            )
             raise SchemaError(message)
         return True
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
