@@ -6,13 +6,14 @@ import dataclasses
 import math
 import re
 import time
+from datetime import datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_perfmon import QueryError, SpanQuery, Window
-from otel_perfmon.query import parse_id
+from otel_perfmon.query import parse_duration_nano, parse_id
 
 # --- windows
 
@@ -154,3 +155,71 @@ def test_a_text_is_an_id_of_the_right_length_or_malformed(text):
 def test_what_is_no_text_of_hex_digits_is_no_id(text):
     with pytest.raises(QueryError):
         parse_id(text, 8)
+
+
+# --- what people type
+
+NOON = int(datetime(2026, 1, 31, 12, 0, 5).astimezone().timestamp()) * 10**9
+
+
+def _local(*parts: int) -> int:
+    return int(datetime(*parts).astimezone().timestamp()) * 10**9
+
+
+@pytest.mark.parametrize(
+    ("text", "nano"),
+    [
+        ("200ms", 200_000_000),
+        ("1.5s", 1_500_000_000),
+        (" 15 m ", 900_000_000_000),
+        ("1h", 3_600_000_000_000),
+        ("7d", 604_800_000_000_000),
+        ("2w", 1_209_600_000_000_000),
+        ("30us", 30_000),
+        ("30µs", 30_000),
+        ("30μs", 30_000),
+        ("1ns", 1),
+        ("0s", 0),
+        ("0.1s", 100_000_000),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit(text: str, nano: int) -> None:
+    assert parse_duration_nano(text) == nano
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "h", "1 hour", "-1s", "1e3s", "1,5s", "1M", "٣s", "1s2s", "nan s", "9" * 400 + "s"]
+)
+def test_a_duration_without_a_unit_or_number_is_no_question(text: str) -> None:
+    with pytest.raises(QueryError, match="A number with a unit is wanted"):
+        parse_duration_nano(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("15m", NOON - 900 * 10**9, NOON + 1),
+        ("2026-01-30/2026-01-31", _local(2026, 1, 30), _local(2026, 1, 31)),
+        ("2026-01-31T09:30/2026-01-31T10:00:30", _local(2026, 1, 31, 9, 30), _local(2026, 1, 31, 10, 0, 30)),
+        ("09:30/10:00", _local(2026, 1, 31, 9, 30), _local(2026, 1, 31, 10, 0)),
+        ("9:30/now", _local(2026, 1, 31, 9, 30), NOON),
+        ("2026-01-31 09:30 / ", _local(2026, 1, 31, 9, 30), NOON + 1),
+        ("/2026-01-31", 0, _local(2026, 1, 31)),
+        ("2026-01-31T08:00:00Z/2026-01-31T10:00:00+01:00", 1_769_846_400 * 10**9, 1_769_850_000 * 10**9),
+        ("2026-01-31T08:00:00.000001Z/", 1_769_846_400 * 10**9 + 1_000, NOON + 1),
+    ],
+)
+def test_a_window_is_a_length_until_now_or_two_times(text: str, start: int, end: int) -> None:
+    assert Window.parse(text, now_unix_nano=NOON) == Window(start, end)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "yesterday/", "25:00/", "2026-13-01/", "10:00/09:00", "1h/2h", "a/b/c", "\uff19:30/"]
+)
+def test_a_window_that_means_nothing_is_no_question(text: str) -> None:
+    with pytest.raises(QueryError):
+        Window.parse(text, now_unix_nano=NOON)
+
+
+def test_a_window_knows_how_long_it_is() -> None:
+    assert Window.parse("90m", now_unix_nano=NOON).seconds == pytest.approx(5_400)

@@ -8,7 +8,19 @@ import pickle
 
 import pytest
 
-from otel_perfmon import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanPage, SpanQuery, SpanRecord
+from otel_perfmon import (
+    Distribution,
+    DurationBucket,
+    EventRecord,
+    LinkRecord,
+    OperationStats,
+    ResourceRecord,
+    ScopeRecord,
+    SpanPage,
+    SpanQuery,
+    SpanRecord,
+    Window,
+)
 
 
 def span(span_id: str = "b" * 16, parent: str | None = None, **fields) -> SpanRecord:
@@ -125,3 +137,23 @@ def test_what_the_store_gives_back_can_be_pickled(storage):
     assert pickle.loads(pickle.dumps(stats)) == stats
     health = storage.store.get_health()
     assert pickle.loads(pickle.dumps(health)) == health
+
+
+def _stats(count: int, first: float | None, last: float | None, window: Window | None) -> OperationStats:
+    return OperationStats("op", None, count, 0, 0.0, 0, *(None,) * 7, 0.0, 0.0, first, last, window)
+
+
+def test_a_rate_is_over_the_window_or_else_over_the_time_between_the_first_and_the_last_call():
+    assert _stats(120, 5.0, 6.0, Window(0, 60 * 10**9)).rate_per_second == 2
+    assert _stats(120, 100.0, 160.0, None).rate_per_second == 2
+    assert _stats(3, 100.0, 100.0, None).rate_per_second == 3
+    assert _stats(0, None, None, None).rate_per_second == 0
+    assert _stats(0, None, None, Window(5, 5)).rate_per_second == 0
+
+
+def test_a_percentile_rank_is_the_share_of_calls_in_the_buckets_below():
+    buckets = (DurationBucket(0, 0, 1), DurationBucket(1, 2, 5), DurationBucket(2, 4, 3), DurationBucket(8, 16, 1))
+    spread = Distribution("op", None, None, buckets)
+    ranks = {ms: spread.percentile_rank(ms) for ms in (0, 0.5, 1.5, 2, 3, 4, 5, 16, 17)}
+    assert ranks == {0: 0, 0.5: 0.1, 1.5: 0.1, 2: 0.1, 3: 0.6, 4: 0.6, 5: 0.9, 16: 0.9, 17: 1.0}
+    assert Distribution("op", None, None, ()).percentile_rank(1) is None

@@ -36,7 +36,7 @@ def test_the_story_of_a_checkout_is_told_by_the_file():
     assert asyncio.run(check_out()) == "paid order 1"
     with pytest.raises(ValueError, match="card refused"):
         asyncio.run(charge_card("refused"))
-    with trace.get_tracer("another.library").start_as_current_span("GET /cart"):
+    with trace.get_tracer("third_party").start_as_current_span("GET /cart"):
         pass
 
     stats = monitor.storage.get_stats("load_cart")
