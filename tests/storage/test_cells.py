@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from storage_kit import NOW, NOW_S, SECOND
 
 from otel_perfmon.query import Window
-from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS, align_window, cover
+from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS, align_window, choose_grid, cover, cover_coarsely
 
 DAY = 86_400
 GRACE = 120
@@ -68,3 +68,39 @@ def test_a_window_however_wide_is_made_of_few_ranges_and_holds_all_that_can_be_s
     assert window.start_unix_nano <= max(-end, -(2**63))
     assert window.end_unix_nano >= min(end, 2**63)
     assert len(cover(window)) <= 5
+
+
+@given(moments, st.integers(1, 200), st.sampled_from((10, 400, 3_000)))
+def test_a_grid_covers_its_window_in_few_cells_of_rollups_that_are_still_kept(moment, cells_max, rollups_max):
+    window, now = window_of(moment)
+    grid = choose_grid(window, cells_max, rollups_max, now)
+    assert grid.window.start_unix_nano <= window.start_unix_nano
+    assert grid.window.end_unix_nano >= window.end_unix_nano
+    assert window.start_unix_nano - grid.window.start_unix_nano < grid.width_s * SECOND
+    assert grid.start_unix_s % grid.width_s == grid.width_s % grid.resolution_s == 0
+    assert grid.count <= max(2, cells_max)
+    assert grid.window.end_unix_nano - window.end_unix_nano < max(1, grid.width_s) * SECOND or grid.count == 1
+    if grid.resolution_s in (10, 60):
+        assert grid.start_unix_s >= now - KEEP_SECONDS[grid.resolution_s] - ALIGNED_TO_S[grid.resolution_s] - GRACE
+    assert (grid.cell(0).start_unix_nano, grid.cell(grid.count - 1).end_unix_nano) == (
+        grid.window.start_unix_nano,
+        grid.window.end_unix_nano,
+    )
+
+
+@pytest.mark.parametrize("end", [0, 2**62, 2**63 - 1])
+def test_a_grid_over_all_time_has_no_more_cells_than_asked_for(end):
+    grid = choose_grid(Window(-end, end), 60, 400, NOW_S)
+    assert 1 <= grid.count <= 60
+    assert grid.window.end_unix_nano >= end
+
+
+@given(moments)
+def test_calls_and_errors_are_counted_in_whole_hours_and_days(moment):
+    window, _ = window_of(moment)
+    aligned, ranges = cover_coarsely(window)
+    assert aligned.start_unix_nano <= window.start_unix_nano
+    assert aligned.end_unix_nano >= window.end_unix_nano
+    assert sum(last - first for _, first, last in ranges) * SECOND == aligned.end_unix_nano - aligned.start_unix_nano
+    assert {resolution for resolution, _, _ in ranges} <= {3600, DAY}
+    assert len(ranges) <= 3
