@@ -272,7 +272,7 @@ class CallEdge:
 class ErrorGroup:
     """Errors of one operation that differ only in the variable parts of their message.
 
-    ``count`` is that of ``window``, aligned to hours; None means all that is kept. ``first_seen`` and ``last_seen``
+    ``count`` is that of the hours of ``window``; None means all that is kept. ``first_seen`` and ``last_seen``
     (Unix seconds) are those of the group, whatever the window. ``last_message`` is the latest message in full. The
     traces are its first and its latest example, which may be pruned by now.
     """

@@ -219,7 +219,10 @@ class SpanReader(Protocol):
         """What the store is, how much it holds and for how long."""
 
     def query_sql(self, sql: str, *, rows_max: int = 1000, seconds_max: float = 5.0) -> SqlRows:
-        """Answer one read-only statement, over the views; `QueryError` when it is none, wrong, or takes longer."""
+        """Answer one read-only statement, over the views.
+
+        `QueryError` when it is none, wrong, or wants more than to read; `StoreError` when it takes longer.
+        """
 
 
 class Store(SpanReader, Protocol):

@@ -210,7 +210,7 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
         if version > SCHEMA_VERSION:
             message = (
                 f"{path} was written by a newer otel-perfmon (schema {version}, this one knows {SCHEMA_VERSION});"
-                " update this one: pip install --upgrade otel-perfmon."
+                " update this one to ask it."
             )
             raise SchemaError(message)
         return True

@@ -137,6 +137,8 @@ def summarize_errors(
         groups.setdefault((stored.operation, stored.error_type, stored.message), []).append(stored)
     found: list[ErrorGroup] = []
     for alike in groups.values():  # in the order of their latest
+        if window is not None and not _is_within(alike, window):
+            continue
         count = sum(each.error_count if aligned is None else _count_in(connection, each.id, ranges) for each in alike)
         if count:
             found.append(_merged(alike, count, aligned))
@@ -173,6 +175,12 @@ def _read_groups(connection: sqlite3.Connection, operation: str | None, service:
         tuple(given.values()),
     )
     return map(_Stored._make, rows.fetchall())
+
+
+def _is_within(alike: list[_Stored], window: Window) -> bool:
+    """Whether an error may have occurred in the window itself: its hours may hold older ones."""
+    first, last = min(each.first_unix_nano for each in alike), alike[0].last_unix_nano
+    return first < window.end_unix_nano and last >= window.start_unix_nano
 
 
 def _merged(alike: list[_Stored], count: int, window: Window | None) -> ErrorGroup:

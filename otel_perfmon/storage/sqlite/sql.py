@@ -6,7 +6,7 @@ import sqlite3
 import time
 from typing import Final
 
-from otel_perfmon.errors import QueryError
+from otel_perfmon.errors import QueryError, StoreError
 from otel_perfmon.records import SqlRows
 
 _STEPS: Final = 10_000
@@ -18,12 +18,15 @@ _READING: Final = frozenset(
 )
 _DESCRIBING: Final = frozenset(("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"))
 _LENGTH: Final = 0  # SQLITE_LIMIT_LENGTH
+_OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a database", "unable to open")
+"""What SQLite says when the file is to blame, and not the question."""
 
 
 def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, seconds_max: float) -> SqlRows:
     """Run one statement on a read-only connection, which is to be closed afterwards.
 
-    Raises `QueryError` when it is none, wrong, wants more than to read, or takes longer than ``seconds_max``.
+    Raises `QueryError` when it is none, wrong, or wants more than to read, `StoreError` when it takes longer than
+    ``seconds_max``.
     """
     deadline = time.monotonic() + seconds_max
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
@@ -36,9 +39,12 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
         cursor = connection.execute(sql)
         rows = cursor.fetchmany(rows_max + 1)
     except (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+        if any(word in str(error) for word in _OF_THE_FILE):
             raise
-        raise QueryError(_sentence(error, seconds_max, is_late=time.monotonic() > deadline)) from error
+        if "interrupted" in str(error):
+            message = f"The question took longer than {seconds_max:g} s; ask for less, or give it more time."
+            raise StoreError(message) from error
+        raise QueryError(_sentence(error)) from error
     if cursor.description is None:
         message = "There is no statement to answer; ask with SELECT."
         raise QueryError(message)
@@ -52,12 +58,10 @@ def _authorize(action: int, subject: str | None, *_: str | None) -> int:
     return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
 
-def _sentence(error: Exception, seconds_max: float, *, is_late: bool) -> str:
+def _sentence(error: Exception) -> str:
     text = str(error)
     if "not authorized" in text or "prohibited" in text:
         return "Only questions are answered here: the statement wants more than to read."
-    if is_late or "interrupted" in text:
-        return f"The question took longer than {seconds_max:g} s; ask for less, or give it more time."
     if "one statement at a time" in text:
         return "One statement at a time is answered."
     return f"SQLite does not understand the question: {text}."
