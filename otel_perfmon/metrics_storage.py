@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from otel_perfmon.storage.attributes import (
     storable_text,
 )
 from otel_perfmon.storage.base import Store
-from otel_perfmon.storage.cells import align_window
+from otel_perfmon.storage.cells import Kept, align_window
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
@@ -159,11 +159,10 @@ class MetricsStorage:
         stats = self._store.summarize_operations(operation=operation, window=window) if self._has_file() else []
         if operation is None:
             return stats
-        return (
-            stats[0]
-            if stats
-            else _no_stats(operation, None if window is None else align_window(window, int(time.time())))
-        )
+        if stats:
+            return stats[0]
+        aligned = None if window is None else align_window(window, Kept(int(time.time())))
+        return OperationStats.of_no_calls(operation, None, aligned)
 
     def get_error_rate(self, operation: str, window_seconds: float) -> float:
         """The share of failed calls in the last ``window_seconds``, between 0 and 1; 0 without any call."""
@@ -195,7 +194,17 @@ class MetricsStorage:
 
     def _find(self, query: SpanQuery) -> list[dict[str, Any]]:
         self._check_open()
-        return [_metric(span) for span in self._store.find_spans(query)] if self._has_file() else []
+        return [_metric(span) for span in self._pages(query)] if self._has_file() else []
+
+    def _pages(self, query: SpanQuery) -> Iterator[SpanRecord]:
+        """The spans of all pages, up to the query's limit: a search that stops is gone on with."""
+        while True:
+            page = self._store.find_spans(query)
+            yield from page
+            rest = query.limit - len(page)
+            if page.next_page_token is None or rest < 1:
+                return
+            query = replace(query, page_token=page.next_page_token, limit=rest)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -299,11 +308,6 @@ def _metric(span: SpanRecord) -> dict[str, Any]:
         "span_id": span.span_id,
         "parent_span_id": span.parent_span_id,
     }
-
-
-def _no_stats(operation: str, window: Window | None) -> OperationStats:
-    durations = (None,) * 7
-    return OperationStats(operation, None, 0, 0, 0.0, 0, *durations, 0.0, 0.0, None, None, window)
 
 
 # --- the storage that everything without one of its own shares, once configure() has run

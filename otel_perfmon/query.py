@@ -39,6 +39,10 @@ class Window:
     end_unix_nano: int
 
     def __post_init__(self) -> None:
+        for name in ("start_unix_nano", "end_unix_nano"):
+            if not _is_whole(getattr(self, name)):
+                message = f"{name} must be a whole number of nanoseconds; it is {getattr(self, name)!r:.100}."
+                raise QueryError(message)
         if self.start_unix_nano > self.end_unix_nano:
             raise QueryError("A window must not end before it starts.")
 
@@ -58,7 +62,7 @@ class Window:
         a time of today (``09:30``), or left out: ``START/`` is from then until now. Raises `QueryError`.
         """
         now = time.time_ns() if now_unix_nano is None else now_unix_nano
-        start, slash, end = text.partition("/")
+        start, slash, end = text.partition("/") if isinstance(text, str) else ("", "", "")
         if not slash:
             return cls.last(parse_duration_nano(text) / _NANO, now_unix_nano=now)
         return cls(_parse_time(start, now) if start.strip() else 0, _parse_time(end, now) if end.strip() else now + 1)
@@ -97,8 +101,12 @@ class SpanQuery:
         if self.order not in get_args(Order):
             message = f"order must be one of {', '.join(get_args(Order))}; it is {self.order!r:.100}."
             raise QueryError(message)
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
-            message = f"limit must be a whole number of 1 or more; it is {self.limit!r:.100}."
+        check_count("limit", self.limit)
+        check_window(self.window)
+        for name in ("operation", "service", "error_type", "page_token"):
+            check_text(name, getattr(self, name))
+        if not isinstance(self.attributes, Mapping):
+            message = f"attributes must be a mapping of keys to values; it is {self.attributes!r:.100}."
             raise QueryError(message)
         for name in ("min_duration_ms", "max_duration_ms"):
             value = getattr(self, name)
@@ -107,6 +115,35 @@ class SpanQuery:
                 raise QueryError(message)
         if self.trace_id is not None:
             parse_id(self.trace_id, 16)
+
+
+def int64(value: int) -> int:
+    """What comes nearest in 64 bits, the same distance on both sides of 0."""
+    return max(-INT64_MAX, min(INT64_MAX, value))
+
+
+def check_count(name: str, value: object) -> int:
+    """``value`` as it is when it is a whole number of 1 or more; else `QueryError`."""
+    if not _is_whole(value) or value < 1:  # type: ignore[operator]
+        message = f"{name} must be a whole number of 1 or more; it is {value!r:.100}."
+        raise QueryError(message)
+    return value  # type: ignore[return-value]
+
+
+def check_window(value: object) -> Window | None:
+    """``value`` as it is when it is a `Window` or None; else `QueryError`."""
+    if value is None or isinstance(value, Window):
+        return value
+    message = f"window must be a Window, such as Window.parse('1h'); it is {value!r:.100}."
+    raise QueryError(message)
+
+
+def check_text(name: str, value: object) -> str | None:
+    """``value`` as it is when it is text or None; else `QueryError`."""
+    if value is None or isinstance(value, str):
+        return value
+    message = f"{name} must be text; it is {value!r:.100}."
+    raise QueryError(message)
 
 
 def check_seconds(name: str, value: object) -> float:
@@ -122,7 +159,7 @@ def parse_duration_nano(text: str) -> int:
 
     Raises `QueryError` for anything else.
     """
-    match = _DURATION.fullmatch(text.strip())
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
     size = _NANO_OF_UNIT.get(match[2]) if match else None
     if match is None or size is None:
         message = f"A number with a unit is wanted, such as 200ms, 1.5s, 15m, 1h or 7d; {text!r:.100} is none."
@@ -135,13 +172,18 @@ def _parse_time(text: str, now_unix_nano: int) -> int:
     if text == "now":
         return now_unix_nano
     if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
-        text = f"{datetime.fromtimestamp(now_unix_nano / _NANO).astimezone():%Y-%m-%d}T{text:0>5}"
+        today = datetime.fromtimestamp(now_unix_nano / _NANO).astimezone()
+        text = f"{today:%Y-%m-%d}T{'0' if text[1] == ':' else ''}{text}"
     try:
         moment = datetime.fromisoformat(text).astimezone()
         return round(moment.timestamp() * 10**6) * 1000
     except (ValueError, OverflowError, OSError):
         message = f"A time such as 2026-01-31T09:30 or 09:30 is wanted; {text!r:.100} is none."
         raise QueryError(message) from None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

@@ -123,7 +123,8 @@ class SpanPage(Sequence[SpanRecord]):
     """The spans that answer a `SpanQuery`, in its order; a sequence.
 
     ``is_complete`` is False when the search stopped at its limit of ``rows_read`` rows, so that more may match.
-    ``next_page_token`` continues where this page ends; None when nothing can follow.
+    ``next_page_token`` continues where this page ends; None when nothing can follow. The slowest of a search that
+    stopped are those of what was read: their pages go no further.
     """
 
     spans: tuple[SpanRecord, ...]
@@ -169,6 +170,12 @@ class OperationStats:
     first_seen: float | None
     last_seen: float | None
     window: Window | None
+
+    @classmethod
+    def of_no_calls(cls, operation: str, service: str | None, window: Window | None) -> OperationStats:
+        """The figures of an operation that was not called in the window."""
+        durations = (None,) * 7
+        return cls(operation, service, 0, 0, 0.0, 0, *durations, 0.0, 0.0, None, None, window)
 
     @property
     def rate_per_second(self) -> float:

@@ -99,11 +99,11 @@ class SpanWriter(Protocol):
     def is_over_size(self) -> bool:
         """Whether the store is larger than its policy allows, so that `maintain` should run now."""
 
-    def delete_spans_before(self, end_unix_nano: int) -> int:
-        """Remove the spans that ended before that moment; how many."""
+    def delete_spans_before(self, end_unix_nano: int) -> tuple[int, bool]:
+        """Remove a bounded number of the spans that ended before that moment; how many, and if more wait."""
 
-    def prune(self, policy: RetentionPolicy | None = None) -> int:
-        """Do `maintain` until nothing is due, by ``policy`` or the store's own; how many spans were removed."""
+    def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
+        """Do a bounded piece of `maintain`, by ``policy`` or the store's own; how many spans went, and if more wait."""
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What `maintain` keeps from now on."""
@@ -134,7 +134,8 @@ class SpanReader(Protocol):
     def get_trace(self, trace_id: str) -> Trace:
         """The spans of a trace, ordered by start; `NotFoundError` when there is none.
 
-        Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive, and ``is_complete`` is False.
+        Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive (of those of a million spans at most),
+        and ``is_complete`` is False.
         """
 
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:

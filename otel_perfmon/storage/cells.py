@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -17,6 +17,8 @@ ALIGNED_TO_S: Final = {10: 60, 60: HOUR_S, HOUR_S: DAY_S, DAY_S: DAY_S}
 """Questions use fine cells from the last bound of the next coarser ones on: so much longer they are kept."""
 COARSE_RESOLUTIONS_S: Final = (HOUR_S, DAY_S)
 """Calls and errors are counted in these alone."""
+CELLS_MAX: Final = 10_000
+"""Cells of one answer over time."""
 _SERIES_WIDTHS_S: Final = (
     *(10, 20, 30, 60, 120, 300, 600, 900, 1_800),
     *(HOUR_S, 2 * HOUR_S, 3 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S),
@@ -26,23 +28,37 @@ UNIX_S_MAX: Final = 2**62
 _NANO: Final = 1_000_000_000
 
 
-def align_window(window: Window, now_unix_s: int) -> Window:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which cells there are: by their age at ``now_unix_s``, and by what was given up before its time for want of room.
+
+    ``given_up`` tells for a resolution the time, in Unix seconds, before which its cells are gone. Cells finer than
+    ``finest_s`` are left alone: there would be too many.
+    """
+
+    now_unix_s: int
+    given_up: Mapping[int, int] = field(default_factory=dict)
+    finest_s: int = RESOLUTIONS_S[0]
+
+    def since(self) -> list[tuple[int, int]]:
+        """From when on cells of each resolution can be used, finest first; on a bound of the next coarser ones."""
+        kept: list[tuple[int, int]] = []
+        for finer, coarser in pairwise(RESOLUTIONS_S):
+            oldest = (self.now_unix_s - KEEP_SECONDS[finer]) // coarser * coarser
+            given_up = -(-self.given_up.get(finer, oldest) // coarser) * coarser
+            if finer >= self.finest_s:
+                kept.append((finer, max(oldest, given_up)))
+        return kept
+
+
+def align_window(window: Window, kept_cells: Kept) -> Window:
     """The window, widened to the finest cells that are still kept where it starts and where it ends."""
     start_s = window.start_unix_nano // _NANO
     end_s = -(-window.end_unix_nano // _NANO)
-    kept, widest = _kept_since(now_unix_s), RESOLUTIONS_S[-1]
+    kept, widest = kept_cells.since(), RESOLUTIONS_S[-1]
     start_width = next((width for width, since in kept if start_s >= since), widest)
     end_width = next((width for width, since in kept if end_s > since), widest)
     return Window(start_s // start_width * start_width * _NANO, -(-end_s // end_width) * end_width * _NANO)
-
-
-def _kept_since(now_unix_s: int) -> list[tuple[int, int]]:
-    """From when on cells of each resolution are kept, finest first; on a bound of the next coarser ones."""
-    kept: list[tuple[int, int]] = []
-    for finer, coarser in pairwise(RESOLUTIONS_S):
-        oldest = now_unix_s - KEEP_SECONDS[finer]
-        kept.append((finer, oldest // coarser * coarser))
-    return kept
 
 
 def cover(window: Window, resolutions_s: Sequence[int] = RESOLUTIONS_S) -> list[tuple[int, int, int]]:
@@ -85,13 +101,13 @@ class Grid:
         return Window(start * _NANO, (start + self.width_s) * _NANO)
 
 
-def choose_grid(window: Window, cells_max: int, rollups_max: int, now_unix_s: int) -> Grid:
+def choose_grid(window: Window, cells_max: int, rollups_max: int, kept: Kept) -> Grid:
     """The finest grid over a window, of at most ``cells_max`` cells made of at most ``rollups_max`` rollups in all.
 
     Long windows may need a few more: a cell is no wider than 28 days as long as there can be two.
     """
     start_s, end_s = window.start_unix_nano // _NANO, -(-window.end_unix_nano // _NANO)
-    finest = next((width for width, since in _kept_since(now_unix_s) if start_s >= since), RESOLUTIONS_S[-1])
+    finest = next((width for width, since in kept.since() if start_s >= since), RESOLUTIONS_S[-1])
     for width in _SERIES_WIDTHS_S:
         count = _cell_count(start_s, end_s, width)
         if width % finest == 0 and count <= cells_max and count * width // _coarsest_in(width) <= rollups_max:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from otel_perfmon.errors import StoreError
@@ -15,6 +15,23 @@ from otel_perfmon.storage.loss import Losses
 MAINTAIN_SECONDS: Final = 60.0
 _SHRINK_STEPS_MAX: Final = 100
 _SHRINK_PAUSE_SECONDS: Final = 1.0  # after all was pruned that can be, and the file is still too large
+
+
+def remove_in_steps(
+    step: Callable[[], tuple[int, bool]],
+    writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    go_on: Callable[[], bool] = lambda: True,
+) -> int:
+    """Take steps until none is left to take; how many spans they removed. A step tells how many, and if more wait.
+
+    Each step has the right to write, which ``writing`` gives; before each ``go_on`` is called.
+    """
+    removed_count, is_more = 0, True
+    while is_more and go_on():
+        with writing():
+            count, is_more = step()
+        removed_count += count
+    return removed_count
 
 
 class Maintenance:

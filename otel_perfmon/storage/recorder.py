@@ -25,7 +25,7 @@ from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import Door, Intake
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.maintenance import Maintenance
+from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.suppression import suppressed
 
@@ -172,15 +172,15 @@ class Recorder:
 
     def delete_spans_before(self, end_unix_nano: int) -> int:
         """Remove stored spans that ended before that moment; how many."""
-        self.flush_or_raise()
-        with self._writing(FLUSH_TIMEOUT_SECONDS):
-            return self._writer.delete_spans_before(end_unix_nano)
+        return self._in_steps(partial(self._writer.delete_spans_before, end_unix_nano))
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Do now what retention does each minute; how many stored spans went."""
+        return self._in_steps(partial(self._writer.prune, policy))
+
+    def _in_steps(self, step: Callable[[], tuple[int, bool]]) -> int:
         self.flush_or_raise()
-        with self._writing(FLUSH_TIMEOUT_SECONDS):
-            return self._writer.prune(policy)
+        return remove_in_steps(step, partial(self._writing, FLUSH_TIMEOUT_SECONDS), self._keep_up)
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What is kept from now on, and for how long."""

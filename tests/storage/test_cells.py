@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from storage_kit import NOW, NOW_S, SECOND
 
 from otel_perfmon.query import Window
-from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS, align_window, choose_grid, cover, cover_coarsely
+from otel_perfmon.storage.cells import (
+    ALIGNED_TO_S,
+    KEEP_SECONDS,
+    Kept,
+    align_window,
+    choose_grid,
+    cover,
+    cover_coarsely,
+)
 
 DAY = 86_400
 GRACE = 120
@@ -26,7 +34,7 @@ def window_of(moment):
 @given(moments)
 def test_an_aligned_window_holds_the_one_that_was_asked_for_and_is_wider_by_less_than_two_cells(moment):
     window, now = window_of(moment)
-    aligned = align_window(window, now)
+    aligned = align_window(window, Kept(now))
     assert aligned.start_unix_nano <= window.start_unix_nano
     assert aligned.end_unix_nano >= window.end_unix_nano
     assert window.start_unix_nano - aligned.start_unix_nano < 3600 * SECOND
@@ -38,7 +46,7 @@ def test_an_aligned_window_holds_the_one_that_was_asked_for_and_is_wider_by_less
 @given(moments)
 def test_the_cells_tile_the_aligned_window_exactly(moment):
     window, now = window_of(moment)
-    aligned = align_window(window, now)
+    aligned = align_window(window, Kept(now))
     ranges = sorted((each for each in cover(aligned) if each[1] < each[2]), key=lambda each: each[1])
     position = aligned.start_unix_nano // SECOND
     for resolution, first, last in ranges:
@@ -51,20 +59,20 @@ def test_the_cells_tile_the_aligned_window_exactly(moment):
 @given(moments)
 def test_every_cell_that_a_window_is_made_of_is_still_kept_at_its_age(moment):
     window, now = window_of(moment)
-    for resolution, first, last in cover(align_window(window, now)):
+    for resolution, first, last in cover(align_window(window, Kept(now))):
         if first < last and resolution != 3600:
             assert first >= now - KEEP_SECONDS[resolution] - ALIGNED_TO_S[resolution] - GRACE
 
 
 def test_a_day_of_operations_costs_hours_and_edges_and_no_minutes_of_the_whole_day():
-    ranges = cover(align_window(Window.last(DAY, now_unix_nano=NOW + 1234 * SECOND), NOW_S + 1234))
+    ranges = cover(align_window(Window.last(DAY, now_unix_nano=NOW + 1234 * SECOND), Kept(NOW_S + 1234)))
     assert len(ranges) <= 5
     assert sum((last - first) // resolution for resolution, first, last in ranges) < 24 + 2 * 60 + 2 * 6
 
 
 @pytest.mark.parametrize("end", [0, 2**62, 2**63 - 1, 2**80, 2**101])
 def test_a_window_however_wide_is_made_of_few_ranges_and_holds_all_that_can_be_stored(end):
-    window = align_window(Window(-end, end), NOW_S)
+    window = align_window(Window(-end, end), Kept(NOW_S))
     assert window.start_unix_nano <= max(-end, -(2**63))
     assert window.end_unix_nano >= min(end, 2**63)
     assert len(cover(window)) <= 5
@@ -73,7 +81,7 @@ def test_a_window_however_wide_is_made_of_few_ranges_and_holds_all_that_can_be_s
 @given(moments, st.integers(1, 200), st.sampled_from((10, 400, 3_000)))
 def test_a_grid_covers_its_window_in_few_cells_of_rollups_that_are_still_kept(moment, cells_max, rollups_max):
     window, now = window_of(moment)
-    grid = choose_grid(window, cells_max, rollups_max, now)
+    grid = choose_grid(window, cells_max, rollups_max, Kept(now))
     assert grid.window.start_unix_nano <= window.start_unix_nano
     assert grid.window.end_unix_nano >= window.end_unix_nano
     assert window.start_unix_nano - grid.window.start_unix_nano < grid.width_s * SECOND
@@ -90,7 +98,7 @@ def test_a_grid_covers_its_window_in_few_cells_of_rollups_that_are_still_kept(mo
 
 @pytest.mark.parametrize("end", [0, 2**62, 2**63 - 1])
 def test_a_grid_over_all_time_has_no_more_cells_than_asked_for(end):
-    grid = choose_grid(Window(-end, end), 60, 400, NOW_S)
+    grid = choose_grid(Window(-end, end), 60, 400, Kept(NOW_S))
     assert 1 <= grid.count <= 60
     assert grid.window.end_unix_nano >= end
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from otel_perfmon.alerts import Alert, AlertRule, CallCounts, OperationKey, evaluate
 from otel_perfmon.query import Window
-from otel_perfmon.storage.cells import HOUR_S, align_window, cover
+from otel_perfmon.storage.cells import HOUR_S, cover
 from otel_perfmon.storage.sqlite.statements import run_multirow
+from otel_perfmon.storage.sqlite.statistics import align
 
 _FORGET_SECONDS: Final = 90 * 86_400
 """What was raised by a threshold that no process has any more goes after that time, as figures do."""
@@ -28,7 +29,7 @@ def evaluate_alarms(connection: sqlite3.Connection, rule: AlertRule, now: float)
     The caller holds the file lock, so that nobody comes between the look and the note. Without a change nothing is
     written.
     """
-    window = align_window(Window.last(rule.window_seconds, now_unix_nano=int(now * _NANO)), int(now))
+    window = align(connection, Window.last(rule.window_seconds, now_unix_nano=int(now * _NANO)), now)
     counts = _read_counts(connection, rule, window)
     alerts = evaluate(rule, counts, _read_firing(connection, rule), window=window, now=int(now))
     if alerts:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from otel_perfmon.query import Window
+from otel_perfmon.query import Window, int64
 from otel_perfmon.records import ErrorGroup
 from otel_perfmon.storage.cells import COARSE_RESOLUTIONS_S, cover_coarsely
 from otel_perfmon.storage.fingerprint import message_pattern
@@ -132,12 +132,15 @@ def summarize_errors(
 ) -> list[ErrorGroup]:
     """The groups that occurred in the window, most recent first; those of several services or versions together."""
     aligned, ranges = cover_coarsely(window)
-    groups: dict[tuple[str, str, str], list[_Stored]] = {}
-    for stored in _read_groups(connection, operation, service):
-        groups.setdefault((stored.operation, stored.error_type, stored.message), []).append(stored)
     found: list[ErrorGroup] = []
-    for alike in groups.values():  # in the order of their latest
-        if window is not None and not _is_within(alike, window):
+    seen: set[tuple[str, str, str]] = set()
+    for latest in _newest(connection, operation, service, window):
+        key = (latest.operation, latest.error_type, latest.message)
+        if key in seen:
+            continue
+        seen.add(key)
+        alike = _alike(connection, key, service)
+        if window is not None and min(each.first_unix_nano for each in alike) >= window.end_unix_nano:
             continue
         count = sum(each.error_count if aligned is None else _count_in(connection, each.id, ranges) for each in alike)
         if count:
@@ -163,24 +166,41 @@ class _Stored(NamedTuple):
     id: int
 
 
-def _read_groups(connection: sqlite3.Connection, operation: str | None, service: str | None) -> Iterator[_Stored]:
-    """The stored groups, most recent first."""
-    wanted = {"o.name = ?": operation, "v.name = ?": service}
+_SELECT: Final = (
+    "SELECT o.name, g.error_type, g.message, g.count, g.first_unix_nano, g.last_unix_nano, g.first_trace_id,"
+    " g.last_trace_id, g.last_span_id, g.last_message, g.id FROM"
+)
+
+
+def _newest(
+    connection: sqlite3.Connection, operation: str | None, service: str | None, window: Window | None
+) -> Iterator[_Stored]:
+    """The stored groups that occurred since the window began, most recent first."""
+    tables = "_error_groups g CROSS JOIN _operations o ON o.id = g.operation_id"
+    if operation is not None:  # few: an operation has a bounded number
+        tables = "_operations o CROSS JOIN _error_groups g ON g.operation_id = o.id"
+    wanted: dict[str, Any] = {"o.name = ?": operation, "v.name = ?": service}
+    wanted["g.last_unix_nano >= ?"] = None if window is None else int64(window.start_unix_nano)
     given = {condition: value for condition, value in wanted.items() if value is not None}
     rows = connection.execute(
-        "SELECT o.name, g.error_type, g.message, g.count, g.first_unix_nano, g.last_unix_nano, g.first_trace_id,"
-        " g.last_trace_id, g.last_span_id, g.last_message, g.id"
-        " FROM _error_groups g JOIN _operations o ON o.id = g.operation_id JOIN _services v ON v.id = o.service_id"
+        f"{_SELECT} {tables} CROSS JOIN _services v ON v.id = o.service_id"
         f"{' WHERE ' if given else ''}{' AND '.join(given)} ORDER BY g.last_unix_nano DESC, g.id DESC",
         tuple(given.values()),
     )
-    return map(_Stored._make, rows.fetchall())
+    return map(_Stored._make, rows)
 
 
-def _is_within(alike: list[_Stored], window: Window) -> bool:
-    """Whether an error may have occurred in the window itself: its hours may hold older ones."""
-    first, last = min(each.first_unix_nano for each in alike), alike[0].last_unix_nano
-    return first < window.end_unix_nano and last >= window.start_unix_nano
+def _alike(connection: sqlite3.Connection, key: tuple[str, str, str], service: str | None) -> list[_Stored]:
+    """The stored groups of that operation, type and message, the latest first."""
+    condition, named = ("", ()) if service is None else (" AND v.name = ?", (service,))
+    rows = connection.execute(
+        f"{_SELECT} _operations o CROSS JOIN _error_groups g"
+        " ON g.operation_id = o.id AND g.error_type = ? AND g.message = ?"
+        f" CROSS JOIN _services v ON v.id = o.service_id WHERE o.name = ?{condition}"
+        " ORDER BY g.last_unix_nano DESC, g.id DESC",
+        (key[1], key[2], key[0], *named),
+    )
+    return [_Stored._make(row) for row in rows]
 
 
 def _merged(alike: list[_Stored], count: int, window: Window | None) -> ErrorGroup:

@@ -19,15 +19,18 @@ _CACHE_MAX: Final = 20_000
 
 
 class Names:
-    """The ids of one file, as one connection knows them; the caller holds a transaction.
-
-    ``now_unix_s`` is set before each batch.
-    """
+    """The ids of one file, as one connection knows them; the caller holds a transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.now_unix_s = 0
         self._connection = connection
         self.clear()
+
+    def begin(self, now_unix_s: int) -> None:
+        """Before each batch: what time it is. Once an hour the ids are read anew: retention lets unused ones go."""
+        if now_unix_s // _TOUCH_SECONDS != self.now_unix_s // _TOUCH_SECONDS:
+            self.clear()
+        self.now_unix_s = now_unix_s
 
     def clear(self) -> None:
         """Forget every id."""

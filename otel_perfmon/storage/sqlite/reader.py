@@ -11,8 +11,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from otel_perfmon.errors import NotFoundError, PerfmonError, StoreClosedError, StoreCorruptError
-from otel_perfmon.query import INT64_MAX, SpanQuery, Window, parse_id
+from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError, StoreClosedError, StoreCorruptError
+from otel_perfmon.query import (
+    INT64_MAX,
+    SpanQuery,
+    Window,
+    check_count,
+    check_seconds,
+    check_text,
+    check_window,
+    parse_id,
+)
 from otel_perfmon.records import (
     CallEdge,
     CountSeries,
@@ -28,6 +37,7 @@ from otel_perfmon.records import (
     StoreSummary,
 )
 from otel_perfmon.storage import fork
+from otel_perfmon.storage.cells import CELLS_MAX
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
@@ -77,6 +87,9 @@ class SqliteReader:
 
     def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; see `SpanReader`."""
+        if query is not None and not isinstance(query, SpanQuery):
+            message = f"A SpanQuery is wanted; {query!r:.100} is none."
+            raise QueryError(message)
         with self._transaction() as connection:
             return search.find_spans(connection, query or SpanQuery())
 
@@ -99,7 +112,7 @@ class SqliteReader:
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order."""
         with self._transaction() as connection:
-            return traces.find_trace_ids(connection, prefix, limit)
+            return traces.find_trace_ids(connection, prefix, check_count("limit", limit))
 
     def summarize_operations(
         self,
@@ -113,8 +126,8 @@ class SqliteReader:
         with self._transaction() as connection:
             return statistics.summarize(
                 connection,
-                operation=search.stored_name(operation),
-                service=search.stored_name(service),
+                operation=_name("operation", operation),
+                service=_name("service", service),
                 window=_bounded(window),
                 is_by_service=is_by_service,
                 now_unix_s=time.time(),
@@ -129,10 +142,10 @@ class SqliteReader:
         cells_max: int = 60,
     ) -> OperationSeries:
         """The figures over time, in at most ``cells_max`` cells."""
-        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
             grid = statistics.grid_over(
-                connection, _bounded(window), cells_max, is_of_one=operation is not None, now_unix_s=time.time()
+                connection, _bounded(window), _cells(cells_max), is_of_one=operation is not None, now_unix_s=time.time()
             )
             return statistics.summarize_series(connection, grid, **names)
 
@@ -145,10 +158,12 @@ class SqliteReader:
         cells_max: int = 24,
     ) -> list[CountSeries]:
         """Calls over time of each of the operations, in their order."""
-        names = [search.stored_name(operation) or "" for operation in operations]
+        names = [_name("operation", operation) or "" for operation in operations]
         with self._transaction() as connection:
-            grid = statistics.grid_over(connection, _bounded(window), cells_max, is_of_one=True, now_unix_s=time.time())
-            return statistics.summarize_counts(connection, grid, operations=names, service=search.stored_name(service))
+            grid = statistics.grid_over(
+                connection, _bounded(window), _cells(cells_max), is_of_one=True, now_unix_s=time.time()
+            )
+            return statistics.summarize_counts(connection, grid, operations=names, service=_name("service", service))
 
     def summarize_heatmap(
         self,
@@ -160,12 +175,12 @@ class SqliteReader:
         rows_max: int = 20,
     ) -> Heatmap:
         """Time against duration, in at most ``cells_max`` cells and ``rows_max`` rows."""
-        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
             grid = statistics.grid_over(
-                connection, _bounded(window), cells_max, is_of_one=operation is not None, now_unix_s=time.time()
+                connection, _bounded(window), _cells(cells_max), is_of_one=operation is not None, now_unix_s=time.time()
             )
-            return statistics.summarize_heatmap(connection, grid, rows_max=max(1, rows_max), **names)
+            return statistics.summarize_heatmap(connection, grid, rows_max=check_count("rows_max", rows_max), **names)
 
     def summarize_distribution(
         self, operation: str | None = None, *, service: str | None = None, window: Window | None = None
@@ -174,8 +189,8 @@ class SqliteReader:
         with self._transaction() as connection:
             return statistics.summarize_distribution(
                 connection,
-                operation=search.stored_name(operation),
-                service=search.stored_name(service),
+                operation=_name("operation", operation),
+                service=_name("service", service),
                 window=_bounded(window),
                 now_unix_s=time.time(),
             )
@@ -183,7 +198,7 @@ class SqliteReader:
     def list_operations(self, *, service: str | None = None) -> list[str]:
         """The distinct operations, by name."""
         sql = "SELECT DISTINCT o.name FROM _operations o JOIN _services v ON v.id = o.service_id"
-        condition, parameters = ("", ()) if service is None else (" WHERE v.name = ?", (search.stored_name(service),))
+        condition, parameters = ("", ()) if service is None else (" WHERE v.name = ?", (_name("service", service),))
         with self._transaction() as connection:
             return [name for (name,) in connection.execute(f"{sql}{condition} ORDER BY o.name", parameters)]
 
@@ -196,7 +211,7 @@ class SqliteReader:
         self, *, operation: str | None = None, service: str | None = None, window: Window | None = None
     ) -> list[CallEdge]:
         """Which operation called which, most time first; see `SpanReader`."""
-        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
             return summarize_calls(connection, window=_bounded(window), **names)
 
@@ -209,16 +224,18 @@ class SqliteReader:
         limit: int = 100,
     ) -> list[ErrorGroup]:
         """The error groups that occurred in the window, most recent first."""
-        names = {"operation": search.stored_name(operation), "service": search.stored_name(service)}
+        names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
-            return summarize_errors(connection, window=_bounded(window), limit=limit, **names)
+            return summarize_errors(connection, window=_bounded(window), limit=check_count("limit", limit), **names)
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
     ) -> list[PointRecord]:
         """Metric data points, newest first; of one instrument or of all."""
         with self._transaction() as connection:
-            return find_points(connection, search.stored_name(instrument), search.bounds(window), min(limit, INT64_MAX))
+            ends = search.bounds(check_window(window))
+            limit = min(check_count("limit", limit), INT64_MAX)
+            return find_points(connection, _name("instrument", instrument), ends, limit)
 
     def get_health(self) -> Health:
         """The account of everything that ended, over all processes."""
@@ -237,7 +254,8 @@ class SqliteReader:
     def query_sql(self, sql: str, *, rows_max: int = 1000, seconds_max: float = 5.0) -> SqlRows:
         """Answer one read-only statement; see `SpanReader`."""
         with self._transaction(is_reused=False) as connection:
-            return query_sql(connection, sql, rows_max=rows_max, seconds_max=seconds_max)
+            rows_max = min(check_count("rows_max", rows_max), INT64_MAX - 1)
+            return query_sql(connection, sql, rows_max=rows_max, seconds_max=check_seconds("seconds_max", seconds_max))
 
     # --- connections
 
@@ -342,8 +360,17 @@ _abandoned: list[object] = []
 
 
 def _bounded(window: Window | None) -> Window | None:
-    """The window in numbers that fit 64 bits."""
-    return None if window is None else Window(*search.bounds(window))
+    """The window in numbers that fit 64 bits; `QueryError` when it is none."""
+    return None if check_window(window) is None else Window(*search.bounds(window))
+
+
+def _cells(cells_max: int) -> int:
+    return min(CELLS_MAX, check_count("cells_max", cells_max))
+
+
+def _name(what: str, name: str | None) -> str | None:
+    """The name as it is stored; `QueryError` when it is no text."""
+    return search.stored_name(check_text(what, name))
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.cells import ALIGNED_TO_S, COARSE_RESOLUTIONS_S, DAY_S, KEEP_SECONDS
+from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS
+from otel_perfmon.storage.sqlite.figures import prune_figures
+from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 ROWS_AT_ONCE: Final = 2_000
@@ -22,9 +24,8 @@ ARRIVAL_CELL_SECONDS: Final = 10
 """Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
 KEPT_TRACE_SPANS_MAX: Final = 1_000
 """Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
-_KEEP_FIGURES_SECONDS: Final = KEEP_SECONDS[DAY_S]
 _FOLD_HEALTH_SECONDS: Final = 3_600
-_GRACE_SECONDS: Final = 120
+_PRUNE_NAMES_SECONDS: Final = 3_600
 _VACUUM_PAGES: Final = 2_000
 _FREE_PAGES_KEPT: Final = 100
 HIGH_WATER: Final = 0.9
@@ -74,11 +75,10 @@ class Retention:
             return True
         if self._prune_all(self._last_id_arrived_before(now - keep_seconds), process):
             return True
-        self._prune_figures(now, keep_seconds, process)
-        return self._give_back()
+        return self._prune_figures(now, keep_seconds, process) or self._give_back()
 
-    def delete_before(self, end_unix_nano: int, process: str) -> int:
-        """Remove up to a bounded number of spans that ended before that moment; how many."""
+    def delete_before(self, end_unix_nano: int, process: str) -> tuple[int, bool]:
+        """Remove up to a bounded number of spans that ended before that moment; how many, and if more wait."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             deleted = self._delete(
@@ -87,8 +87,7 @@ class Retention:
                 (end_unix_nano, ROWS_AT_ONCE),
             )
             self._count_pruned(deleted, process)
-        self._give_back()
-        return deleted
+        return deleted, self._give_back() or deleted == ROWS_AT_ONCE
 
     def pruned_count(self, process: str) -> int:
         """How many spans this process has removed."""
@@ -165,42 +164,21 @@ class Retention:
         ).fetchone()
         return (row[0], row[1]) if row[0] is not None else (1, 0)
 
-    def _prune_figures(self, now: int, keep_seconds: float, process: str) -> None:
+    def _prune_figures(self, now: int, keep_seconds: float, process: str) -> bool:
+        """Remove a bounded number of what is not spans; True when there may be more."""
         with self._connection:
-            execute = self._connection.execute
-            execute("BEGIN IMMEDIATE")
-            for resolution, seconds in KEEP_SECONDS.items():
-                # An index search for each operation: start_unix_s stands behind it in the key.
-                execute(
-                    "DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s < ?"
-                    " AND operation_id IN (SELECT id FROM _operations)",
-                    (resolution, now - seconds - ALIGNED_TO_S[resolution] - _GRACE_SECONDS),
-                )
-            figures_since = now - _KEEP_FIGURES_SECONDS
-            for resolution in COARSE_RESOLUTIONS_S:
-                cells_before = (resolution, figures_since - ALIGNED_TO_S[resolution])
-                execute("DELETE FROM _edges WHERE resolution_s = ? AND start_unix_s < ?", cells_before)
-                execute(
-                    "DELETE FROM _error_cells WHERE resolution_s = ? AND start_unix_s < ?"
-                    " AND group_id IN (SELECT id FROM _error_groups)",
-                    cells_before,
-                )
-            old_groups = "SELECT id FROM _error_groups WHERE last_unix_nano < ?"
-            execute(f"DELETE FROM _error_cells WHERE group_id IN ({old_groups})", (figures_since * 10**9,))
-            execute(f"DELETE FROM _error_groups WHERE id IN ({old_groups})", (figures_since * 10**9,))
-            oldest = int(max(0, now - keep_seconds))
-            execute("DELETE FROM _points WHERE time_unix_nano < ?", (oldest * 10**9,))
-            execute(
+            self._connection.execute("BEGIN IMMEDIATE")
+            with_names = now - self._fact("names_pruned_unix_s") >= _PRUNE_NAMES_SECONDS
+            is_more = prune_figures(self._connection, now, keep_seconds, with_names=with_names)
+            self._connection.execute(
                 "DELETE FROM _arrivals WHERE first_span_id <"
                 " (SELECT max(first_span_id) FROM _arrivals WHERE unix_s < ?)",
-                (oldest - ARRIVAL_CELL_SECONDS,),
-            )
-            execute(
-                "DELETE FROM _resources WHERE last_used_unix_s < ?"
-                " AND NOT EXISTS (SELECT 1 FROM _instruments i WHERE i.resource_id = _resources.id)",
-                (oldest - 86_400,),
+                (int(max(0, now - keep_seconds)) - ARRIVAL_CELL_SECONDS,),
             )
             self._fold_health(now, process)
+            if with_names and not is_more:
+                self._set_fact("names_pruned_unix_s", now)
+        return is_more
 
     def _fold_health(self, now: int, process: str) -> None:
         """Add up the rows of processes that have been silent: accounts only grow, so a silent one may come back."""
@@ -246,7 +224,9 @@ class Retention:
 
     def _rows_in(self, size_bytes: int) -> int:
         """How many spans take about so many bytes: of large ones a step removes fewer, lest it take far too many."""
-        first, last = self._connection.execute("SELECT min(id), max(id) FROM _spans").fetchone()
+        # Each by itself: asked for together, SQLite reads all rows.
+        ends = "SELECT (SELECT min(id) FROM _spans), (SELECT max(id) FROM _spans)"
+        first, last = self._connection.execute(ends).fetchone()
         rows = 0 if first is None else last - first + 1
         return max(1, min(ROWS_AT_ONCE, size_bytes * rows // max(1, self._used_bytes()) + 1))
 
@@ -260,14 +240,18 @@ class Retention:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for resolution in KEEP_SECONDS:
-                deleted = self._delete(
-                    "DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s <="
-                    " (SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?)",
-                    (resolution, resolution),
-                )
-                if deleted:
+                cut = self._middle(resolution)
+                if self._delete("DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s < ?", (resolution, cut)):
+                    self._set_fact(GIVEN_UP.format(resolution), cut)
                     return True
         return False
+
+    def _middle(self, resolution: int) -> int:
+        """The middle of the time that cells of a resolution are from, on a bound of the next coarser ones."""
+        sql = "SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?"
+        mean = self._connection.execute(sql, (resolution,)).fetchone()[0]
+        width = ALIGNED_TO_S[resolution]
+        return 0 if mean is None else (int(mean) // width + 1) * width
 
     def _give_back(self) -> bool:
         """Return free pages to the file system, a bounded number at a time; True when more are left."""

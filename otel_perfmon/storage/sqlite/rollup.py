@@ -1,4 +1,4 @@
-"""Rollups: the figures of each operation in cells of 10 s, one minute and one hour.
+"""Rollups: the figures of each operation in cells of 10 s, a minute, an hour and a day.
 
 A batch is summed in Python, cell by cell, and merged with what the file holds in one SELECT and one multi-row REPLACE
 for each size of cell. Sums are kept as seconds and nanoseconds, since a sum of nanoseconds can pass 2^63.
@@ -23,6 +23,9 @@ COLUMNS: Final = (
     "min_nano, max_nano, first_unix_nano, last_unix_nano, histogram"
 )
 _WIDTH: Final = COLUMNS.count(",") + 1
+
+GIVEN_UP: Final = "rollups_{}_since"
+"""The fact that tells before which time the cells of a resolution were given up for want of room."""
 
 CellKey = tuple[int, int, int]
 """Resolution in seconds, operation id, start in Unix seconds."""

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, Final
 
 from otel_perfmon.errors import QueryError
-from otel_perfmon.query import INT64_MAX, SpanQuery, Window, parse_id
+from otel_perfmon.query import INT64_MAX, SpanQuery, Window, int64, parse_id
 from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.attributes import decode_attributes, storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX
@@ -31,7 +31,7 @@ SCAN_SECONDS_MAX: Final = 2.0
 """What a question may read, and how long, where no index serves it."""
 _CLOCK_ROWS: Final = 1_024
 _BRANCHES_MAX: Final = 64
-"""The operations of a service that are searched each for itself; of more, all spans are looked at."""
+"""So many operations of a service are searched each for itself; with more of them, all spans are looked at."""
 
 Row = tuple[Any, ...]
 _COLUMNS: Final = (
@@ -54,15 +54,13 @@ def bounds(window: Window | None) -> tuple[int, int]:
     """Start and end of a window in nanoseconds that fit 64 bits; of all time, without one."""
     if window is None:
         return -INT64_MAX, INT64_MAX
-    return _int64(window.start_unix_nano), _int64(window.end_unix_nano)
+    return int64(window.start_unix_nano), int64(window.end_unix_nano)
 
 
 def _ends(window: Window | None) -> tuple[int, int]:
     """The first and the last moment of a window, both included."""
     return (
-        (-INT64_MAX, INT64_MAX)
-        if window is None
-        else (_int64(window.start_unix_nano), _int64(window.end_unix_nano - 1))
+        (-INT64_MAX, INT64_MAX) if window is None else (int64(window.start_unix_nano), int64(window.end_unix_nano - 1))
     )
 
 
@@ -90,10 +88,6 @@ def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
         plan.rows_read,
         _next_token(plan, query, rows),
     )
-
-
-def _int64(value: int) -> int:
-    return max(-INT64_MAX, min(INT64_MAX, value))
 
 
 # --- the plan
@@ -156,7 +150,7 @@ def _branches(connection: sqlite3.Connection, query: SpanQuery) -> tuple[list[in
         rows = [row for row in rows if row[2] == name or row[1] not in having]
     is_named = query.operation is not None and any(row[2] != name for row in rows)
     ids = [row[0] for row in rows]
-    if query.trace_id is not None or query.order == "arrival" or len(ids) > _BRANCHES_MAX:
+    if query.trace_id is not None or query.order == "arrival" or (query.operation is None and len(ids) > _BRANCHES_MAX):
         return [None], set(ids), is_named
     return list(ids), None, is_named
 
@@ -181,7 +175,7 @@ def _parse_token(query: SpanQuery) -> Position | None:
     if match is None or match[1] != _LETTERS[query.order]:
         message = f"page_token must be that of a page of the same question; it is {query.page_token!r:.100}."
         raise QueryError(message)
-    return _int64(int(match[2])), _int64(int(match[3]))
+    return int64(int(match[2])), int64(int(match[3]))
 
 
 def _next_token(plan: _Plan, query: SpanQuery, rows: list[Row]) -> str | None:
@@ -239,6 +233,8 @@ def _ordered(
         f"{select} {column} = ? AND s.id {'<' if is_falling else '>'} ? ORDER BY s.id {direction}",
         (*parameters, key, row_id),
     )
+    if abs(key) >= INT64_MAX:  # nothing is beyond
+        return ties
     low, high = (low, min(high, key - 1)) if is_falling else (max(low, key + 1), high)
     others = connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
     return chain(ties, others)
@@ -343,6 +339,7 @@ class _Filter:
         self._query = query
         self._operation_ids = operation_ids
         self._name = stored_name(query.operation) if is_named else None
+        self._error_type = stored_name(query.error_type)
         self._first, self._last = _ends(query.window)
 
     def matches(self, row: Row) -> bool:
@@ -355,7 +352,7 @@ class _Filter:
             and (query.min_duration_ms is None or row[_DURATION] / 1e6 >= query.min_duration_ms)
             and (query.max_duration_ms is None or row[_DURATION] / 1e6 <= query.max_duration_ms)
             and (self._operation_ids is None or row[_OPERATION] in self._operation_ids)
-            and (query.error_type is None or row[_ERROR_TYPE] == query.error_type)
+            and (self._error_type is None or row[_ERROR_TYPE] == self._error_type)
             and (self._name is None or row[_NAME] in ("", self._name))
             and (not query.attributes or _has_attributes(decode_attributes(row[_ATTRIBUTES]), query.attributes))
         )

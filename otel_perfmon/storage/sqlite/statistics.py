@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from otel_perfmon.query import Window
@@ -16,15 +17,26 @@ from otel_perfmon.records import (
     OperationSeries,
     OperationStats,
 )
-from otel_perfmon.storage.cells import DAY_S, UNIX_S_MAX, Grid, align_window, choose_grid, cover
+from otel_perfmon.storage.cells import (
+    DAY_S,
+    RESOLUTIONS_S,
+    UNIX_S_MAX,
+    Grid,
+    Kept,
+    align_window,
+    choose_grid,
+    cover,
+)
 from otel_perfmon.storage.histogram import bounds_nano, coarse_bucket, percentiles_nano
-from otel_perfmon.storage.sqlite.rollup import COLUMNS, Cell
+from otel_perfmon.storage.sqlite.rollup import COLUMNS, GIVEN_UP, Cell
 
 _FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
 _SHARES: Final = (0.5, 0.9, 0.95, 0.99)
 _ROLLUPS_OF_ONE_MAX: Final = 3_000
 _ROLLUPS_OF_EACH_MAX: Final = 400
 """What a question over time reads of an operation; reading a cell takes about 6 µs."""
+_CELLS_READ_MAX: Final = 50_000
+"""What a question about all operations reads: of many operations, coarser cells, and the answer's window says so."""
 _ALL_TIME: Final = (DAY_S, -UNIX_S_MAX, UNIX_S_MAX)
 
 Range = tuple[int, int, int]
@@ -41,7 +53,7 @@ def summarize(
     now_unix_s: float,
 ) -> list[OperationStats]:
     """The figures of each operation with a call in the window, most total time first."""
-    aligned, ranges = _ranges(window, now_unix_s)
+    aligned, ranges = _ranges(connection, window, operation, now_unix_s)
     is_split = is_by_service or service is not None
     cells: dict[tuple[str, str | None], Cell] = {}
     for name, service_name, _start, *figures in _stored_cells(connection, ranges, operation, service):
@@ -116,7 +128,7 @@ def summarize_distribution(
     now_unix_s: float,
 ) -> Distribution:
     """How the durations spread over the buckets of the histogram."""
-    aligned, ranges = _ranges(window, now_unix_s)
+    aligned, ranges = _ranges(connection, window, operation, now_unix_s)
     cell = Cell()
     for _name, _service, _start, *figures in _stored_cells(connection, ranges, operation, service):
         cell.add_stored(figures)
@@ -134,14 +146,17 @@ def grid_over(
 
     Of one operation, or of all: then it may be coarser, since each of its cells is made of those of every operation.
     """
-    rollups_max = _ROLLUPS_OF_ONE_MAX if is_of_one else _ROLLUPS_OF_EACH_MAX
-    return choose_grid(window or _all_time(connection, now_unix_s), cells_max, rollups_max, int(now_unix_s))
+    rollups_max = _ROLLUPS_OF_ONE_MAX
+    if not is_of_one:
+        rollups_max = min(_ROLLUPS_OF_EACH_MAX, _CELLS_READ_MAX // max(1, _operation_count(connection)))
+    kept = kept_cells(connection, now_unix_s)
+    return choose_grid(window or _all_time(connection, now_unix_s), cells_max, rollups_max, kept)
 
 
 def stats_of(operation: str, service: str | None, cell: Cell, window: Window | None) -> OperationStats:
     """The answer for one cell."""
     if not cell.count:
-        return no_stats(operation, service, window)
+        return OperationStats.of_no_calls(operation, service, window)
     percentiles = percentiles_nano(cell.buckets, _SHARES, cell.minimum, cell.maximum)
     p50, p90, p95, p99 = (value / 1e6 for value in percentiles)
     return OperationStats(
@@ -166,18 +181,37 @@ def stats_of(operation: str, service: str | None, cell: Cell, window: Window | N
     )
 
 
-def no_stats(operation: str, service: str | None, window: Window | None) -> OperationStats:
-    """The answer where there was no call."""
-    durations = (None,) * 7
-    return OperationStats(operation, service, 0, 0, 0.0, 0, *durations, 0.0, 0.0, None, None, window)
+def kept_cells(connection: sqlite3.Connection, now_unix_s: float) -> Kept:
+    """Which cells the file holds."""
+    facts = dict(connection.execute("SELECT name, value FROM _facts"))
+    given_up = {width: facts[GIVEN_UP.format(width)] for width in RESOLUTIONS_S if GIVEN_UP.format(width) in facts}
+    return Kept(int(now_unix_s), given_up)
 
 
-def _ranges(window: Window | None, now_unix_s: float) -> tuple[Window | None, list[Range]]:
+def align(connection: sqlite3.Connection, window: Window, now_unix_s: float, *, operation_count: int = 1) -> Window:
+    """The window, aligned to cells of which so many operations have few enough together."""
+    kept = kept_cells(connection, now_unix_s)
+    for finest in RESOLUTIONS_S:
+        aligned = align_window(window, replace(kept, finest_s=finest))
+        cells = sum((last - first) // width for width, first, last in cover(aligned))
+        if cells * operation_count <= _CELLS_READ_MAX:
+            break
+    return aligned
+
+
+def _ranges(
+    connection: sqlite3.Connection, window: Window | None, operation: str | None, now_unix_s: float
+) -> tuple[Window | None, list[Range]]:
     """The window, aligned, and the cells that make it up."""
     if window is None:
         return None, [_ALL_TIME]
-    aligned = align_window(window, int(now_unix_s))
+    count = 1 if operation is not None else _operation_count(connection)
+    aligned = align(connection, window, now_unix_s, operation_count=count)
     return aligned, cover(aligned)
+
+
+def _operation_count(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM _operations").fetchone()[0])
 
 
 def _range(grid: Grid) -> Range:

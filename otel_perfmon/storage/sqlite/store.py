@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -31,16 +33,19 @@ class SqliteStore(SqliteReader):
         if recorder is not None:
             return recorder.delete_spans_before(end_unix_nano)
         with self._own_writer() as writer:
-            return writer.delete_spans_before(end_unix_nano)
+            return remove_in_steps(partial(writer.delete_spans_before, end_unix_nano))
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Take every step of retention that is due, by the store's own policy unless one is given; how many went."""
+        if policy is not None and not isinstance(policy, RetentionPolicy):
+            message = f"policy must be a RetentionPolicy; it is {policy!r:.100}."
+            raise QueryError(message)
         self.before_question()
         recorder = registry.find_recorder(self.path)
         if recorder is not None:
             return recorder.prune(policy)
         with self._own_writer() as writer:
-            return writer.prune(policy)
+            return remove_in_steps(partial(writer.prune, policy))
 
     @contextmanager
     def _own_writer(self) -> Iterator[SqliteWriter]:

@@ -54,7 +54,7 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         operation_count=one("SELECT count(*) FROM _operations"),
         service_count=one("SELECT count(DISTINCT name) FROM _services"),
         error_group_count=one("SELECT count(*) FROM _error_groups"),
-        point_count=one("SELECT count(*) FROM _points"),
+        point_count=one("SELECT count(*) FROM _points"),  # data points are few: one a series and collection
         first_end=None if first is None else first / 1e9,
         last_end=None if last is None else last / 1e9,
         retention_seconds=policy.retention_seconds,

@@ -79,14 +79,7 @@ class SqliteWriter:
 
     def maintain(self) -> bool:
         """One step of retention; True when more is waiting."""
-        with connections.translated(self.path):
-            self._check_ours()
-            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                self._open_if_needed()
-                is_more = self._retention.step(self._policy, time.time(), self._process)
-                self._error_groups.forget()  # some may be pruned, by another process too
-                self._checkpoint_if_large(is_due=not is_more)
-        return is_more
+        return self.prune(self._policy)[1]
 
     def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
         """Which alarms are raised and which are over since any process last asked. See `SpanWriter`."""
@@ -102,35 +95,29 @@ class SqliteWriter:
         size = self._size_bytes(self.path) + self._size_bytes(self.path + "-wal")
         return size > self._policy.size_max_bytes * HIGH_WATER
 
-    def delete_spans_before(self, end_unix_nano: int) -> int:
-        """Remove the spans that ended before that moment, in small transactions; how many."""
-        deleted = 0
+    def delete_spans_before(self, end_unix_nano: int) -> tuple[int, bool]:
+        """Remove a bounded number of the spans that ended before that moment; how many, and if more wait."""
         with connections.translated(self.path):
             self._check_ours()
-            while True:
-                with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    self._open_if_needed()
-                    step = self._retention.delete_before(end_unix_nano, self._process)
-                    self._checkpoint_if_large(is_due=step == 0)
-                deleted += step
-                if not step:
-                    return deleted
+            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+                self._open_if_needed()
+                deleted, is_more = self._retention.delete_before(end_unix_nano, self._process)
+                self._checkpoint_if_large(is_due=not is_more)
+        return deleted, is_more
 
-    def prune(self, policy: RetentionPolicy | None = None) -> int:
-        """Take every step of retention that is due, by ``policy`` or by the one the file tells; how many spans went."""
+    def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
+        """One step of retention, by ``policy`` or the one the file tells; how many spans went, and if more wait."""
         with connections.translated(self.path):
             self._check_ours()
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                 self._open_if_needed()
                 policy = policy or noted_policy(self._open_connection())
                 before = self._retention.pruned_count(self._process)
-            is_more = True
-            while is_more:
-                with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    self._open_if_needed()
-                    is_more = self._retention.step(policy, time.time(), self._process)
-                    self._checkpoint_if_large(is_due=not is_more)
-            return self._retention.pruned_count(self._process) - before
+                is_more = self._retention.step(policy, time.time(), self._process)
+                self._names.clear()
+                self._error_groups.forget()  # some may be pruned, by another process too
+                self._checkpoint_if_large(is_due=not is_more)
+                return self._retention.pruned_count(self._process) - before, is_more
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What `maintain` keeps from now on."""
@@ -271,7 +258,7 @@ class SqliteWriter:
     @contextmanager
     def _transaction(self, batch: Batch) -> Iterator[None]:
         connection = self._open_connection()
-        self._names.now_unix_s = int(time.time())
+        self._names.begin(int(time.time()))
         is_complete = False
         try:
             connection.execute("BEGIN IMMEDIATE")

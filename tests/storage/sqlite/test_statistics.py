@@ -10,7 +10,7 @@ import pytest
 from storage_kit import NOW, NOW_S, SECOND, ask_one, resource_row, span_row, write
 
 from otel_perfmon.query import Window
-from otel_perfmon.storage.cells import align_window
+from otel_perfmon.storage.cells import Kept, align_window
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -63,7 +63,7 @@ def test_figures_of_a_window_are_those_of_the_spans_that_ended_in_it(writer, rea
     for seconds in (0, 5, 60, 61.5, 600, 1800, 3600, 90_000):
         asked = Window.last(seconds, now_unix_nano=int(clock.now * 1e9))
         stats = reader.summarize_operations(window=asked)
-        window = align_window(asked, int(clock.now))
+        window = align_window(asked, Kept(int(clock.now)))
         inside = [row for row in rows if window.start_unix_nano <= row.end_unix_nano < window.end_unix_nano]
         assert {each.operation: each.count for each in stats} == {
             name: sum(row.name == name for row in inside) for name in {row.name for row in inside}
@@ -89,7 +89,7 @@ def test_figures_of_an_old_window_stay_whole_while_finer_cells_are_pruned_away(w
         begin, end = sorted(rng.randrange(start, latest) for _ in range(2))
         asked = Window(begin * SECOND, end * SECOND)
         stats = reader.summarize_operations(window=asked)
-        window = align_window(asked, int(clock.now))
+        window = align_window(asked, Kept(int(clock.now)))
         seconds = (min(window.end_unix_nano, NOW) - window.start_unix_nano) // SECOND
         assert sum(each.count for each in stats) == seconds // 10, (asked, window)
 

@@ -362,7 +362,7 @@ def test_a_repeated_span_id_is_stored_again_rather_than_refused(writer, db_path)
 
 def test_row_ids_are_never_used_again(writer, db_path):
     write(writer, span_row(), span_row())
-    assert writer.delete_spans_before(NOW + 1) == 2
+    assert writer.delete_spans_before(NOW + 1) == (2, False)
     write(writer, span_row())
     assert ask(db_path, "SELECT id FROM _spans") == [(3,)]
 

@@ -127,7 +127,7 @@ CREATE INDEX _edges_by_callee ON _edges (callee_id, resolution_s, start_unix_s);
 
 -- The first and the latest example of each group; the latest with its whole message.
 CREATE TABLE _error_groups (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     operation_id INTEGER NOT NULL REFERENCES _operations (id),
     error_type TEXT NOT NULL,
     message TEXT NOT NULL,
