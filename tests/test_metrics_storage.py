@@ -34,6 +34,7 @@ from otel_perfmon import (
     open_store,
 )
 from otel_perfmon.storage import loss
+from otel_perfmon.storage.sqlite import search
 
 KEYS = {
     "operation",
@@ -1038,3 +1039,10 @@ INSTRUMENTED_PROGRAM = """
 @pytest.mark.parametrize("durability", ["batch", "span"])
 def test_under_the_sqlite_instrumentation_the_store_makes_no_span_of_its_own(run_python, db_path, durability):
     assert run_python(INSTRUMENTED_PROGRAM.format(path=db_path, durability=durability)).strip() == "['op']"
+
+
+def test_a_list_of_metrics_is_whole_however_far_it_must_look(storage, monkeypatch):
+    monkeypatch.setattr(search, "SCAN_ROWS_MAX", 10)
+    for number in range(50):
+        storage.insert_metric("op", 1.0, error=True, is_slow=number < 5)
+    assert len(storage.get_metrics_in_window("op", 3600, filter_slow=True, filter_errors=True)) == 5

@@ -233,7 +233,7 @@ def _ordered(
         f"{select} {column} = ? AND s.id {'<' if is_falling else '>'} ? ORDER BY s.id {direction}",
         (*parameters, key, row_id),
     )
-    if abs(key) >= INT64_MAX:  # nothing is beyond
+    if key == (-INT64_MAX if is_falling else INT64_MAX):  # nothing is beyond
         return ties
     low, high = (low, min(high, key - 1)) if is_falling else (max(low, key + 1), high)
     others = connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))

@@ -14,6 +14,7 @@ from storage_kit import (
     edge_row,
     names_in,
     point_row,
+    resource_row,
     span_bytes,
     span_row,
     trace_bytes,
@@ -410,3 +411,32 @@ def test_retention_runs_only_where_something_is_recorded(db_path, clock):
     with closing(SqliteReader(db_path)) as reader:
         reader.list_services()
     assert len(names_in(db_path)) == 10
+
+
+def test_names_that_nothing_refers_to_any_more_go_and_a_writer_that_knew_them_goes_on(writer, clock, db_path):
+    for version in range(5):
+        write(
+            writer, span_row("old", resource=resource_row(version=str(version)), error="x"), edges=[edge_row("p", "q")]
+        )
+    with closing(SqliteWriter(db_path)) as another:
+        write(another, span_row("old"))
+        clock.now += 100 * DAY
+        maintain(writer)
+        assert ask_one(db_path, "SELECT count(*) FROM _operations") == 0
+        assert ask_one(db_path, "SELECT count(*) FROM _services") == 0
+        assert ask_one(db_path, "SELECT count(*) FROM _error_groups") == 0
+        for each in (writer, another):
+            write(each, span_row("old", end=int(clock.now) * SECOND, error="x"))
+    assert names_in(db_path) == ["old", "old"]
+    assert ask_one(db_path, "SELECT sum(count) FROM operations") == 2
+    assert ask_one(db_path, "SELECT sum(count) FROM _error_cells WHERE resolution_s = 3600") == 2
+    assert ask_one(db_path, "SELECT count(*) FROM _error_cells c JOIN _error_groups g ON g.id = c.group_id") == 2
+
+
+def test_figures_go_in_steps_of_a_bounded_size(writer, clock, db_path, monkeypatch):
+    monkeypatch.setattr(figures, "ROWS_AT_ONCE", 50)
+    write(writer, *[span_row(f"op {i}") for i in range(120)])
+    clock.now += 8 * DAY
+    assert maintain(writer) >= 2
+    assert ask_one(db_path, "SELECT count(*) FROM _rollups WHERE resolution_s = 10") == 0
+    assert ask_one(db_path, "SELECT count(*) FROM _rollups WHERE resolution_s = 3600") == 120

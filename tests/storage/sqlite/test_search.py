@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import NOW, SECOND, span_bytes, span_row, trace_bytes, write
+from storage_kit import NOW, SECOND, resource_row, span_bytes, span_row, trace_bytes, write
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import SpanQuery, Window
@@ -279,3 +279,28 @@ def test_of_a_giant_trace_the_last_spans_come_with_its_root(writer, reader, monk
     found = reader.get_trace(trace_bytes(7).hex())
     assert (len(found.spans), found.is_complete) == (20, False)
     assert [span.name for span in found.spans][:2] == ["root", "child 31"]
+
+
+def test_an_operation_of_many_versions_is_found_however_much_came_since(writer, reader, monkeypatch):
+    monkeypatch.setattr(search, "_BRANCHES_MAX", 4)
+    monkeypatch.setattr(search, "SCAN_ROWS_MAX", 50)
+    rare = [span_row("rare", resource=resource_row(version=f"1.{i}"), end=NOW + i) for i in range(9)]
+    write(writer, *rare, *[span_row("common", end=NOW + 100) for _ in range(200)])
+    spans, read = pages(reader, SpanQuery(operation="rare", limit=5))
+    assert [span.span_id for span in spans] == [row.span_id.hex() for row in rare[::-1]]
+    assert max(read) <= 5
+
+
+def test_pages_go_past_spans_that_end_when_64_bits_do(writer, reader):
+    rows = [span_row(end=end, duration_nano=0) for end in (NOW, 2**63 - 1, 2**63 - 1, 2**63 - 1, -(2**63) + 1)]
+    write(writer, *rows)
+    for order in ("oldest", "newest"):
+        spans, _ = pages(reader, SpanQuery(order=order, limit=1))
+        assert len(spans) == 5
+    assert len(reader.find_spans(SpanQuery(order="oldest", page_token=f"o{10**19 - 1}.{10**19 - 1}"))) == 0
+
+
+def test_an_error_type_too_long_to_be_stored_whole_is_found_by_its_own_name(writer, reader):
+    kind = "E" * 1_500
+    write(writer, span_row(error="x", error_type=search.stored_name(kind)))
+    assert len(reader.find_spans(SpanQuery(error_type=kind))) == 1

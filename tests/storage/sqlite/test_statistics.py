@@ -9,8 +9,10 @@ from fractions import Fraction
 import pytest
 from storage_kit import NOW, NOW_S, SECOND, ask_one, resource_row, span_row, write
 
-from otel_perfmon.query import Window
+from otel_perfmon.errors import QueryError
+from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.storage.cells import Kept, align_window
+from otel_perfmon.storage.sqlite import statistics
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -139,3 +141,66 @@ def test_a_question_costs_the_same_over_many_spans_as_over_few(tmp_path):
             return min(times)
 
     assert seconds_of(40_000) < 5 * seconds_of(10)
+
+
+def test_figures_stay_whole_when_fine_cells_are_given_up_for_want_of_room(writer, reader, clock):
+    clock.now = NOW_S + 1800.0
+    write(writer, *[span_row(f"op {i % 100}", end=NOW + i * SECOND // 2) for i in range(3_600)])
+    for _ in range(3):
+        assert writer._retention._prune_finest_rollups()
+        for seconds in (300, 900, 1_800, 3_600):
+            asked = Window.last(seconds, now_unix_nano=int(clock.now * 1e9))
+            found = reader.summarize_operations(window=asked)
+            window = found[0].window
+            exact = sum(window.start_unix_nano <= NOW + i * SECOND // 2 < window.end_unix_nano for i in range(3_600))
+            assert window.start_unix_nano <= asked.start_unix_nano
+            assert sum(stats.count for stats in found) == exact
+        assert sum(point.count for point in reader.summarize_series().points) == 3_600
+    assert ask_one(writer.path, "SELECT count(*) FROM _rollups WHERE resolution_s = 10") < 3_600 // 2
+
+
+def test_a_question_about_very_many_operations_takes_coarser_cells_and_says_so(writer, reader, clock, monkeypatch):
+    monkeypatch.setattr(statistics, "_CELLS_READ_MAX", 500)
+    clock.now = NOW_S + 1830.0
+    write(writer, *[span_row(f"op {i}", end=NOW + 1000 * SECOND) for i in range(200)])
+    asked = Window.last(1_800, now_unix_nano=int(clock.now * 1e9))
+    found = reader.summarize_operations(window=asked)
+    assert len(found) == 200
+    assert found[0].window == Window(NOW, NOW + 3600 * SECOND)
+    one = reader.summarize_operations(operation="op 7", window=asked)[0]
+    assert one.window.seconds < 1_830
+    assert len(reader.summarize_heatmap(window=asked).counts) < len(
+        reader.summarize_heatmap("op 7", window=asked).counts
+    )
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: reader.summarize_operations(window="1h"),
+        lambda reader: reader.summarize_operations(operation=5),
+        lambda reader: reader.summarize_series(service=b"shop"),
+        lambda reader: reader.summarize_series(cells_max=0),
+        lambda reader: reader.summarize_series(cells_max="9"),
+        lambda reader: reader.summarize_heatmap(rows_max=-1),
+        lambda reader: reader.summarize_errors(limit=0),
+        lambda reader: reader.summarize_calls(window=(1, 2)),
+        lambda reader: reader.find_points(limit=-(2**70)),
+        lambda reader: reader.find_points(instrument=1),
+        lambda reader: reader.find_trace_ids("ab", limit="x"),
+        lambda reader: reader.query_sql("SELECT 1", rows_max=0),
+        lambda reader: reader.query_sql("SELECT 1", seconds_max="x"),
+        lambda reader: reader.find_spans("op"),
+        lambda reader: SpanQuery(window="1h"),
+        lambda reader: SpanQuery(attributes=[("a", 1)]),
+        lambda reader: SpanQuery(operation=b"a"),
+        lambda reader: Window(float("nan"), 5),
+        lambda reader: Window(None, 5),
+        lambda reader: Window(1.0, 2.0),
+        lambda reader: Window.parse(5),
+    ],
+)
+def test_a_malformed_question_is_told_as_that_and_not_as_a_damaged_file(writer, reader, ask):
+    write(writer, span_row())
+    with pytest.raises(QueryError):
+        ask(reader)
