@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any, Final, Literal, get_args
 
@@ -28,6 +28,7 @@ _NANO_OF_UNIT: Final = {
     "d": 86_400 * _NANO,
     "w": 7 * 86_400 * _NANO,
 }
+_TIME_OF_DAY: Final = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 _DURATION: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-zµ\u03bc]{1,2})", re.ASCII)
 
 
@@ -59,13 +60,18 @@ class Window:
         """The window that ``text`` means: the last ``15m``, ``1h``, ``7d``, or two times, ``START/END``.
 
         A time is ISO 8601 (``2026-01-31``, ``2026-01-31T09:30``, with or without an offset; without one it is local),
-        a time of today (``09:30``), or left out: ``START/`` is from then until now. Raises `QueryError`.
+        a time of today (``09:30``), or left out: ``START/`` is from then until now. ``23:30/00:30`` started yesterday.
+        Raises `QueryError`.
         """
         now = time.time_ns() if now_unix_nano is None else now_unix_nano
         start, slash, end = text.partition("/") if isinstance(text, str) else ("", "", "")
         if not slash:
             return cls.last(parse_duration_nano(text) / _NANO, now_unix_nano=now)
-        return cls(_parse_time(start, now) if start.strip() else 0, _parse_time(end, now) if end.strip() else now + 1)
+        first = _parse_time(start, now) if start.strip() else 0
+        last = _parse_time(end, now) if end.strip() else now + 1
+        if first > last and all(_TIME_OF_DAY.fullmatch(each.strip()) for each in (start, end)):
+            first = _parse_time(start, now, days_back=1)
+        return cls(first, last)
 
     @property
     def seconds(self) -> float:
@@ -167,13 +173,13 @@ def parse_duration_nano(text: str) -> int:
     return round(Fraction(match[1]) * size)
 
 
-def _parse_time(text: str, now_unix_nano: int) -> int:
+def _parse_time(text: str, now_unix_nano: int, *, days_back: int = 0) -> int:
     text = text.strip().replace("Z", "+00:00")  # which Python 3.10 does not know
     if text == "now":
         return now_unix_nano
-    if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
-        today = datetime.fromtimestamp(now_unix_nano / _NANO).astimezone()
-        text = f"{today:%Y-%m-%d}T{'0' if text[1] == ':' else ''}{text}"
+    if _TIME_OF_DAY.fullmatch(text):
+        day = datetime.fromtimestamp(now_unix_nano / _NANO).astimezone() - timedelta(days=days_back)
+        text = f"{day:%Y-%m-%d}T{'0' if text[1] == ':' else ''}{text}"
     try:
         moment = datetime.fromisoformat(text).astimezone()
         return round(moment.timestamp() * 10**6) * 1000

@@ -202,6 +202,7 @@ def test_a_duration_without_a_unit_or_number_is_no_question(text: str) -> None:
         ("2026-01-30/2026-01-31", _local(2026, 1, 30), _local(2026, 1, 31)),
         ("2026-01-31T09:30/2026-01-31T10:00:30", _local(2026, 1, 31, 9, 30), _local(2026, 1, 31, 10, 0, 30)),
         ("09:30/10:00", _local(2026, 1, 31, 9, 30), _local(2026, 1, 31, 10, 0)),
+        ("23:30/00:30", _local(2026, 1, 30, 23, 30), _local(2026, 1, 31, 0, 30)),
         ("9:30/now", _local(2026, 1, 31, 9, 30), NOON),
         ("2026-01-31 09:30 / ", _local(2026, 1, 31, 9, 30), NOON + 1),
         ("/2026-01-31", 0, _local(2026, 1, 31)),
@@ -214,7 +215,7 @@ def test_a_window_is_a_length_until_now_or_two_times(text: str, start: int, end:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "yesterday/", "25:00/", "2026-13-01/", "10:00/09:00", "1h/2h", "a/b/c", "\uff19:30/"]
+    "text", ["", "5", "yesterday/", "25:00/", "2026-13-01/", "10:00/2026-01-31T09:00", "1h/2h", "a/b/c", "\uff19:30/"]
 )
 def test_a_window_that_means_nothing_is_no_question(text: str) -> None:
     with pytest.raises(QueryError):

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import ago, spread
+from otel_perfmon.cli.moments import ago, during
 from otel_perfmon.cli.report import open_console, printable
 from otel_perfmon.config import PREFIX, resolve_setting
 from otel_perfmon.errors import StoreError
@@ -54,17 +54,20 @@ class Answer:
         }
         self.print_line(json.dumps(answer, indent=2 if self.console.is_terminal else None))
 
-    def print_nothing(self, what: str, window: Window | None) -> None:
-        """Say that nothing of the kind was found, and where there is something; ``what``: ``operation ran``."""
+    def print_nothing(self, what: str, window: Window | None, hint: str = "") -> None:
+        """Say that nothing of the kind was found, and where there is something; ``what``: ``operation ran``.
+
+        ``hint``, a sentence after a blank, says what may have been meant.
+        """
         summary = self.store.summarize_store()
-        when = f" from {spread(window)}" if window is not None else ""
+        when = f" {during(window)}" if window is not None else ""
         if summary.last_end is None:
             sentence = f"No {what}{when}: {self.path} holds no spans."
         elif window is not None:
             sentence = f"No {what}{when}. The last span ended {ago(summary.last_end, time.time())}."
         else:
             sentence = f"No {what}."
-        self.console.print(printable(sentence))
+        self.console.print(printable(sentence + hint), soft_wrap=True)
 
     def print_line(self, text: str) -> None:
         """One line as it is, however long, and at once."""

@@ -91,7 +91,13 @@ def shade_starts(most: int, chars: Glyphs = UNICODE) -> list[int]:
     """For each shade the least count that has it; a shade that none has repeats the next one's."""
     starts = {shade(count, most, chars): count for count in reversed(range(1, min(most, 1_000) + 1))}
     number = len(chars.shades)
-    return [starts.get(index) or math.ceil(most ** (index / number)) for index in range(number)]
+    return [starts.get(index) or _shade_start(index, most, chars) for index in range(number)]
+
+
+def _shade_start(index: int, most: int, chars: Glyphs) -> int:
+    """The least count of a shade; of which `shade` has the last word where a power is rounded."""
+    near = math.ceil(math.pow(most, index / len(chars.shades)))
+    return next((count for count in (near - 1, near) if count and shade(count, most, chars) >= index), near + 1)
 
 
 # --- a histogram

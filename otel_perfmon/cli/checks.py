@@ -18,7 +18,7 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.moments import spread
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, duration, printable, share
+from otel_perfmon.cli.report import count, counted, duration, name_text, printable, share
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.query import Window
 from otel_perfmon.records import OperationStats
@@ -27,18 +27,19 @@ FINDINGS: Final = 1
 """The exit status that says so."""
 _NAME_WIDTH_MAX: Final = 40
 """Names are padded to one width; longer ones stand out of it."""
-_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _NEAR_NOW_SECONDS: Final = 60
 _EPILOG: Final = """\
 examples:
-  otel-perfmon check                                    error rates of the last hour
-  otel-perfmon check --error-rate 5% --p95 200ms        error rates and durations
-  otel-perfmon check checkout --p95 1s --window 15m     one operation's durations
-  otel-perfmon check --json | jq '.items[].operation'   for a program
-  otel-perfmon check > over.txt || mail -s shop ops < over.txt   for cron
+  otel-perfmon check                                   the last hour's errors
+  otel-perfmon check --error-rate 5% --p95 200ms       and durations
+  otel-perfmon check checkout --p95 1s --window 15m    one operation's durations
+  otel-perfmon check --json | jq '.items[].operation'  for a program
+  otel-perfmon check > over.txt || mail -s shop ops < over.txt
 
-Without --error-rate and --p95 the error rate is checked against $OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD, else 10 %.
-An operation of several services is checked for each of them.
+Without --error-rate and --p95 the error rate is checked against
+$OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD, else 10 %. An operation of several
+services is checked for each of them.
 
 exit status: 0 nothing is over, 1 something is, 2 wrong usage, 3 the store could not answer"""
 
@@ -164,7 +165,7 @@ def _share(text: str) -> float:
 
 
 def _print_findings(answer: Answer, found: Sequence[Finding], window: Window, *, is_service_told: bool) -> None:
-    names = [printable(each.operation) for each in found]
+    names = [name_text(each.operation) for each in found]
     width = min(_NAME_WIDTH_MAX, max(name.cell_len for name in names))
     for finding, name in zip(found, names, strict=True):
         name.stylize("bold")
@@ -197,15 +198,18 @@ def _circumstances(finding: Finding, window: Window, *, is_service_told: bool) -
 
 def _print_fine(answer: Answer, stats: Sequence[OperationStats], thresholds: _Thresholds, window: Window) -> None:
     checked = sum(1 for each in stats if each.count >= thresholds.min_count)
+    if not checked:
+        few = f"no operation has {counted(thresholds.min_count, 'call')}" if stats else "no operation ran"
+        answer.console.print(f"Nothing was checked: {few}, {_when(window)}.", soft_wrap=True)
+        return
     limits = []
     if thresholds.rule is not None:
         limits.append(f"error rate > {_exact_share(thresholds.rule.error_rate_threshold)}")
     if thresholds.p95_ms is not None:
         limits.append(f"p95 > {duration(thresholds.p95_ms)}")
     rest = f"; {count(len(stats) - checked)} more with fewer than {thresholds.min_count} calls"
-    kinds = "1 operation" if checked == 1 else f"{count(checked)} operations"
-    line = f"ok: {kinds} checked for {', '.join(limits)}, {_when(window)}{rest if checked < len(stats) else ''}"
-    answer.console.print(line, soft_wrap=True)
+    line = f"ok: {counted(checked, 'operation')} checked for {', '.join(limits)}, {_when(window)}"
+    answer.console.print(line + (rest if checked < len(stats) else ""), soft_wrap=True)
 
 
 def _exact_share(part: float) -> str:
@@ -214,9 +218,9 @@ def _exact_share(part: float) -> str:
 
 
 def _when(window: Window) -> str:
-    """``last 1h`` for a window that ends now, else its two ends."""
+    """``last 1 h`` for a window that ends now, else its two ends."""
     seconds = round(window.seconds)
     if not seconds or abs(time.time() - window.end_unix_nano / 1e9) > _NEAR_NOW_SECONDS:
         return spread(window)
     size, unit = next(each for each in _UNITS if seconds % each[0] == 0)
-    return f"last {seconds // size}{unit}"
+    return f"last {seconds // size:,} {unit}"

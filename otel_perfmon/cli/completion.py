@@ -18,7 +18,7 @@ from otel_perfmon.storage.base import Store
 _SHOWN_MAX: Final = 500
 """Names that are offered at once; more are no help to anybody."""
 
-Completer = Callable[..., list[str]]
+TRACE_WORDS: Final = ("last", "slowest")
 
 
 def is_asked() -> bool:
@@ -43,6 +43,15 @@ def complete(parser: argparse.ArgumentParser) -> None:
 def complete_operations(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The store's operations that begin with ``prefix``; of one service where the line names it."""
     return _ask(prefix, parsed_args, lambda store: store.list_operations(service=parsed_args.service or None))
+
+
+def complete_traces(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
+    """The words that stand for a trace; after ``slowest`` the store's operations."""
+    line = os.environ.get("COMP_LINE", "")
+    before = words() if line.endswith(" ") else words()[:-1]
+    if "slowest" in before:
+        return complete_operations(prefix, parsed_args)
+    return [word for word in TRACE_WORDS if word.startswith(prefix)]
 
 
 def complete_services(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:

@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from otel_perfmon.cli import report, workload
-from otel_perfmon.cli.report import Column, count, duration, print_heading, print_table, printable, share
-from otel_perfmon.config import resolve_config
+from otel_perfmon.cli.operations import operation_rows, print_operation_table
+from otel_perfmon.cli.report import Column, count, duration, name_text, print_heading, print_table, printable, share
 from otel_perfmon.metrics_storage import MetricsStorage
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import ErrorGroup, SpanRecord
@@ -167,12 +167,9 @@ def _print_introduction(out: Console, db: str, root: str, file_count: int, *, is
 
 
 def _print_operations(out: Console, store: Store, slow_threshold_ms: float) -> None:
-    error_rate_threshold = resolve_config({}).error_rate_threshold
-    operations = store.summarize_operations(service=workload.SERVICE)
+    rows = operation_rows(store.summarize_operations(service=workload.SERVICE))
     print_heading(out, "Operations", f"slow: over {duration(slow_threshold_ms)}; self: without the steps inside")
-    print_table(out, report.operation_columns(error_rate_threshold), operations)
-    if report.are_over(operations, error_rate_threshold):
-        out.print(Text(f"! more than {share(error_rate_threshold)} of the calls failed", "bold red"))
+    print_operation_table(out, rows)
 
 
 def _print_slowest(out: Console, store: Store, window: Window, root: str) -> None:
@@ -192,9 +189,18 @@ def _print_errors(out: Console, errors: Sequence[ErrorGroup], *, is_stdlib: bool
     if not errors:
         out.print(_NO_BROKEN_FILES if is_stdlib else "None.")
         return
-    print_table(out, report.error_columns(), errors[:_ERRORS_SHOWN])
+    print_table(out, _error_columns(), errors[:_ERRORS_SHOWN])
     if len(errors) > _ERRORS_SHOWN:
         out.print(f"and {count(len(errors) - _ERRORS_SHOWN)} more kinds")
+
+
+def _error_columns() -> list[Column[ErrorGroup]]:
+    return [
+        Column("Failed", lambda group: Text(count(group.count), "red")),
+        Column("Operation", lambda group: name_text(group.operation), rank=1, is_text=True),
+        Column("Type", lambda group: printable(group.error_type), rank=2, is_text=True),
+        Column("Message", lambda group: printable(group.message), is_text=True),
+    ]
 
 
 def _print_next(out: Console, commands: dict[str, list[str]]) -> None:
@@ -211,7 +217,9 @@ def _print_next(out: Console, commands: dict[str, list[str]]) -> None:
 def _print_account(out: Console, store: Store, db: str) -> None:
     health = store.get_health()
     why = ", ".join(f"{reason} {count(number)}" for reason, number in health.dropped.items())
-    out.print(f"\n{db} has taken {count(health.stored)} spans; {f'lost were: {why}' if why else 'none was lost'}.")
+    out.print(
+        f"\n{db} has taken {count(health.stored)} spans; {f'dropped were: {why}' if why else 'none was dropped'}."
+    )
 
 
 def _relative(path: object, root: str) -> Text:

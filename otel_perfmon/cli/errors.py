@@ -12,10 +12,10 @@ from rich.text import Text
 
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
-from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.moments import ago, clock, spread
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, print_heading, printable
+from otel_perfmon.cli.report import count, cropped, name_text, print_heading, printable, separate
 from otel_perfmon.cli.span_view import print_labeled, print_stack_trace, short_trace_id, stack_trace
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.records import ErrorGroup, SpanRecord
@@ -85,26 +85,31 @@ def _print_title(console: Console, group: ErrorGroup) -> None:
     """How often, which type, where; and when last, at the right."""
     when = ago(group.last_seen, time.time())
     title = Text().append(f"{count(group.count):>{_COUNT_WIDTH}}", "bold red").append("  ")
-    title.append(escape(group.error_type or "error"), "red").append(" in ").append(escape(group.operation), "bold")
-    room = console.width - len(when) - 2
-    title.truncate(room, overflow="ellipsis", pad=True)
-    console.print()
+    title.append(shown(group.error_type or "error"), "red").append(" in ")
+    title.append(name_text(group.operation).plain, "bold")
+    title = cropped(title, console.width - len(when) - 2, is_padded=True)
+    separate(console)
     console.print(title.append(f"  {when}"), no_wrap=True)
 
 
 def _print_brief(answer: Answer, group: ErrorGroup) -> None:
-    """The pattern of the messages and the last of them, in a line each; since when, and which trace to see."""
-    console = answer.console
-    last = Text(_MARGIN).append(escape(group.last_message or group.message))
-    if group.message not in ("", group.last_message):
-        pattern = Text(_MARGIN).append(escape(group.message))
-        pattern.truncate(console.width, overflow="ellipsis")
-        console.print(pattern, no_wrap=True)
-        last = Text().append(f"{_MARGIN}last: ", "dim").append(escape(group.last_message))
-    last.truncate(console.width, overflow="ellipsis")
-    console.print(last, no_wrap=True)
-    trace = f", trace {short_trace_id(answer.store, group.last_trace_id)}" if group.last_trace_id else ""
-    console.print(Text(f"{_MARGIN}first {ago(group.first_seen, time.time())}{trace}", "dim"))
+    """The pattern of the messages, the last of them, and since when; with the last trace to see, and the first."""
+    console, room = answer.console, answer.console.width - len(_MARGIN)
+    if group.message or group.last_message:
+        pattern = cropped(printable(group.message or group.last_message), room)
+        console.print(Text(_MARGIN).append_text(pattern), no_wrap=True)
+    trace = f"trace {short_trace_id(answer.store, group.last_trace_id)}" if group.last_trace_id else ""
+    last = Text(
+        group.last_message and shown(group.last_message) if group.message not in ("", group.last_message) else ""
+    )
+    if last.plain:
+        last = cropped(last, room - len("last: ") - (len(trace) + 2 if trace else 0))
+        last.append(", " if trace else "", "dim")
+    if last.plain or trace:
+        console.print(Text(_MARGIN).append("last: ", "dim").append_text(last).append(trace, "dim"), no_wrap=True)
+    is_other = group.first_trace_id not in ("", group.last_trace_id)
+    first = f", trace {short_trace_id(answer.store, group.first_trace_id)}" if is_other else ""
+    console.print(Text(f"{_MARGIN}first {ago(group.first_seen, time.time())}{first}", "dim"))
 
 
 def _print_full(answer: Answer, group: ErrorGroup) -> None:
@@ -115,8 +120,9 @@ def _print_full(answer: Answer, group: ErrorGroup) -> None:
             "messages": printable(group.message),
             "last": printable(group.last_message),
             "first seen": Text(f"{_clock(group.first_seen)}, {ago(group.first_seen, now)}"),
+            "first trace": printable(group.first_trace_id),
             "last seen": Text(f"{_clock(group.last_seen)}, {ago(group.last_seen, now)}"),
-            "trace": printable(group.last_trace_id),
+            "last trace": printable(group.last_trace_id),
         },
     )
     span = _latest_example(answer.store, group)

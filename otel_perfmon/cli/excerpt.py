@@ -29,7 +29,8 @@ def choose_rows(tree: TraceTree, spans_max: int, *, focus: int | None = None) ->
     """The rows of a tree in its order, with at most ``spans_max`` of its spans (0: with all).
 
     First the node at index ``focus``, then errors (those first in which an error began), slow spans, the critical path,
-    and then the longest; each with its ancestors. Errors and slow spans are shown without those if there is no room.
+    and then the longest; each with its ancestors. Errors, slow spans and the one with most of the critical path are
+    shown without those if there is no room.
     """
     nodes = tree.nodes
     is_shown = [True] * len(nodes)
@@ -48,6 +49,7 @@ def _choose(nodes: Sequence[TraceNode], spans_max: int, focus: int | None) -> li
         flags = (index != focus, not is_origin, not node.span.is_error, not node.span.is_slow)
         return (*flags, -node.critical_nano, -node.duration_nano, index)
 
+    critical = max(range(len(nodes)), key=lambda index: nodes[index].critical_nano)
     is_shown = [False] * len(nodes)
     room = spans_max
     for index in sorted(range(len(nodes)), key=rank):
@@ -55,8 +57,8 @@ def _choose(nodes: Sequence[TraceNode], spans_max: int, focus: int | None) -> li
             continue
         lineage = _missing_lineage(nodes, is_shown, index, room)
         if len(lineage) > room:
-            node = nodes[index]
-            lineage = [index] if index == focus or node.span.is_error or node.span.is_slow else []
+            span = nodes[index].span
+            lineage = [index] if index in (focus, critical) or span.is_error or span.is_slow else []
         for each in lineage:
             is_shown[each] = True
         room -= len(lineage)

@@ -12,16 +12,17 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import ago, clock, period
+from otel_perfmon.cli.moments import ago, period, spread
 from otel_perfmon.cli.report import count, counted, printable, size
 from otel_perfmon.cli.span_view import print_labeled
+from otel_perfmon.query import Window
 from otel_perfmon.records import Health, StoreSummary
 from otel_perfmon.storage.base import RetentionPolicy
 
 _PRUNE_EPILOG: Final = """\
 examples:
-  otel-perfmon prune                           by the settings of the program that recorded last
-  otel-perfmon prune --retention 15m           ordinary spans of the last quarter of an hour stay
+  otel-perfmon prune                    by the settings of what recorded last
+  otel-perfmon prune --retention 15m    ordinary spans stay for 15 minutes
   otel-perfmon prune --size-max 100MB
 
 Ordinary spans go after --retention, slow and failed ones with their traces
@@ -34,7 +35,7 @@ examples:
   otel-perfmon info --db /var/lib/shop/metrics.db --json
 
 The account is over all processes that recorded:
-ended = stored + sampled out + lost."""
+ended = stored + sampled out + dropped."""
 
 
 def add_prune(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +48,7 @@ def add_prune(parser: argparse.ArgumentParser) -> None:
         "--keep", metavar="TIME", type=options.duration_seconds, help="how long slow and failed spans stay, such as 7d"
     )
     parser.add_argument(
-        "--size-max", metavar="SIZE", type=options.size_bytes, help="how large the file may be, such as 512MB"
+        "--size-max", metavar="SIZE", type=options.size_bytes, help="how large the file may be, 64MB or more"
     )
     options.add_store_options(parser)
     parser.set_defaults(run=_run_prune)
@@ -62,9 +63,9 @@ def _run_prune(arguments: argparse.Namespace) -> int:
     if answer.is_json:
         answer.print_json([{"removed_count": removed_count, "before_bytes": before_bytes, "after_bytes": after_bytes}])
         return 0
-    spans = counted(removed_count, "span")
     sizes = f"it was {size(before_bytes)} and is {size(after_bytes)} now"
-    answer.console.print(printable(f"{spans} removed from {answer.path}; {sizes}. {count(after.span_count)} remain."))
+    removed = f"{counted(removed_count, 'span')} removed from {answer.path}"
+    answer.console.print(printable(f"{removed}; {sizes}. {count(after.span_count)} remain."), soft_wrap=True)
     return 0
 
 
@@ -107,9 +108,8 @@ def _run_info(arguments: argparse.Namespace) -> int:
         }
         title = printable(summary.path)
         title.stylize("bold")
-        answer.console.print()
         answer.console.print(title, soft_wrap=True)  # in one piece, to be copied
-        print_labeled(answer.console, told)
+        print_labeled(answer.console, told, is_folded=answer.console.is_terminal)
     return 0
 
 
@@ -122,8 +122,8 @@ def _size(summary: StoreSummary) -> str:
 def _spans(summary: StoreSummary) -> str:
     if summary.first_end is None or summary.last_end is None:
         return count(summary.span_count)
-    first, last = (clock(int(each * 1e9)) for each in (summary.first_end, summary.last_end))
-    return f"{count(summary.span_count)}, ended {first} to {last}, {ago(summary.last_end, time.time())}"
+    ended = spread(Window(int(summary.first_end * 1e9), int(summary.last_end * 1e9)))
+    return f"{count(summary.span_count)}, ended {ended}, {ago(summary.last_end, time.time())}"
 
 
 def _kept(summary: StoreSummary) -> list[str]:
@@ -132,11 +132,12 @@ def _kept(summary: StoreSummary) -> list[str]:
         f"{period(summary.retention_seconds)}  ordinary spans",
         f"{period(summary.keep_seconds)}  slow and failed spans with their traces, metric points",
         *(f"{period(kept)}  statistics in cells of {period(width)}" for width, kept in cells),
+        *(f"{period(kept)}  calls and error groups" for _, kept in cells[-1:]),
     ]
 
 
 def _account(health: Health) -> Text:
-    """What became of every span that ended: whether something was lost can be seen here."""
+    """What became of every span that ended: whether something was dropped can be seen here."""
     text = Text(f"{count(health.ended)} ended, {count(health.stored)} stored")
     for number, what in (
         (health.sampled_out, "sampled out"),
@@ -145,5 +146,5 @@ def _account(health: Health) -> Text:
         (health.forwarded, "forwarded"),
     ):
         text.append(f", {count(number)} {what}" if number else "")
-    lost = ", ".join(f"{count(number)} {escape(reason)}" for reason, number in health.dropped.items() if number)
-    return text.append(f", lost: {lost}" if lost else ", none lost", "red" if lost else "")
+    dropped = ", ".join(f"{count(number)} {escape(reason)}" for reason, number in health.dropped.items() if number)
+    return text.append(f", dropped: {dropped}" if dropped else ", none dropped", "red" if dropped else "")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from otel_perfmon.cli import options
+from otel_perfmon.cli.completion import complete_operations
+from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.attributes import untag
@@ -16,7 +19,8 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `query_of` reads, but for order, limit and page."""
     options.add_operation_argument(parser, is_optional=True, text="only spans of this operation")
     group = parser.add_argument_group("filters, of which all must hold")
-    group.add_argument("--operation", metavar="NAME", dest="operation_option", help="as OPERATION")
+    option = group.add_argument("--operation", metavar="NAME", dest="operation_option", help="as OPERATION")
+    option.completer = complete_operations  # type: ignore[attr-defined] # which is how argcomplete is told
     options.add_service_option(parser)
     group.add_argument("--min", metavar="TIME", type=options.duration_ms, help="took at least 200ms, 1.5s")
     group.add_argument("--max", metavar="TIME", type=options.duration_ms, help="took at most that")
@@ -35,7 +39,12 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def query_of(arguments: argparse.Namespace, **more: Any) -> SpanQuery:
-    """The question that the arguments ask; ``more`` are fields of `SpanQuery` that they do not tell."""
+    """The question that the arguments ask; ``more`` are fields of `SpanQuery` that they do not tell.
+
+    Raises `QueryError` when no span can answer it.
+    """
+    if arguments.min is not None and arguments.max is not None and arguments.min > arguments.max:
+        raise QueryError("No span takes at least --min and at most --max: --min is the longer one.")
     return SpanQuery(
         operation=_operation(arguments),
         service=arguments.service,
@@ -48,6 +57,16 @@ def query_of(arguments: argparse.Namespace, **more: Any) -> SpanQuery:
         trace_id=arguments.trace,
         **more,
     )
+
+
+def text_hint(attributes: Mapping[str, Any]) -> str:
+    """How to ask for the text that an attribute's value would be without its JSON; empty where all are texts."""
+    for key, value in attributes.items():
+        if not isinstance(value, str):
+            text = json.dumps(as_json(value), ensure_ascii=False)
+            asked = f"{key}={json.dumps(text, ensure_ascii=False)}"
+            return f" An attribute that is the text {text} is asked for by '{asked}'."
+    return ""
 
 
 def _add_pair(group: argparse._ArgumentGroup, name: str, text: str) -> None:

@@ -43,6 +43,7 @@ INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as a shell would say it."""
 PIPE_CLOSED: Final = 141
 """128 and the number of SIGPIPE."""
+_OWN_OPTIONS: Final = ("-h", "--help", "--version")
 _EPILOG: Final = """\
 examples:
   otel-perfmon stats --window 1h           where the last hour went
@@ -53,7 +54,7 @@ examples:
 exit status: 0 fine, 1 findings (check), 2 wrong usage, 3 the store could not answer
 
 Operation names complete in bash, zsh and fish:
-  pip install 'otel-perfmon[completion]'
+  pip install argcomplete
   eval "$(register-python-argcomplete otel-perfmon)"               bash, zsh
   register-python-argcomplete --shell fish otel-perfmon | source   fish"""
 
@@ -89,10 +90,13 @@ def exit_status_of(error: PerfmonError) -> int:
 def _run(arguments: Sequence[str]) -> int:
     words = completion.words() if completion.is_asked() else arguments
     parser = _make_parser(next((word for word in words if not word.startswith("-")), None))
+    _check_order(words)
     if completion.is_asked():
         completion.complete(parser)
     try:
-        parsed = parser.parse_args(arguments)
+        parsed, more = parser.parse_known_args(arguments)
+        if unknown := parsed.take_words(parsed, more) if parsed.take_words else more:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if parsed.run is None:
             parser.print_help(sys.stderr)
             return WRONG_USAGE
@@ -101,6 +105,14 @@ def _run(arguments: Sequence[str]) -> int:
         status = end.code if isinstance(end.code, int) else WRONG_USAGE
     sys.stdout.flush()
     return status
+
+
+def _check_order(words: Sequence[str]) -> None:
+    """Raise `QueryError` for options that no command stands before."""
+    if words and words[0].startswith("-") and words[0] not in _OWN_OPTIONS and not completion.is_asked():
+        command = next((word for word in words if word in COMMANDS), "stats")
+        message = f"Options come after the command: otel-perfmon {command} {words[0]} ..."
+        raise QueryError(message)
 
 
 def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -113,7 +125,7 @@ def _make_parser(chosen: str | None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, take_words=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, (module, line) in COMMANDS.items():
         command = commands.add_parser(

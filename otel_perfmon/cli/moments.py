@@ -48,6 +48,12 @@ def spread(window: Window) -> str:
     return f"{clock(window.start_unix_nano)} to {clock(window.end_unix_nano, is_dated=start.date() != end.date())}"
 
 
+def during(window: Window) -> str:
+    """As `spread`, behind what happened: ``from 2026-01-31 09:00:00 to 10:00:00``, ``until 2026-01-31 10:00:00``."""
+    text = spread(window)
+    return text.removeprefix("everything ") if text.startswith("everything ") else f"from {text}"
+
+
 def ago(unix_seconds: float, now_unix_seconds: float) -> str:
     """How long before now, in one unit: ``now``, ``12 s ago``, ``3 min ago``; ``in 5 min`` where clocks disagree."""
     seconds = now_unix_seconds - unix_seconds

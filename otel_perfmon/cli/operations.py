@@ -7,19 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from rich.console import Console
 from rich.text import Text
 
 from otel_perfmon.cli import charts, options
 from otel_perfmon.cli.answer import Answer, open_answer
+from otel_perfmon.cli.escaping import can_show
 from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.moments import clock, spread
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.profile import print_profile, profile_as_json
 from otel_perfmon.cli.report import (
+    NO_NAME,
     Column,
     count,
     counted,
     duration,
+    ink,
+    name_text,
     print_heading,
     print_table,
     printable,
@@ -28,6 +33,7 @@ from otel_perfmon.cli.report import (
     sparkline,
 )
 from otel_perfmon.config import resolve_setting
+from otel_perfmon.errors import QueryError
 from otel_perfmon.query import Window
 from otel_perfmon.records import CountSeries, OperationStats
 
@@ -36,8 +42,8 @@ SORTS: Final[dict[str, Callable[[OperationStats], Any]]] = {
     "total": lambda stats: -stats.total_ms,
     "count": lambda stats: -stats.count,
     "rate": lambda stats: -stats.rate_per_second,
-    "errors": lambda stats: -stats.error_count,
-    "error_rate": lambda stats: -stats.error_rate,
+    "failed": lambda stats: -stats.error_count,
+    "errors": lambda stats: -stats.error_rate,
     "avg": lambda stats: -(stats.avg_ms or 0),
     "min": lambda stats: -(stats.min_ms or 0),
     "p50": lambda stats: -(stats.p50_ms or 0),
@@ -57,16 +63,19 @@ examples:
 
 Self is the time of an operation without the operations it called, and share
 its part of all self time: where the time goes. Percentiles are within 1.1 %.
-Of failing operations, ! marks those over ERROR_RATE_THRESHOLD."""
+Of failing operations, ! marks those over
+$OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD, else 10 %."""
 _LITTLE_PERCENT: Final = 0.1
 _ONE_DIGIT_PERCENT: Final = 9.95
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class OperationRow:
+    """An operation, its part of the self time of all, and its calls over time."""
+
     stats: OperationStats
     self_share: float
-    calls: CountSeries | None
+    calls: CountSeries | None = None
 
 
 def add_stats(parser: argparse.ArgumentParser) -> None:
@@ -87,24 +96,24 @@ def add_stats(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_stats(arguments: argparse.Namespace) -> int:
+    if arguments.by_service and arguments.operation is not None:
+        raise QueryError("--by-service is for all operations; of one, --service NAME shows that of a service.")
     with open_answer(arguments) as answer:
         found = answer.store.summarize_operations(
             operation=arguments.operation,
             service=arguments.service,
             window=arguments.window,
-            is_by_service=arguments.by_service and arguments.operation is None,
+            is_by_service=arguments.by_service,
         )
         if not found:
             check_names(answer.store, operation=arguments.operation, service=arguments.service)
         if arguments.operation is not None:
             return _answer_one(answer, arguments, found)
-        self_ms = sum(stats.self_ms for stats in found)
-        shown = sorted(found, key=SORTS[arguments.sort])[: arguments.limit or None]
-        rows = [_Row(stats, stats.self_ms / self_ms if self_ms else 0.0, None) for stats in shown]
+        rows = operation_rows(found, arguments.sort)[: arguments.limit or None]
         if answer.is_json:
             items = [{**as_json(row.stats), "self_share": row.self_share} for row in rows]
             window = found[0].window if found else arguments.window
-            answer.print_json(items, window=window, is_complete=len(shown) == len(found))
+            answer.print_json(items, window=window, is_complete=len(rows) == len(found))
         elif not found:
             answer.print_nothing("operation ran", arguments.window)
         else:
@@ -117,30 +126,43 @@ def _answer_one(answer: Answer, arguments: argparse.Namespace, found: Sequence[O
         items = [profile_as_json(answer.store, stats, arguments) for stats in found]
         answer.print_json(items, window=found[0].window if found else arguments.window)
     elif not found:
-        answer.print_nothing(f"call of {arguments.operation} ended", arguments.window)
+        answer.print_nothing(f"call of {arguments.operation or NO_NAME} ended", arguments.window)
     else:
         print_profile(answer, found[0], arguments, resolve_setting("error_rate_threshold"))
     return 0
 
 
-def _print_operations(
-    answer: Answer, arguments: argparse.Namespace, found: Sequence[OperationStats], rows: list[_Row]
+def operation_rows(found: Sequence[OperationStats], sort: str = "self") -> list[OperationRow]:
+    """The operations with their shares, by one of `SORTS`."""
+    self_ms = sum(stats.self_ms for stats in found)
+    in_order = sorted(found, key=SORTS[sort])
+    return [OperationRow(stats, stats.self_ms / self_ms if self_ms else 0.0) for stats in in_order]
+
+
+def print_operation_table(
+    console: Console, rows: Sequence[OperationRow], *, sort: str = "self", is_by_service: bool = False
 ) -> None:
-    console = answer.console
+    """Print the table of operations, and what the marks in it mean that occur; calls over time where they differ."""
     threshold = resolve_setting("error_rate_threshold")
-    if not arguments.by_service:
-        rows = _with_calls(answer, arguments, rows)
-    print_heading(console, "Operations", _covered(found))
-    console.print(_summary(found))
-    columns = _columns(threshold, charts.glyphs(is_ascii=console.options.ascii_only), arguments)
-    print_table(console, columns, rows)
-    if len(rows) < len(found):
-        console.print(f"and {count(len(found) - len(rows))} more (--limit 0 shows all)")
+    print_table(console, _columns(threshold, console, rows, sort=sort, is_by_service=is_by_service), rows)
     if any(row.stats.error_rate > threshold for row in rows):
         console.print(Text(f"! more than {share(threshold)} of the calls failed", "bold red"))
 
 
-def _with_calls(answer: Answer, arguments: argparse.Namespace, rows: Sequence[_Row]) -> list[_Row]:
+def _print_operations(
+    answer: Answer, arguments: argparse.Namespace, found: Sequence[OperationStats], rows: list[OperationRow]
+) -> None:
+    console = answer.console
+    if not arguments.by_service:
+        rows = _with_calls(answer, arguments, rows)
+    print_heading(console, "Operations", _covered(found))
+    console.print(_summary(found))
+    print_operation_table(console, rows, sort=arguments.sort, is_by_service=arguments.by_service)
+    if len(rows) < len(found):
+        console.print(f"and {count(len(found) - len(rows))} more (--limit 0 shows all)")
+
+
+def _with_calls(answer: Answer, arguments: argparse.Namespace, rows: Sequence[OperationRow]) -> list[OperationRow]:
     """The rows with their calls over time, in as many cells as there is room for."""
     cells_max = max(12, min(24, answer.console.width // 8))
     window = arguments.window or _seen([row.stats for row in rows])
@@ -169,15 +191,18 @@ def _summary(found: Sequence[OperationStats]) -> Text:
     return text.append(f"{count(failed)} failed" if failed else "none failed", "red" if failed else "")
 
 
-def _columns(threshold: float, chars: charts.Glyphs, arguments: argparse.Namespace) -> list[Column[_Row]]:
+def _columns(
+    threshold: float, console: Console, rows: Sequence[OperationRow], *, sort: str, is_by_service: bool
+) -> list[Column[OperationRow]]:
     """All of them; the one that is sorted by is marked, and the last to go."""
-    columns: list[tuple[str, Column[_Row]]] = [
-        ("name", Column("Operation", lambda row: printable(row.stats.operation), is_text=True)),
+    chars, style = charts.glyphs(is_ascii=console.options.ascii_only), ink(console)
+    columns: list[tuple[str, Column[OperationRow]]] = [
+        ("name", Column("Operation", lambda row: name_text(row.stats.operation), is_text=True)),
         ("", Column("Service", lambda row: printable(row.stats.service), rank=1, is_text=True)),
         ("count", Column("Calls", lambda row: Text(count(row.stats.count)))),
         ("rate", Column("Rate", lambda row: Text(rate(row.stats.rate_per_second)), rank=11)),
-        ("errors", Column("Failed", lambda row: _failed(row.stats), rank=15)),
-        ("error_rate", Column("Errors", lambda row: _error_rate(row.stats, threshold))),
+        ("failed", Column("Failed", lambda row: _failed(row.stats), rank=15)),
+        ("errors", Column("Errors", lambda row: _error_rate(row.stats, threshold))),
         ("avg", _duration_column("Avg", "avg_ms", 12)),
         ("min", _duration_column("Min", "min_ms", 13)),
         ("p50", _duration_column("p50", "p50_ms", 5)),
@@ -188,18 +213,25 @@ def _columns(threshold: float, chars: charts.Glyphs, arguments: argparse.Namespa
         ("total", _duration_column("Total", "total_ms", 14)),
         ("self", _duration_column("Self", "self_ms", 4)),
         ("", Column("Share", lambda row: Text(_part(row.self_share)), rank=3)),
-        ("", Column("Calls over time", lambda row: _calls(row.calls, threshold, chars), rank=7, is_text=True)),
+        ("", Column("Calls over time", lambda row: _calls(row.calls, threshold, chars, style), rank=7, is_text=True)),
     ]
-    left_out = "Calls over time" if arguments.by_service else "Service"
-    mark = "" if chars is charts.ASCII else " ↓"
+    left_out: tuple[str, ...] = () if is_by_service else ("Service",)
+    left_out += () if _is_over_time(rows) else ("Calls over time",)
+    mark = " ↓" if can_show("↓") else ""
     return [
-        replace(column, heading=column.heading + mark, rank=0) if key == arguments.sort and key != "name" else column
+        replace(column, heading=column.heading + mark, rank=0) if key == sort and key != "name" else column
         for key, column in columns
-        if column.heading != left_out
+        if column.heading not in left_out
     ]
 
 
-def _duration_column(heading: str, field: str, rank: int) -> Column[_Row]:
+def _is_over_time(rows: Sequence[OperationRow]) -> bool:
+    """Whether there were calls in more than one cell."""
+    all_calls = [row.calls.counts for row in rows if row.calls is not None]
+    return len({place for counts in all_calls for place, number in enumerate(counts) if number}) > 1
+
+
+def _duration_column(heading: str, field: str, rank: int) -> Column[OperationRow]:
     return Column(heading, lambda row: Text(duration(getattr(row.stats, field))), rank=rank)
 
 
@@ -226,12 +258,12 @@ def _error_rate(stats: OperationStats, threshold: float) -> Text:
     return Text(f"{'! ' if is_over else ''}{share(stats.error_rate)}", "bold red" if is_over else "red")
 
 
-def _calls(calls: CountSeries | None, threshold: float, chars: charts.Glyphs) -> Text:
+def _calls(calls: CountSeries | None, threshold: float, chars: charts.Glyphs, style: str) -> Text:
     """Red where more of the calls failed than may."""
     if calls is None:
         return Text("")
-    text = sparkline(calls.counts, chars)
+    text = sparkline(calls.counts, chars, style)
     for place, (number, failed) in enumerate(zip(calls.counts, calls.error_counts, strict=True)):
-        if failed > threshold * number:
+        if failed and failed > threshold * number:
             text.stylize("red", place, place + 1)
     return text

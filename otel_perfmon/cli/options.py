@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from otel_perfmon.cli.completion import complete_operations, complete_services
-from otel_perfmon.errors import QueryError
+from otel_perfmon.config import parse_setting
+from otel_perfmon.errors import ConfigError, QueryError
 from otel_perfmon.query import Window, parse_duration_nano
 
 _T = TypeVar("_T")
-_BYTES_OF_UNIT: Final = {"": 1, "B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
 def add_store_options(parser: argparse.ArgumentParser) -> None:
@@ -59,12 +58,9 @@ def duration_seconds(text: str) -> float:
 
 
 def size_bytes(text: str) -> int:
-    """An argparse type: ``512MB``, ``1.5GB`` or a plain number as bytes; a kilobyte has 1024."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        message = f"a size such as 512MB or 1.5GB is wanted; {text!r:.100} is none"
-        raise argparse.ArgumentTypeError(message)
-    return int(float(match[1]) * _BYTES_OF_UNIT[f"{match[2].upper()}B" if match[2] else ""])
+    """An argparse type: what the setting ``size_max_bytes`` takes, such as ``512MB``, as bytes."""
+    size: int = _checked(lambda text: parse_setting("size_max_bytes", text))(text)
+    return size
 
 
 def count_at_least_0(text: str) -> int:
@@ -90,7 +86,7 @@ def _checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
     def parsed(text: str) -> _T:
         try:
             return parse(text)
-        except QueryError as error:
+        except (ConfigError, QueryError) as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return parsed

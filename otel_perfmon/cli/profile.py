@@ -15,16 +15,17 @@ from otel_perfmon.cli.answer import Answer
 from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.moments import period, spread
 from otel_perfmon.cli.report import (
-    INK,
     Column,
     count,
     counted,
     duration,
+    ink,
+    name_text,
     print_heading,
     print_table,
-    printable,
     rate,
     round_duration,
+    separate,
     share,
     sparkline,
 )
@@ -83,9 +84,10 @@ def print_profile(answer: Answer, stats: OperationStats, arguments: argparse.Nam
 def _print_figures(console: Console, stats: OperationStats, threshold: float) -> None:
     seen = [int(each * 1e9) for each in (stats.first_seen, stats.last_seen) if each is not None]
     window = stats.window or (Window(seen[0], seen[-1]) if seen else None)
-    title = printable(stats.operation)
+    title = name_text(stats.operation)
     title.stylize("bold")
-    console.print(Text.assemble("\n", title, f"  {spread(window)}" if window else ""))
+    separate(console)
+    console.print(Text.assemble(title, f"  {spread(window)}" if window else ""))
     console.print(_counts(stats, threshold))
     print_table(console, [_figure(*each) for each in _FIGURES], [stats])
     console.print(_own_time(stats))
@@ -127,8 +129,9 @@ def _print_distribution(
     width = min(_BAR_MAX, console.width - _LABEL_WIDTH - len(f"{most:,}") - len(" p50 p90 p95 p99") - 4)
     for row in rows:
         line = Text(f"{round_duration(row.lower_ms):>{_LABEL_WIDTH}}  ")
-        line.append(charts.bar(row.count, most, width, chars), INK)
+        line.append(charts.bar(row.count, most, width, chars), ink(console))
         line.append(f" {count(row.count)}" if row.count else "", "dim").append(_marks(stats, row), "bold")
+        line.rstrip()
         console.print(line)
 
 
@@ -155,9 +158,9 @@ def _print_series(console: Console, series: OperationSeries, chars: charts.Glyph
     p95 = [point.p95_ms for point in points]
     slowest = max((value for value in p95 if value is not None), default=None)
     for label, values, top, style in (
-        ("calls", calls, count(max(calls)), INK),
+        ("calls", calls, count(max(calls)), ink(console)),
         ("errors", errors, count(max(errors)), "red"),
-        ("p95", p95, duration(slowest), INK),
+        ("p95", p95, duration(slowest), ink(console)),
     ):
         picture = sparkline(values, chars, style, cell_width=cell_width)
         console.print(Text(f"{label:>{_LABEL_WIDTH}}  ").append_text(picture).append(f"  up to {top}", "dim"))
@@ -165,7 +168,7 @@ def _print_series(console: Console, series: OperationSeries, chars: charts.Glyph
         series.window.start_unix_nano, series.cell_seconds, len(points), cell_width=cell_width, chars=chars
     )
     for line in axis:
-        console.print(Text(f"{'':{_LABEL_WIDTH}}  {line}", "dim"))
+        console.print(Text(f"{'':{_LABEL_WIDTH}}  {line}".rstrip(), "dim"))
 
 
 def _room(console: Console) -> int:
@@ -203,7 +206,7 @@ def _print_edges(answer: Answer, stats: OperationStats, arguments: argparse.Name
 
 
 def _rows(edges: Iterable[tuple[str, CallEdge]], base: OperationStats) -> list[_Edge]:
-    return [_Edge(printable(name), edge.count, edge.total_ms, _part(edge.total_ms, base)) for name, edge in edges]
+    return [_Edge(name_text(name), edge.count, edge.total_ms, _part(edge.total_ms, base)) for name, edge in edges]
 
 
 def _part(total_ms: float, base: OperationStats) -> float:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
-from typing import Generic, TypeVar
+from itertools import groupby, islice, zip_longest
+from typing import Any, Generic, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
 
 from otel_perfmon.cli import charts
-from otel_perfmon.cli.escaping import escape
-from otel_perfmon.records import ErrorGroup, OperationStats
+from otel_perfmon.cli.escaping import LEFT_TO_RIGHT, can_show, isolate, shown
 
 ABSENT = "-"
-INK = "color(67)"
+NO_NAME = "(no name)"
+_INK = "color(67)"
 """What pictures are drawn with: a blue that is readable on black and on white, and lighter than the text."""
+_FEW_COLORS = frozenset(("standard", "windows"))
+"""Of a terminal's 16 colours none but those that mean something is readable on black and on white."""
 _HOURS_FROM_MS = 1e7
-_UNITS_MS = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3))
+_UNITS_MS = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6))
 _RATE_UNITS = (("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400))
 _SIZE_UNITS = (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024))
 _GAP_WIDTH = 2
@@ -53,7 +55,14 @@ class Column(Generic[_Row]):
 
 
 class _Console(Console):
-    """A console that lets `BrokenPipeError` pass: the exit status is the command's to choose."""
+    """A console that knows whether it has printed; its `BrokenPipeError` is the command's to make an exit status of."""
+
+    is_fresh = True
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's."""
+        self.is_fresh = False
+        super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
         """Called where the error is handled; rich would exit with 1."""
@@ -74,11 +83,12 @@ def open_console(*, is_stderr: bool = False, is_colored: bool = True) -> Console
 def print_table(console: Console, columns: Sequence[Column[_Row]], rows: Sequence[_Row]) -> None:
     """Print the rows, in as many of the columns as the console is wide enough for."""
     filled = [_filled(column, rows, console.width, is_first=column is columns[0]) for column in columns]
-    while _width_min(filled) > console.width and any(each.column.rank for each in filled):
-        filled.remove(max(filled, key=lambda each: each.column.rank))
+    filled = _chosen(filled, console.width)
     lines = _lines(console, filled, _widths(filled, console.width))
+    is_plain = console.color_system is None and not console.record  # a third of the time goes into styles nobody sees
     while part := list(islice(lines, _LINES_AT_ONCE)):
-        console.print(Text("\n").join(part), no_wrap=True, overflow="crop")
+        text = Text("\n".join(line.plain for line in part)) if is_plain else Text("\n").join(part)
+        console.print(text, no_wrap=True, overflow="crop")
 
 
 def fits(console: Console, columns: Sequence[Column[_Row]], rows: Sequence[_Row]) -> bool:
@@ -86,40 +96,21 @@ def fits(console: Console, columns: Sequence[Column[_Row]], rows: Sequence[_Row]
     return _width_min([_filled(column, rows, console.width, is_first=False) for column in columns]) <= console.width
 
 
+def ink(console: Console) -> str:
+    """The style of pictures; none on a terminal with 16 colours."""
+    return "" if console.color_system in _FEW_COLORS else _INK
+
+
+def separate(console: Console) -> None:
+    """An empty line, but not as the first one."""
+    if not getattr(console, "is_fresh", False):
+        console.print()
+
+
 def print_heading(console: Console, text: str, note: str = "") -> None:
     """A heading over what follows, with a note in the same line."""
-    console.print()
+    separate(console)
     console.print(Text.assemble((text, "bold"), f"  {note}" if note else ""))
-
-
-def operation_columns(error_rate_threshold: float) -> list[Column[OperationStats]]:
-    """What is worth knowing of an operation; an error rate over the threshold is marked with ``!``."""
-    return [
-        Column("Operation", lambda stats: printable(stats.operation), is_text=True),
-        Column("Calls", lambda stats: Text(count(stats.count))),
-        Column("Errors", lambda stats: _errors(stats, error_rate_threshold)),
-        Column("Slow", lambda stats: Text(count(stats.slow_count), "yellow" if stats.slow_count else ""), rank=2),
-        Column("Median", lambda stats: Text(duration(stats.p50_ms)), rank=5),
-        Column("95%", lambda stats: Text(duration(stats.p95_ms)), rank=3),
-        Column("Longest", lambda stats: Text(duration(stats.max_ms)), rank=6),
-        Column("Total", lambda stats: Text(duration(stats.total_ms)), rank=1),
-        Column("Self", lambda stats: Text(duration(stats.self_ms)), rank=4),
-    ]
-
-
-def error_columns() -> list[Column[ErrorGroup]]:
-    """What is worth knowing of a group of alike errors."""
-    return [
-        Column("Times", lambda group: Text(count(group.count), "red")),
-        Column("In", lambda group: printable(group.operation), rank=1, is_text=True),
-        Column("Type", lambda group: printable(group.error_type), rank=2, is_text=True),
-        Column("Message", lambda group: printable(group.message), is_text=True),
-    ]
-
-
-def are_over(stats: Iterable[OperationStats], error_rate_threshold: float) -> bool:
-    """Whether any operation fails more often than the threshold allows."""
-    return any(each.error_rate > error_rate_threshold for each in stats)
 
 
 def duration(milliseconds: float | None) -> str:
@@ -131,8 +122,13 @@ def duration(milliseconds: float | None) -> str:
         return f"{_three_digits(rounded / 3.6e6)} h"
     for unit, size in _UNITS_MS:
         if rounded >= size:
-            return f"{_three_digits(rounded / size)} {unit}"
-    return f"{rounded * 1e3:.3g} µs"
+            return f"{_three_digits(rounded / size)} {_shown_unit(unit)}"
+    return f"{rounded * 1e6:.3g} ns" if rounded else _shown_unit("0 µs")
+
+
+def signed_duration(nano: int) -> str:
+    """Nanoseconds as `duration`, with their sign."""
+    return f"{'-' if nano < 0 else '+'}{duration(abs(nano) / 1e6)}"
 
 
 def round_duration(milliseconds: float) -> str:
@@ -146,11 +142,11 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def sparkline(values: Iterable[float | None], chars: charts.Glyphs, style: str = INK, *, cell_width: int = 1) -> Text:
+def sparkline(values: Iterable[float | None], chars: charts.Glyphs, style: str, *, cell_width: int = 1) -> Text:
     """A sparkline (see `otel_perfmon.cli.charts`) with each character ``cell_width`` times, and what is nothing dim."""
     text = Text()
-    for char in charts.sparkline(values, chars):
-        text.append(char * cell_width, "dim" if char == chars.nothing else style)
+    for is_nothing, run in groupby(charts.sparkline(values, chars), key=chars.nothing.__eq__):
+        text.append("".join(char * cell_width for char in run), "dim" if is_nothing else style)
     return text
 
 
@@ -184,7 +180,35 @@ def size(size_bytes: float) -> str:
 
 def printable(value: object) -> Text:
     """Data as text that does nothing to a terminal; see `otel_perfmon.cli.escaping`."""
-    return Text(escape(value))
+    return Text(shown(value))
+
+
+def name_text(name: str) -> Text:
+    """The name of an operation, also of one that has none."""
+    return printable(name or NO_NAME)
+
+
+def cropped(text: Text, width: int, *, is_padded: bool = False) -> Text:
+    """``text`` in at most ``width`` cells; filled up to them if ``is_padded``. It is changed itself."""
+    if text.cell_len > width:
+        ellipsis = "…" if can_show("…") else ".."
+        text.truncate(max(0, width - len(ellipsis)))
+        text.rstrip()
+        text = isolated(text).append(ellipsis[: max(0, width)])
+    if is_padded:
+        text.pad_right(max(0, width - text.cell_len))
+    return text
+
+
+def isolated(text: Text) -> Text:
+    """``text`` with marks around it where it runs from right to left; see `otel_perfmon.cli.escaping`."""
+    if isolate(text.plain) == text.plain:
+        return text
+    return Text(LEFT_TO_RIGHT, no_wrap=text.no_wrap).append_text(text).append(LEFT_TO_RIGHT)
+
+
+def _shown_unit(text: str) -> str:
+    return text if can_show(text) else text.replace("µ", "u")
 
 
 def _three_digits(value: float) -> str:
@@ -192,14 +216,6 @@ def _three_digits(value: float) -> str:
         if value < limit:
             return f"{value:.{places}f}"
     return f"{value:,.0f}"
-
-
-def _errors(stats: OperationStats, error_rate_threshold: float) -> Text:
-    if not stats.error_count:
-        return Text("0")
-    is_over = stats.error_rate > error_rate_threshold
-    figure = f"{count(stats.error_count)} ({share(stats.error_rate)})"
-    return Text(f"! {figure}" if is_over else figure, "bold red" if is_over else "red")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +233,19 @@ def _filled(column: Column[_Row], rows: Sequence[_Row], console_width: int, *, i
     wide = max(len(column.heading), *(cell.cell_len for cell in cells), 0)
     text_min = max(_TEXT_WIDTH_MIN, int(console_width * _NAME_SHARE) if is_first else 0)
     return _Filled(column, cells, min(wide, text_min) if column.is_text else wide, wide)
+
+
+def _chosen(filled: Sequence[_Filled[_Row]], console_width: int) -> list[_Filled[_Row]]:
+    """Those there is room for: the highest ranks go first, and what still fits comes back, the lowest rank first."""
+    left = list(filled)
+    dropped: list[_Filled[_Row]] = []
+    while _width_min(left) > console_width and any(each.column.rank for each in left):
+        dropped.append(max(left, key=lambda each: each.column.rank))
+        left.remove(dropped[-1])
+    for each in sorted(dropped, key=lambda each: each.column.rank):
+        more = [one for one in filled if one in left or one is each]
+        left = more if _width_min(more) <= console_width else left
+    return left
 
 
 def _widths(filled: Sequence[_Filled[_Row]], console_width: int) -> list[int]:
@@ -254,7 +283,7 @@ def _line(cells: Sequence[Text], widths: Sequence[int], is_text: Sequence[bool])
     for cell, width, is_left in zip(cells, widths, is_text, strict=True):
         room = width - cell.cell_len
         if cell.plain:
-            line.append(" " * (blanks if is_left else blanks + room)).append_text(cell)
+            line.append(" " * (blanks if is_left else blanks + room)).append_text(isolated(cell))
             blanks = (room if is_left else 0) + _GAP_WIDTH
         else:
             blanks += width + _GAP_WIDTH

@@ -12,10 +12,21 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.escaping import escape, isolate, shown
 from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.moments import ago, clock, stamp
-from otel_perfmon.cli.report import ABSENT, Column, duration, printable
+from otel_perfmon.cli.report import (
+    ABSENT,
+    NO_NAME,
+    Column,
+    count,
+    cropped,
+    duration,
+    isolated,
+    name_text,
+    printable,
+    separate,
+)
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 
@@ -24,6 +35,7 @@ _LINE_ID_LENGTH: Final = 16
 _LINE_NAME_SHARE: Final = 0.25
 _LINE_NAME_MIN: Final = 16
 _LINE_ATTRIBUTES_MAX: Final = 8
+_ATTRIBUTE_CHARACTERS_MAX: Final = 300
 _DURATION_WIDTH: Final = 8
 _MARGIN: Final = "  "
 
@@ -37,12 +49,12 @@ def short_trace_id(store: Store, trace_id: str) -> str:
 
 
 def remark(span: SpanRecord, *, is_slow_told: bool = True) -> Text:
-    """What is wrong with it: ``! TimeoutError`` in red, ``slow`` in yellow, or nothing."""
+    """What is wrong with it: ``! TimeoutError`` in red, ``~ slow`` in yellow, or nothing."""
     text = Text()
     if span.is_error:
-        text.append("! ", "bold red").append(escape(span.error_type or "error"), "red")
+        text.append("! ", "bold red").append(shown(span.error_type or "error"), "red")
     if span.is_slow and is_slow_told:
-        text.append(", slow" if span.is_error else "slow", "yellow")
+        text.append(" ~ slow" if span.is_error else "~ slow", "yellow")
     return text
 
 
@@ -58,7 +70,7 @@ def span_columns(
     now = time.time_ns()
     return [
         Column("Ended", lambda span: Text(stamp(span.end_unix_nano, now))),
-        Column("Operation", lambda span: printable(span.name), is_text=True),
+        Column("Operation", lambda span: name_text(span.name), is_text=True),
         Column("Took", lambda span: Text(duration(span.duration_ms), "yellow" if span.is_slow else "")),
         Column("Remark", lambda span: remark(span, is_slow_told=is_slow_told), rank=3, is_text=True),
         *(_attribute_column(key) for key in attributes),
@@ -71,7 +83,7 @@ def _attribute_column(key: str) -> Column[SpanRecord]:
     def cell(span: SpanRecord) -> Text:
         return attribute_text(span.attributes[key]) if key in span.attributes else Text(ABSENT, "dim")
 
-    return Column(escape(key), cell, rank=1, is_text=True)
+    return Column(shown(key), cell, rank=1, is_text=True)
 
 
 def span_line(span: SpanRecord, width: int) -> Text:
@@ -79,11 +91,11 @@ def span_line(span: SpanRecord, width: int) -> Text:
     name_width = max(_LINE_NAME_MIN, int(width * _LINE_NAME_SHARE))
     line = Text(clock(span.end_unix_nano, is_dated=False, digits=3), no_wrap=True)
     line.append(f"  {duration(span.duration_ms):>{_DURATION_WIDTH}}  ", "yellow" if span.is_slow else "")
-    line.append(_cropped(printable(span.name), name_width)).append("  ")
+    line.append_text(cropped(name_text(span.name), name_width, is_padded=True)).append("  ")
     wrong, message = remark(span), error_message(span)
-    line.append(wrong).append(f": {escape(message)}" if message else "").append("  " if wrong.plain else "")
-    line.append("  ".join(f"{escape(key)}={attribute_text(value)}" for key, value in _foremost(span)), "dim")
-    line = _cropped(line, width - _LINE_ID_LENGTH - 2)
+    line.append(wrong).append(f": {shown(message)}" if message else "").append("  " if wrong.plain else "")
+    line.append("  ".join(f"{shown(key)}={attribute_text(value)}" for key, value in _foremost(span)), "dim")
+    line = cropped(line, width - _LINE_ID_LENGTH - 2, is_padded=True)
     return line.append(f"  {span.trace_id[:_LINE_ID_LENGTH]}", "dim")
 
 
@@ -100,6 +112,17 @@ def error_message(span: SpanRecord) -> str:
     return str(exception.get("exception.message") or span.status_message)
 
 
+def error_headline(span: SpanRecord) -> str:
+    """Type and message of what failed, ``TimeoutError: no answer``, with what the status says beyond it in brackets."""
+    event = span.exception.attributes if span.exception else {}
+    kind, message = str(event.get("exception.type") or span.error_type or ""), error_message(span)
+    is_typed = not kind or message == kind or message.startswith(f"{kind}:")
+    headline = message if is_typed else f"{kind}: {message}" if message else kind
+    status = span.status_message
+    is_new = status and status not in headline and headline not in status
+    return f"{headline} ({status})" if is_new else headline or "failed, and does not say why"
+
+
 def stack_trace(span: SpanRecord) -> str:
     """Where the exception came from; empty without one."""
     return str(span.exception.attributes.get("exception.stacktrace", "")) if span.exception else ""
@@ -107,37 +130,55 @@ def stack_trace(span: SpanRecord) -> str:
 
 def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, str]] = ()) -> None:
     """Print everything a person asks about one span; ``facts``, labels and what they say, come first."""
-    name = printable(span.name)
+    name = name_text(span.name)
     name.stylize("bold")
-    console.print(Text.assemble("\n", name, f"  {duration(span.duration_ms)}  ", remark(span)))
+    title = Text.assemble(name, f"  {duration(span.duration_ms)}  ", remark(span))
+    separate(console)
+    for line in title.wrap(console, console.width, overflow="fold"):
+        line.rstrip()
+        console.print(line, no_wrap=True)
     ended = f"{clock(span.end_unix_nano, digits=6)}, {ago(span.end_unix_nano / 1e9, time.time())}"
     lines = [*facts, ("ended", ended), ("service", span.service), ("trace", span.trace_id)]
     lines += [("span", f"{span.span_id}, {span.kind_name}"), ("error", error_message(span))]
     told = {label: printable(text) for label, text in lines if text}
-    told |= {escape(key): attribute_text(value) for key, value in span.attributes.items()}
+    told |= {shown(key): attribute_text(value) for key, value in span.attributes.items()}
     print_labeled(console, told)
     print_stack_trace(console, stack_trace(span))
 
 
-def print_stack_trace(console: Console, text: str) -> None:
+def print_stack_trace(console: Console, text: str, *, margin: str = _MARGIN) -> None:
     """Print a stack trace, its lines as they are, to be copied; nothing when it is empty."""
     for line in text.splitlines():
-        console.print(Text(f"  {escape(line)}", "dim"), soft_wrap=True)
+        console.print(Text(f"{margin}{escape(line)}", "dim"), soft_wrap=True)
 
 
-def print_labeled(console: Console, told: Mapping[str, Text]) -> None:
-    """Print labels and, beside each, what it says, in as many lines as that takes."""
+def print_labeled(console: Console, told: Mapping[str, Text], *, margin: str = _MARGIN, is_folded: bool = True) -> None:
+    """Print labels and, beside each, what it says, in as many lines as that takes; else its own lines as they are."""
     label_width = min(max(map(cell_len, told), default=0), console.width // 3)
-    room = console.width - label_width - 2 * len(_MARGIN)
+    room = max(1, console.width - label_width - len(margin) - len(_MARGIN))
     for label, text in told.items():
         labels = Text(label, "dim").wrap(console, label_width, overflow="fold")
-        for left, right in zip_longest(labels, text.wrap(console, room, overflow="fold"), fillvalue=Text()):
-            line = Text(_MARGIN).append_text(left).append(" " * (label_width - left.cell_len)).append(_MARGIN)
+        texts = text.wrap(console, room, overflow="fold") if is_folded else text.split("\n")
+        for left, right in zip_longest(labels, texts, fillvalue=Text()):
+            name = isolated(left)
+            line = Text(margin).append_text(name).append(" " * (label_width - name.cell_len)).append(_MARGIN)
             line.append_text(right).rstrip()
-            console.print(line, no_wrap=True)
+            console.print(line, no_wrap=True, soft_wrap=not is_folded)
 
 
-def _cropped(text: Text, width: int) -> Text:
-    """``text`` as wide as ``width``, cut or filled up."""
-    text.truncate(width, overflow="ellipsis", pad=True)
-    return text
+def print_attributes(
+    console: Console, attributes: Mapping[str, Any], *, is_full: bool = True, margin: str = _MARGIN
+) -> None:
+    """Print attributes and their values; long ones cut, and the rest of them counted, unless ``is_full``."""
+    told = {
+        shown(key) or NO_NAME: cut(attribute_text(value).plain, is_full=is_full) for key, value in attributes.items()
+    }
+    print_labeled(console, told, margin=margin)
+
+
+def cut(text: str, *, is_full: bool) -> Text:
+    """Printable text as it is if ``is_full``, else its beginning and how much more there is."""
+    if is_full or len(text) <= _ATTRIBUTE_CHARACTERS_MAX:
+        return Text(text)
+    rest = f" ... {count(len(text) - _ATTRIBUTE_CHARACTERS_MAX)} more characters; --full shows them"
+    return Text(isolate(text[:_ATTRIBUTE_CHARACTERS_MAX])).append(rest, "dim")

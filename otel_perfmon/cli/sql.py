@@ -13,8 +13,8 @@ from rich.text import Text
 
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
-from otel_perfmon.cli.escaping import escape
-from otel_perfmon.cli.report import Column, count, fits, print_table
+from otel_perfmon.cli.escaping import can_show, escape, shown
+from otel_perfmon.cli.report import Column, count, fits, print_table, printable, separate
 from otel_perfmon.cli.span_view import print_labeled
 from otel_perfmon.records import SqlRows
 from otel_perfmon.storage.base import Store
@@ -23,9 +23,9 @@ _BLOB_SHOWN_BYTES: Final = 32
 _VIEWS: Final = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
 _EPILOG: Final = """\
 examples:
-  otel-perfmon sql                             the views and their columns
+  otel-perfmon sql                        the views and their columns
   otel-perfmon sql "SELECT operation, count, avg_ms FROM operations"
-  otel-perfmon sql "SELECT name, duration_ms FROM spans WHERE is_slow ORDER BY end_unix_nano DESC" --limit 10
+  otel-perfmon sql "SELECT name, duration_ms FROM spans WHERE is_slow" --limit 9
   otel-perfmon sql "SELECT * FROM operations" --csv > operations.csv
 
 One statement that reads. Filter on the raw columns, such as end_unix_nano:
@@ -62,7 +62,6 @@ def _run_sql(arguments: argparse.Namespace) -> int:
         elif arguments.csv:
             _print_csv(answer, answered)
         elif arguments.statement is None:
-            answer.console.print()
             print_labeled(answer.console, {view: Text(columns) for view, columns in answered.rows})
         else:
             _print_rows(answer.console, answered, arguments.limit)
@@ -87,8 +86,9 @@ def _print_rows(console: Console, answered: SqlRows, limit: int) -> None:
         print_table(console, columns, answered.rows)
     else:
         for number, row in enumerate(answered.rows, 1):
-            console.print(Text(f"\nrow {count(number)}", "bold"))
-            names = map(escape, _distinct(answered.columns))
+            separate(console)
+            console.print(Text(f"row {count(number)}", "bold"))
+            names = map(shown, _distinct(answered.columns))
             print_labeled(console, {name: value_text(value) for name, value in zip(names, row, strict=True)})
     if not answered.is_complete:
         console.print(f"and more (--limit {limit * 10})")
@@ -96,7 +96,7 @@ def _print_rows(console: Console, answered: SqlRows, limit: int) -> None:
 
 def _column(answered: SqlRows, place: int) -> Column[Sequence[Any]]:
     is_number = all(isinstance(row[place], (int, float, type(None))) for row in answered.rows)
-    return Column(escape(answered.columns[place]), lambda row: value_text(row[place]), is_text=not is_number)
+    return Column(shown(answered.columns[place]), lambda row: value_text(row[place]), is_text=not is_number)
 
 
 def value_text(value: Any) -> Text:
@@ -104,22 +104,24 @@ def value_text(value: Any) -> Text:
     if value is None:
         return Text("NULL", "dim")
     if isinstance(value, bytes):
-        shown = f"x'{value[:_BLOB_SHOWN_BYTES].hex()}'"
-        return Text(shown if len(value) <= _BLOB_SHOWN_BYTES else f"{shown[:-1]}…' ({count(len(value))} bytes)")
-    return Text(escape(value))
+        start, more = value[:_BLOB_SHOWN_BYTES].hex(), "…" if can_show("…") else ".."
+        return Text(
+            f"x'{start}'" if len(value) <= _BLOB_SHOWN_BYTES else f"x'{start}{more}' ({count(len(value))} bytes)"
+        )
+    return printable(value)
 
 
 def _print_csv(answer: Answer, answered: SqlRows) -> None:
     """Texts as they are, for a program to read; but what a terminal would obey is escaped on one."""
     writer = csv.writer(answer.console.file, lineterminator="\n")
-    shown = escape if answer.console.is_terminal else str
-    writer.writerow(map(shown, answered.columns))
+    form = escape if answer.console.is_terminal else str
+    writer.writerow(map(form, answered.columns))
     for row in answered.rows:
-        writer.writerow("" if value is None else _csv_value(value, shown) for value in row)
+        writer.writerow("" if value is None else _csv_value(value, form) for value in row)
 
 
-def _csv_value(value: Any, shown: Any) -> str:
-    return f"x'{value.hex()}'" if isinstance(value, bytes) else str(shown(value))
+def _csv_value(value: Any, form: Any) -> str:
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else str(form(value))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ _PATIENCE_SECONDS: Final = 5.0
 _EPILOG: Final = """\
 examples:
   otel-perfmon tail
-  otel-perfmon tail --error --last 5           the five newest errors, then each as it happens
+  otel-perfmon tail --error --last 5    the newest errors, then each to come
   otel-perfmon tail checkout --min 200ms
   otel-perfmon tail --json | jq -c '{name, duration_ms, error_type}'
 
@@ -55,6 +55,7 @@ def add_tail(parser: argparse.ArgumentParser) -> None:
 def _run_tail(arguments: argparse.Namespace) -> int:
     query = query_of(arguments, order="arrival", limit=_PAGE)
     with open_answer(arguments) as answer:
+        _say_if_unknown(answer.store, query)
         try:
             token = answer.store.get_end_token()
             last = _last(answer.store, query, arguments.last)
@@ -64,6 +65,17 @@ def _run_tail(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:  # how one stops following
             return 0
     return 0  # pragma: no cover - following has no end
+
+
+def _say_if_unknown(store: Store, query: SpanQuery) -> None:
+    """Of what is waited for under a name that nothing has had yet, say so: it may be mistyped."""
+    for what, name, names in (
+        ("operation", query.operation, store.list_operations),
+        ("service", query.service, store.list_services),
+    ):
+        if name is not None and name not in names():
+            sentence = f"The {what} {name!r:.200} has not been recorded yet; waiting for it."
+            print(f"otel-perfmon: {escape(sentence)}", file=sys.stderr, flush=True)
 
 
 def _last(store: Store, query: SpanQuery, limit: int) -> list[SpanRecord]:

@@ -6,26 +6,27 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from otel_perfmon.cli.answer import open_answer
-from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.completion import complete_traces
+from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.excerpt import choose_rows
 from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.moments import clock
+from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.options import (
-    add_operation_argument,
     add_service_option,
     add_store_options,
     add_window_option,
     count_at_least_0,
 )
-from otel_perfmon.cli.report import count, duration, print_heading, printable
+from otel_perfmon.cli.report import NO_NAME, count, counted, duration, name_text, print_heading, signed_duration
+from otel_perfmon.cli.span_view import cut, error_headline, print_attributes, print_stack_trace, stack_trace
 from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.query import Order, SpanQuery
@@ -42,26 +43,29 @@ _NAMES_SHOWN: Final = 6
 _NAME_CHARACTERS_MAX: Final = 200
 _ERRORS_SHOWN: Final = 20
 _ATTRIBUTES_SHOWN: Final = 20
-_VALUE_CHARACTERS_MAX: Final = 300
 _EPILOG: Final = """\
 examples:
   otel-perfmon trace last                        the trace that ended last
   otel-perfmon trace 0199c1d2                    by the beginning of its id
   otel-perfmon trace slowest load_cart --window 1h
-  otel-perfmon trace last --attributes --full    with all that the spans carry, and stack traces
-  otel-perfmon trace last --json                 every span, with its depth, self time and time on the critical path
+  otel-perfmon trace last --attributes --full    all that the spans carry
+  otel-perfmon trace last --json                 every span, with its self time
 
-A bar is solid while its span is on the critical path: what had to be faster for the trace to end earlier."""
+A bar is solid while its span is on the critical path: what had to be faster for
+the trace to end earlier."""
 
 
 def add_trace(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``trace``."""
     parser.description = "Show one trace as a tree, with a bar for each span on a common time axis."
     parser.epilog = _EPILOG
-    parser.add_argument(
-        "what", metavar="WHAT", help="a trace id or its first digits (4 or more), 'last', or 'slowest' with OPERATION"
+    what = parser.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="+",
+        help="a trace id or its first 4 digits or more, 'last', or 'slowest OPERATION'",
     )
-    add_operation_argument(parser, is_optional=True, text="with 'slowest': the trace of its slowest span")
+    what.completer = complete_traces  # type: ignore[attr-defined] # which is how argcomplete is told
     add_window_option(parser)
     add_service_option(parser)
     parser.add_argument("--attributes", action="store_true", help="attributes, events and links of every span shown")
@@ -74,10 +78,17 @@ def add_trace(parser: argparse.ArgumentParser) -> None:
         help="show at most N spans, those that matter most; 0 is all (default: %(default)s; --json always has all)",
     )
     add_store_options(parser)
-    parser.set_defaults(run=_run_trace)
+    parser.set_defaults(run=_run_trace, take_words=_take_words)
+
+
+def _take_words(arguments: argparse.Namespace, more: Sequence[str]) -> list[str]:
+    """Add the words that stand behind an option, where argparse leaves them; gives those that are none of WHAT."""
+    arguments.what += [word for word in more if not word.startswith("-")]
+    return [word for word in more if word.startswith("-")]
 
 
 def _run_trace(arguments: argparse.Namespace) -> int:
+    arguments.what, arguments.operation = _what(arguments.what)
     with open_answer(arguments) as answer:
         found = _find(answer.store, arguments)
         tree = found.trace.tree()
@@ -100,13 +111,25 @@ class _Found(NamedTuple):
     is_certain: bool = True
 
 
-def _find(store: Store, arguments: argparse.Namespace) -> _Found:
-    what, operation = arguments.what.strip(), arguments.operation
-    if what == "slowest" and not operation:
+def _what(words: Sequence[str]) -> tuple[str, str | None]:
+    """The trace that is meant, and of ``slowest`` the operation."""
+    what, *more = words
+    what = what.strip()
+    if what == "slowest" and not more:
         raise QueryError("Of which operation? Write: otel-perfmon trace slowest OPERATION.")
-    if what != "slowest" and operation is not None:
-        message = f"An operation goes with 'slowest' only: otel-perfmon trace slowest {operation!r:.100}."
+    if what != "slowest" and more:
+        message = f"An operation goes with 'slowest' only: otel-perfmon trace slowest {more[0]!r:.100}."
         raise QueryError(message)
+    if len(more) > 1:
+        message = (
+            f"One operation is wanted; put a name with blanks in quotes: otel-perfmon trace slowest '{more[0]:.100} …'."
+        )
+        raise QueryError(message)
+    return what, more[0] if more else None
+
+
+def _find(store: Store, arguments: argparse.Namespace) -> _Found:
+    what = arguments.what
     if what in ("last", "slowest"):
         return _find_by_span(store, "newest" if what == "last" else "slowest", arguments)
     if arguments.window is not None or arguments.service is not None:
@@ -120,7 +143,8 @@ def _find_by_span(store: Store, order: Order, arguments: argparse.Namespace) -> 
     )
     page = store.find_spans(query)
     if not page:
-        of = f" of {arguments.operation!r:.100}" if arguments.operation else ""
+        check_names(store, operation=arguments.operation, service=arguments.service)
+        of = f" of {arguments.operation or NO_NAME!r:.100}" if arguments.operation is not None else ""
         service = f" by the service {arguments.service!r:.100}" if arguments.service else ""
         window = " in that window" if arguments.window is not None else ""
         why = "none ended, or they are pruned by now"
@@ -171,14 +195,14 @@ def _item(node: TraceNode) -> dict[str, Any]:
 def _print_trace(out: Console, found: _Found, tree: TraceTree, arguments: argparse.Namespace) -> None:
     focus = next((index for index, node in enumerate(tree.nodes) if node.span == found.span), None)
     rows = choose_rows(tree, arguments.limit, focus=focus)
-    shown = [tree.nodes[row.node_index] for row in rows if row.node_index is not None]
+    chosen = [tree.nodes[row.node_index] for row in rows if row.node_index is not None]
     _print_head(out, found, tree)
     print_waterfall(out, tree, rows, focus=focus if arguments.what == "slowest" else None)
-    if len(shown) < len(tree.nodes):
-        out.print(f"{count(len(shown))} of {count(len(tree.nodes))} spans are shown; --limit 0 shows all.")
+    if len(chosen) < len(tree.nodes):
+        out.print(f"{count(len(chosen))} of {count(len(tree.nodes))} spans are shown; --limit 0 shows all.")
     _print_errors(out, tree.nodes, is_full=arguments.full)
     if arguments.attributes:
-        _print_everything(out, tree, shown, is_full=arguments.full)
+        _print_everything(out, tree, chosen, is_full=arguments.full)
     else:
         is_root = arguments.what != "slowest" or focus is None
         _print_own_attributes(out, tree.nodes[0 if is_root else focus or 0].span, is_full=arguments.full)
@@ -189,15 +213,15 @@ def _print_head(out: Console, found: _Found, tree: TraceTree) -> None:
     facts = [
         clock(tree.start_unix_nano, digits=3),
         duration((tree.end_unix_nano - tree.start_unix_nano) / 1e6),
-        _counted(len(tree.nodes), "span"),
+        counted(len(tree.nodes), "span"),
     ]
     line = Text(", ".join(facts))
     if tree.error_count:
-        line.append(", ").append(_counted(tree.error_count, "error"), "red")
+        line.append(", ").append(counted(tree.error_count, "error"), "red")
     if tree.slow_count:
         line.append(", ").append(f"{count(tree.slow_count)} slow", "yellow")
     if tree.services:
-        names = ", ".join(escape(name) for name in tree.services[:_SERVICES_SHOWN])
+        names = ", ".join(shown(name) for name in tree.services[:_SERVICES_SHOWN])
         more = len(tree.services) - _SERVICES_SHOWN
         line.append(f", {'service' if len(tree.services) == 1 else 'services'} {names}")
         line.append(f" and {count(more)} more" if more > 0 else "")
@@ -209,31 +233,23 @@ def _print_head(out: Console, found: _Found, tree: TraceTree) -> None:
     out.print()
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
 # --- errors
 
 
 def _print_errors(out: Console, nodes: Sequence[TraceNode], *, is_full: bool) -> None:
     """Each error once, with the spans in which it occurred, the deepest first: there it began."""
     groups: dict[str, list[TraceNode]] = {}
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: -node.depth):
         if node.span.is_error:
-            groups.setdefault(_headline(node.span), []).append(node)
+            groups.setdefault(error_headline(node.span), []).append(node)
     if not groups:
         return
     print_heading(out, "Errors")
     for headline, failed in list(groups.items())[: None if is_full else _ERRORS_SHOWN]:
-        failed.sort(key=lambda node: -node.depth)
-        block = Table.grid(padding=(0, 1, 0, 0))
-        block.add_row(Text("!", "bold red"), _cut(headline, is_full=is_full))
-        block.add_row("", Text(f"in {_names(failed)}", "dim"))
-        out.print(block)
+        out.print(_hanging(out, cut(shown(headline), is_full=is_full), Text("! ", "bold red")))
+        out.print(_hanging(out, Text(f"in {_names(failed)}", "dim"), Text("  ")))
         if is_full:
-            for line in _stack_trace(failed):
-                out.print(Text(f"    {line}"))
+            print_stack_trace(out, next(filter(None, (stack_trace(node.span) for node in failed)), ""), margin="    ")
     if len(groups) > _ERRORS_SHOWN and not is_full:
         out.print(f"  and {count(len(groups) - _ERRORS_SHOWN)} more kinds; --full shows them")
 
@@ -242,33 +258,19 @@ def _names(failed: Sequence[TraceNode]) -> str:
     """The names of the spans, each once, in that order."""
     counts = Counter(node.span.name for node in failed)
     names = [
-        f"{escape(name[:_NAME_CHARACTERS_MAX])}{f' ({count(number)} times)' if number > 1 else ''}"
+        f"{name_text(name[:_NAME_CHARACTERS_MAX])}{f' ({count(number)} times)' if number > 1 else ''}"
         for name, number in counts.items()
     ]
     more = len(names) - _NAMES_SHOWN
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {count(more)} more" if more > 0 else "")
 
 
-def _headline(span: SpanRecord) -> str:
-    """Type and message of what failed; the status message where there is no exception."""
-    event = span.exception
-    if event is None:
-        return span.status_message or span.error_type or "failed, and does not say why"
-    kind = str(event.attributes.get("exception.type") or span.error_type or "exception")
-    message = str(event.attributes.get("exception.message") or "")
-    headline = f"{kind}: {message}" if message else kind
-    is_new = span.status_message and span.status_message not in headline
-    return f"{headline} ({span.status_message})" if is_new and headline not in span.status_message else headline
-
-
-def _stack_trace(failed: Sequence[TraceNode]) -> Iterator[str]:
-    """The printable lines of the first stack trace there is."""
-    for node in failed:
-        event = node.span.exception
-        text = event.attributes.get("exception.stacktrace") if event is not None else None
-        if text:
-            yield from (escape(line) for line in str(text).splitlines())
-            return
+def _hanging(out: Console, text: Text, sign: Text) -> Text:
+    """``text`` in lines that stand behind ``sign``."""
+    lines = text.wrap(out, max(1, out.width - sign.cell_len), overflow="fold")
+    return Text("\n").join(
+        (sign if not number else Text(" " * sign.cell_len)) + line for number, line in enumerate(lines)
+    )
 
 
 # --- attributes
@@ -277,61 +279,33 @@ def _stack_trace(failed: Sequence[TraceNode]) -> Iterator[str]:
 def _print_own_attributes(out: Console, span: SpanRecord, *, is_full: bool) -> None:
     if not span.attributes:
         return
-    print_heading(out, "Attributes", f"of {escape(span.name)}; --attributes shows those of every span")
-    shown = list(span.attributes.items())[: None if is_full else _ATTRIBUTES_SHOWN]
-    _print_attributes(out, dict(shown), is_full=is_full)
-    if len(shown) < len(span.attributes):
-        out.print(f"  and {count(len(span.attributes) - len(shown))} more; --full shows them", style="dim")
+    print_heading(out, "Attributes", f"of {name_text(span.name)}; --attributes shows those of every span")
+    first = list(span.attributes.items())[: None if is_full else _ATTRIBUTES_SHOWN]
+    print_attributes(out, dict(first), is_full=is_full)
+    if len(first) < len(span.attributes):
+        out.print(f"  and {count(len(span.attributes) - len(first))} more; --full shows them", style="dim")
 
 
-def _print_everything(out: Console, tree: TraceTree, shown: Sequence[TraceNode], *, is_full: bool) -> None:
+def _print_everything(out: Console, tree: TraceTree, chosen: Sequence[TraceNode], *, is_full: bool) -> None:
     """Attributes, events and links of each span, then the resources they come from."""
-    for node in shown:
+    for node in chosen:
         span = node.span
-        since = _offset(node.start_unix_nano - tree.start_unix_nano)
-        print_heading(out, escape(span.name), f"{since}, {span.kind_name}, span {span.span_id}")
-        _print_attributes(out, span.attributes, is_full=is_full)
+        since = signed_duration(node.start_unix_nano - tree.start_unix_nano)
+        print_heading(out, name_text(span.name).plain, f"{since}, {span.kind_name}, span {span.span_id}")
+        print_attributes(out, span.attributes, is_full=is_full)
         for event in span.events:
-            offset = _offset(event.time_unix_nano - span.start_unix_nano)
-            out.print(Text(f"  {offset} event {escape(event.name)}"))
-            _print_attributes(out, _without_stack_trace(event.attributes), is_full=is_full, indent=4)
+            offset = signed_duration(event.time_unix_nano - span.start_unix_nano)
+            out.print(Text(f"  {offset} event {shown(event.name)}"))
+            print_attributes(out, _without_stack_trace(event.attributes), is_full=is_full, margin="    ")
         for link in span.links:
             out.print(Text(f"  link to span {link.span_id} of trace {link.trace_id}"))
-            _print_attributes(out, link.attributes, is_full=is_full, indent=4)
-    resources = {json.dumps(as_json(node.span.resource)): node.span for node in shown}
+            print_attributes(out, link.attributes, is_full=is_full, margin="    ")
+    resources = {json.dumps(as_json(node.span.resource)): node.span for node in chosen}
     for span in resources.values():
-        print_heading(out, "Resource", escape(span.service))
-        _print_attributes(out, span.resource.attributes, is_full=is_full)
-
-
-def _offset(nano: int) -> str:
-    return f"{'-' if nano < 0 else '+'}{duration(abs(nano) / 1e6)}"
+        print_heading(out, "Resource", shown(span.service))
+        print_attributes(out, span.resource.attributes, is_full=is_full)
 
 
 def _without_stack_trace(attributes: Attributes) -> Attributes:
     """Stack traces stand with the errors."""
     return {key: value for key, value in attributes.items() if key != "exception.stacktrace"}
-
-
-def _print_attributes(out: Console, attributes: Mapping[str, Any], *, is_full: bool, indent: int = 2) -> None:
-    if not attributes:
-        return
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(overflow="fold", max_width=max(12, out.width * 2 // 5))
-    table.add_column(overflow="fold")
-    for key, value in attributes.items():
-        table.add_row(Text(" " * indent + escape(key), "dim"), _cut(_value(value), is_full=is_full))
-    out.print(table)
-
-
-def _value(value: object) -> str:
-    """Text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(as_json(value), ensure_ascii=False)
-
-
-def _cut(text: str, *, is_full: bool) -> Text:
-    cut = text if is_full else text[:_VALUE_CHARACTERS_MAX]
-    shown = printable(cut)
-    if len(cut) < len(text):
-        shown.append(f" ... {count(len(text) - len(cut))} more characters; --full shows them", "dim")
-    return shown

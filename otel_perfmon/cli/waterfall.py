@@ -6,19 +6,18 @@ names are cut, deep trees are indented only so far and then say their depth, and
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from otel_perfmon.cli.charts import Glyphs, glyphs
-from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.escaping import can_show, isolate
 from otel_perfmon.cli.excerpt import Row
-from otel_perfmon.cli.report import count, duration
+from otel_perfmon.cli.report import count, cropped, duration, name_text, signed_duration
 from otel_perfmon.trace import TraceNode, TraceTree
 
 _GAP: Final = "  "
@@ -27,14 +26,13 @@ _SELF_WIDTH_MIN: Final = 64
 _NAME_SHARE: Final = 0.5
 """Of the room for names and bars, what long names may take."""
 _NAME_WIDTH_MIN: Final = 20
-_NAME_CHARACTERS_MAX: Final = 400
 _NAME_KEPT: Final = 10
 """Cells of a name that stay before a service has to go."""
 _SERVICE_KEPT: Final = 5
 _TICK_GAP: Final = 2
 _TICK_CELLS_MIN: Final = 5
-_LEFT_TO_RIGHT: Final = "\N{LEFT-TO-RIGHT MARK}"
 _INSTANT: Final = "│"
+_HALF_A_CELL: Final = 0.5
 _FLAG_REMOTE: Final = 0x300
 """OTLP's SpanFlags: bit 8 says that bit 9 is known, bit 9 that the parent is in another process."""
 
@@ -71,7 +69,8 @@ def print_waterfall(console: Console, tree: TraceTree, rows: Sequence[Row], *, f
     picture = _Picture(tree, rows, console.width, is_ascii=console.options.ascii_only, focus=focus)
     for line in picture.lines():
         console.print(line, no_wrap=True, overflow="ignore", crop=True)
-    console.print(picture.legend(), style="dim")
+    if picture.legend():
+        console.print(picture.legend(), style="dim")
     for note in picture.notes():
         console.print(note, style="dim")
 
@@ -107,7 +106,8 @@ class _Picture:
         """What the signs mean that occur."""
         signs = ["! error"] if any(node.span.is_error for node in self._nodes) else []
         signs += ["~ slow"] if any(node.span.is_slow for node in self._nodes) else []
-        signs += [f"{self._glyphs.full} on the critical path", f"{self._glyphs.shades[0]} beside it"]
+        told = {self._glyphs.full: "on the critical path", self._glyphs.shades[0]: "beside it"}
+        signs += [f"{sign} {meaning}" for sign, meaning in told.items() if sign in self._axis.drawn]
         signs += [f"{self._deep(9)}is 9 levels deep"] if any(self._is_deep(row) for row in self._rows) else []
         return "   ".join(signs)
 
@@ -115,7 +115,7 @@ class _Picture:
         """What the notes mean that occur."""
         found = dict.fromkeys(note for node in self._nodes for note in self._notes(node))
         moved = [node.skew_nano for node in self._nodes if _CLOCK in self._notes(node)]
-        by = " to ".join(_signed(nano) for nano in sorted({min(moved), max(moved)})) if moved else ""
+        by = " to ".join(signed_duration(nano) for nano in sorted({min(moved), max(moved)})) if moved else ""
         return [f"{note} {_MEANINGS[note]}{f', by {by}' if note == _CLOCK else ''}" for note in found]
 
     # --- widths
@@ -143,8 +143,8 @@ class _Picture:
         line.append(_marks(node).ljust(layout.mark_width), f"bold {style}")
         line.append(guide, "dim")
         room = layout.mark_width + layout.name_width - line.cell_len
-        for part, part_style in name.fitted(room, self._ellipsis):
-            line.append(_isolated(part), strong if part_style is None else part_style)
+        for part, part_style in name.fitted(room):
+            line.append(isolate(part), strong if part_style is None else part_style)
         line.append(" " * (layout.mark_width + layout.name_width - line.cell_len))
         line.append(_GAP + duration(node.duration_nano / 1e6).rjust(layout.time_width), strong)
         if layout.self_width:
@@ -156,7 +156,7 @@ class _Picture:
     def _hidden_line(self, row: Row, guide: str, name: _Name) -> Text:
         layout = self._layout
         left = layout.mark_width + layout.name_width
-        text = _fitted(" " * layout.mark_width + guide + name.name, left, self._ellipsis)
+        text = _fitted(" " * layout.mark_width + guide + name.name, left)
         times = len(_GAP) + layout.time_width + (len(_GAP) + layout.self_width if layout.self_width else 0)
         line = Text(text + " " * (left - cell_len(text) + times), "dim", no_wrap=True)
         first, last = self._axis.cells(row.start_unix_nano, row.end_unix_nano)
@@ -193,8 +193,8 @@ class _Picture:
         node = self._tree.nodes[row.node_index]
         parent = None if node.parent_index is None else self._tree.nodes[node.parent_index].span
         is_told = self._services > 1 and (parent is None or parent.service != node.span.service)
-        service = f"@{_shown(node.span.service)}" if is_told else ""
-        return _Name(_shown(node.span.name), service, " ".join(self._notes(node)))
+        service = f"@{name_text(node.span.service)}" if is_told else ""
+        return _Name(name_text(node.span.name).plain, service, " ".join(self._notes(node)))
 
     def _notes(self, node: TraceNode) -> list[str]:
         """What is odd about a node; of what moved with its parent, nothing."""
@@ -220,7 +220,7 @@ class _Name:
     def cell_len(self) -> int:
         return sum(cell_len(part) + 1 for part in (self.name, self.service, self.notes) if part) - 1
 
-    def fitted(self, width: int, ellipsis: str) -> list[tuple[str, str | None]]:
+    def fitted(self, width: int) -> list[tuple[str, str | None]]:
         """What fits into ``width`` cells, each part with its style, None for the name's own.
 
         The notes whole, the service if that leaves some of the name, the name cut.
@@ -229,35 +229,17 @@ class _Name:
         room = width - len(notes)
         spare = room - min(cell_len(self.name), max(_NAME_KEPT, room * 2 // 3))
         is_told = self.service and spare >= _SERVICE_KEPT
-        service = _fitted(f" {self.service}", spare, ellipsis) if is_told else ""
-        name = _fitted(self.name, room - cell_len(service), ellipsis)
+        service = _fitted(f" {self.service}", spare) if is_told else ""
+        name = _fitted(self.name, room - cell_len(service))
         return [(name, None), (service, "dim"), (notes, "dim")]
 
 
-def _shown(name: str) -> str:
-    text = escape(name[:_NAME_CHARACTERS_MAX])
-    return text or "(no name)"
-
-
-def _fitted(text: str, width: int, ellipsis: str) -> str:
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - len(ellipsis))).rstrip() + ellipsis[: max(0, width)]
-
-
-def _isolated(text: str) -> str:
-    """``text`` with marks around it if it runs from right to left, lest a terminal turn the figures after it around."""
-    if text.isascii() or not any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in text):
-        return text
-    return f"{_LEFT_TO_RIGHT}{text}{_LEFT_TO_RIGHT}"
+def _fitted(text: str, width: int) -> str:
+    return cropped(Text(text), width).plain
 
 
 def _marks(node: TraceNode) -> str:
     return ("!" if node.span.is_error else "") + ("~" if node.span.is_slow else "")
-
-
-def _signed(nano: int) -> str:
-    return f"{'-' if nano < 0 else '+'}{duration(abs(nano) / 1e6)}"
 
 
 class _Axis:
@@ -266,6 +248,8 @@ class _Axis:
     def __init__(self, start: int, end: int, width: int) -> None:
         self._start, self._width = start, width
         self._total = max(1, end - start)
+        self.drawn: set[str] = set()
+        """The characters of the bars until now."""
 
     def cells(self, start: int, end: int) -> tuple[int, int]:
         """The first and the last cell of a stretch of time; at least one."""
@@ -287,9 +271,9 @@ class _Axis:
         critical = self._shares(segments, first, last)
         if first == last:
             critical = [node.critical_nano / node.duration_nano]
-        for share in critical:
-            is_critical = share >= 0.5  # noqa: PLR2004 - half a cell
-            line.append(chars.full if is_critical else chars.shades[0], style)
+        bar = "".join(chars.full if share >= _HALF_A_CELL else chars.shades[0] for share in critical)
+        self.drawn.update(bar)
+        line.append(bar, style)
 
     def ruler(self, chars: Glyphs) -> tuple[str, str]:
         """Times since the start, and the line below them with a tick under the first character of each."""
@@ -309,7 +293,10 @@ class _Axis:
             cells = step * self._width / self._total
             if cells < _TICK_CELLS_MIN:
                 continue
-            labels = [(at, f"{at / size:,.10g} {unit}" if at else "0") for at in range(0, self._total, step)]
+            labels = [
+                (at, f"{at / size:,.10g} {unit if can_show(unit) else 'us'}" if at else "0")
+                for at in range(0, self._total, step)
+            ]
             if cells >= max(len(label) for _, label in labels) + _TICK_GAP:
                 return labels
         return [(0, "0")]

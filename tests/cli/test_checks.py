@@ -42,33 +42,37 @@ def checked(check, db_path):
 
 
 def test_an_operation_over_the_error_rate_is_one_line_and_the_exit_status_1(checked):
-    assert checked() == (1, ["charge_card  error rate 23% > 10%  (46 of 200 calls, last 1h)"])
+    assert checked() == (1, ["charge_card  error rate 23% > 10%  (46 of 200 calls, last 1 h)"])
 
 
 def test_without_a_finding_one_line_says_what_was_checked_and_the_exit_status_is_0(checked):
     assert checked("--error-rate", "0.5") == (
         0,
-        ["ok: 3 operations checked for error rate > 50%, last 1h; 1 more with fewer than 20 calls"],
+        ["ok: 3 operations checked for error rate > 50%, last 1 h; 1 more with fewer than 20 calls"],
     )
     assert checked("--p95", "1s", "--error-rate", "30%", "--window", "15m", "--min-count", "1", "well") == (
         0,
-        ["ok: 1 operation checked for error rate > 30%, p95 > 1.00 s, last 15m"],
+        ["ok: 1 operation checked for error rate > 30%, p95 > 1.00 s, last 15 min"],
     )
 
 
+def test_nothing_is_called_well_that_was_not_checked(checked):
+    assert checked("--min-count", "1000") == (0, ["Nothing was checked: no operation has 1,000 calls, last 1 h."])
+
+
 def test_only_what_is_asked_for_is_checked(checked):
-    assert checked("--p95", "200ms") == (1, ["load_cart  p95 250 ms > 200 ms  (300 calls, last 1h)"])
+    assert checked("--p95", "200ms") == (1, ["load_cart  p95 250 ms > 200 ms  (300 calls, last 1 h)"])
     assert checked("--p95", "200ms", "--error-rate", "0.1") == (
         1,
         [
-            "charge_card  error rate 23% > 10%  (46 of 200 calls, last 1h)",
-            "load_cart    p95 250 ms > 200 ms  (300 calls, last 1h)",
+            "charge_card  error rate 23% > 10%  (46 of 200 calls, last 1 h)",
+            "load_cart    p95 250 ms > 200 ms  (300 calls, last 1 h)",
         ],
     )
     assert checked("load_cart")[0] == 0
     assert checked("load_cart", "--error-rate", "0.5%") == (
         1,
-        ["load_cart  error rate 1% > 0.5%  (3 of 300 calls, last 1h)"],
+        ["load_cart  error rate 1% > 0.5%  (3 of 300 calls, last 1 h)"],
     )
 
 
@@ -151,10 +155,10 @@ def test_each_service_counts_for_itself_and_is_named_where_there_are_several(che
     for service, errors in (("shop", 10), ("bank", 0)):
         monkeypatch.setenv("OTEL_SERVICE_NAME", service)
         record(db_path, {"pay": (20, errors, 1.0)})
-    assert check("--error-rate", "30%") == (1, ["pay  error rate 50% > 30%  (10 of 20 calls, last 1h, service shop)"])
+    assert check("--error-rate", "30%") == (1, ["pay  error rate 50% > 30%  (10 of 20 calls, last 1 h, service shop)"])
     assert check("--error-rate", "30%", "--service", "bank")[0] == 0
     assert check("--error-rate", "30%", "--service", "shop")[1] == [
-        "pay  error rate 50% > 30%  (10 of 20 calls, last 1h)"
+        "pay  error rate 50% > 30%  (10 of 20 calls, last 1 h)"
     ]
 
 
@@ -163,9 +167,9 @@ def test_only_the_window_counts_and_it_is_told(check, db_path):
     record(db_path, {"new": (50, 0, 1.0)})
     assert check()[0] == 0
     assert check("--window", "5400s")[0] == 0
-    assert check("--window", "1d")[1] == ["old  error rate 100% > 10%  (50 of 50 calls, last 1d)"]
+    assert check("--window", "1d")[1] == ["old  error rate 100% > 10%  (50 of 50 calls, last 1 d)"]
     status, (line,) = check("--window", "2001-01-31T09:00/2001-01-31T10:00")
-    assert (status, line) == (0, "ok: 0 operations checked for error rate > 10%, 2001-01-31 09:00:00 to 10:00:00")
+    assert (status, line) == (0, "Nothing was checked: no operation ran, 2001-01-31 09:00:00 to 10:00:00.")
 
 
 def test_names_do_nothing_to_the_terminal_and_stay_on_one_line(check, db_path):
@@ -173,8 +177,8 @@ def test_names_do_nothing_to_the_terminal_and_stay_on_one_line(check, db_path):
     status, lines = check()
     assert status == 1
     assert lines == [
-        r"pay\n\x1b[31m\u202e[red]                  error rate 100% > 10%  (20 of 20 calls, last 1h)",
-        "x" * 200 + "  error rate 100% > 10%  (20 of 20 calls, last 1h)",
+        r"pay\n\x1b[31m\u202e[red]                  error rate 100% > 10%  (20 of 20 calls, last 1 h)",
+        "x" * 200 + "  error rate 100% > 10%  (20 of 20 calls, last 1 h)",
     ]
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from cli_kit import record, record_shop, span_row
 
-argcomplete = pytest.importorskip("argcomplete", reason="an extra: pip install 'otel-perfmon[completion]'")
+argcomplete = pytest.importorskip("argcomplete", reason="optional: pip install argcomplete")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="completion is for POSIX shells")
 pytestmark = posix_only
 
@@ -54,6 +54,14 @@ def test_commands_and_options_are_completed() -> None:
 def test_operations_are_completed_from_the_store(db_path, command) -> None:
     record_shop(db_path)
     assert _complete(f"otel-perfmon {command} ch") == (["charge"], "")
+
+
+def test_a_trace_is_completed_by_the_words_for_it_and_slowest_by_operations(db_path) -> None:
+    record_shop(db_path)
+    assert _complete("otel-perfmon trace ") == (["last", "slowest"], "")
+    assert _complete("otel-perfmon trace slowest ") == (["GET\\ /cart", "charge"], "")
+    assert _complete("otel-perfmon trace slowest ch") == (["charge"], "")
+    assert _complete("otel-perfmon spans --operation ch") == (["charge"], "")
 
 
 def test_the_store_is_the_one_that_the_line_names(tmp_path) -> None:

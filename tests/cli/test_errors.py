@@ -8,12 +8,12 @@ from cli_kit import MESSAGE, SECOND, age, error_row, record, span_row, trace_of
 
 def test_alike_errors_are_one_group_with_the_last_message(shop) -> None:
     printed = shop("errors")
-    assert printed.lines[1].startswith("Errors  ")
-    title, pattern, last, since = printed.lines[3:]
+    assert printed.lines[0].startswith("Errors  ")
+    title, pattern, last, since = printed.lines[2:]
     assert re.fullmatch(r"      4  TimeoutError in charge +(now|\d+ s ago)", title)
     assert pattern == "         card-gateway-<n> timed out after <n> s"
-    assert last == "         last: card-gateway-40 timed out after 30 s"
-    assert re.fullmatch(rf"         first 7 min ago, trace {trace_of(40).hex()[:12]}", since)
+    assert last == f"         last: card-gateway-40 timed out after 30 s, trace {trace_of(40).hex()[:12]}"
+    assert since == f"         first 7 min ago, trace {trace_of(10).hex()[:12]}"
 
 
 def test_a_message_without_variable_parts_is_told_once(cli, db_path) -> None:
@@ -22,12 +22,22 @@ def test_a_message_without_variable_parts_is_told_once(cli, db_path) -> None:
     assert cli("errors").out.count("broken") == 1
 
 
+def test_a_group_of_one_error_tells_its_trace_once_and_an_empty_message_takes_no_line(cli, db_path) -> None:
+    row = error_row("op", 1, end=time.time_ns() - SECOND, trace_id=trace_of(1))
+    record(db_path, row._replace(error_message=""))
+    assert cli("errors").lines[3:] == [
+        f"         last: trace {trace_of(1).hex()[:12]}",
+        "         first 1 s ago",
+    ]
+
+
 def test_in_full_there_are_exact_times_and_the_latest_stack_trace(shop) -> None:
     printed = shop("errors", "--full", width=80)
-    told = dict(re.findall(r"^  (\w+(?: seen)?)  +(.*?)$", printed.out, re.MULTILINE))
+    told = dict(re.findall(r"^  (\w+(?: seen| trace)?)  +(.*?)$", printed.out, re.MULTILINE))
     assert told["messages"].strip() == "card-gateway-<n> timed out after <n> s"
     assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}, 7 min ago", told["first seen"])
-    assert told["trace"].strip() == trace_of(40).hex()
+    assert told["first trace"].strip() == trace_of(10).hex()
+    assert told["last trace"].strip() == trace_of(40).hex()
     assert printed.lines[-3:] == [
         "  Traceback (most recent call last):",
         '    File "/srv/shop/gateway.py", line 118, in charge',
@@ -65,6 +75,6 @@ def test_only_errors_of_one_operation_or_window(shop) -> None:
 
 def test_a_title_that_is_too_long_is_cut_and_keeps_its_time(cli, db_path) -> None:
     record(db_path, error_row("x" * 300, 1, end=time.time_ns() - 200 * SECOND))
-    title = cli("errors", width=80).lines[3]
+    title = cli("errors", width=80).lines[2]
     assert len(title) == 80
     assert title.endswith("…  3 min ago")

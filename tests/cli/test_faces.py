@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import pytest
 from cli_kit import HOSTILE, SECOND, Printed, error_row, record, record_shop, span_row, write
 from rich.cells import cell_len
 
-from otel_perfmon.cli.main import COMMANDS
+from otel_perfmon.cli.main import COMMANDS, main
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.sqlite import connection as connections
 
@@ -259,9 +260,64 @@ def many_path(tmp_path_factory) -> str:
     return path
 
 
+@pytest.mark.parametrize("path_of", ["shop", "hostile"])
+@pytest.mark.parametrize("arguments", READING, ids=_ids)
+def test_an_answer_begins_with_a_word_and_no_line_of_it_ends_in_blanks(
+    cli, db_path, hostile_path, path_of, arguments
+) -> None:
+    record_shop(db_path)
+    arguments = arguments[:1] if path_of == "hostile" and "GET /cart" in arguments else arguments
+    lines = cli(*arguments, "--db", db_path if path_of == "shop" else hostile_path, width=80).lines
+    assert lines[0].strip()
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("arguments", READING, ids=_ids)
+def test_without_unicode_all_is_ascii_and_no_line_is_too_long(
+    cli, hostile_path, monkeypatch, capsys, arguments
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = arguments[:1] if "GET /cart" in arguments else arguments
+    assert main([*arguments, "--db", hostile_path]) in (0, 1)
+    lines = raw.getvalue().decode("ascii").splitlines()
+    _assert_narrow(lines, 100, arguments)
+    assert "\\xb5" not in "".join(lines)
+    assert "\\u2026" not in "".join(lines)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, None])
+def test_help_fits_80_columns(cli, command) -> None:
+    printed = cli(*([command] if command else []), "--help", width=80)
+    assert [line for line in printed.lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("stats",), ("stats", ""), ("heatmap", ""), ("slow", "--full"), ("errors",), ("spans",), ("check",)]
+)
+def test_an_operation_without_a_name_is_said_to_have_none(cli, db_path, arguments) -> None:
+    end = time.time_ns() - SECOND
+    record(db_path, *(error_row("", 1, end=end, slow=True) for _ in range(30)))
+    assert "(no name)" in cli(*arguments).out
+
+
+@pytest.mark.parametrize(
+    "arguments", [("stats",), ("slow",), ("errors",), ("spans",), ("spans", "--order", "arrival")], ids=_ids
+)
+def test_an_answer_in_json_is_complete_when_nothing_more_can_match(cli, db_path, arguments) -> None:
+    end = time.time_ns() - SECOND
+    record(db_path, error_row("one", 1, end=end, slow=True), error_row("two", 1, end=end, slow=True))
+    assert cli(*arguments, "--limit", "1", "--json").json["is_complete"] is False
+    assert cli(*arguments, "--limit", "3", "--json").json["is_complete"] is True
+
+
 def _assert_harmless(text: str) -> None:
-    """No control character but the end of a line, and none that turns the direction or cannot be seen."""
-    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]", text) == []
+    """No control character but the end of a line, and none that turns the direction or cannot be seen.
+
+    But the mark that keeps text from right to left from turning what stands after it; of the data it is escaped.
+    """
+    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200d\u200f\u202a-\u202e\u2060-\u206f\ufeff]", text) == []
 
 
 def _assert_narrow(lines: list[str], width: int, arguments: tuple[str, ...]) -> None:

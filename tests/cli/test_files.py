@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from cli_kit import age, write
 
 from otel_perfmon import MetricsStorage
@@ -10,20 +11,20 @@ from otel_perfmon.storage.base import Batch
 
 def test_info_tells_what_the_file_is_and_holds(shop, db_path) -> None:
     lines = shop("info").lines
-    assert lines[1] == db_path
-    told = {line[2:17].strip(): line[17:] for line in lines[2:] if line[2] != " "}
+    assert lines[0] == db_path
+    told = {line[2:17].strip(): line[17:] for line in lines[1:] if line[2] != " "}
     assert list(told) == ["size", "spans", "operations", "errors", "metric points", "kept", "account", "format"]
     assert told["spans"].startswith("80, ended 20")
     assert told["operations"] == "2, of 1 service"
     assert told["errors"] == "1 group"
-    assert told["account"] == "80 ended, 80 stored, none lost"
+    assert told["account"] == "80 ended, 80 stored, none dropped"
     assert "at most 512 MB" in told["size"]
     assert "1 h  ordinary spans" in told["kept"]
 
 
-def test_what_was_lost_is_told(cli, db_path) -> None:
+def test_what_was_dropped_is_told(cli, db_path) -> None:
     write(db_path, Batch(dropped={"queue_full": 1200}, sampled_out=3))
-    assert "1,203 ended, 0 stored, 3 sampled out, lost: 1,200 queue_full" in " ".join(cli("info").out.split())
+    assert "1,203 ended, 0 stored, 3 sampled out, dropped: 1,200 queue_full" in " ".join(cli("info").out.split())
 
 
 def test_info_as_json_has_the_account(shop) -> None:
@@ -58,7 +59,22 @@ def test_one_option_leaves_the_others_as_they_are(shop, db_path) -> None:
     assert len(items) == 2 * 2 + 3 * 2  # with their traces; trace 40 is slow and failed
 
 
-def test_a_wrong_size_is_wrong_usage(shop) -> None:
-    printed = shop("prune", "--size-max", "big")
+@pytest.mark.parametrize("size", ["big", "1", "63MB", "0", "-1"])
+def test_a_size_that_no_store_could_have_is_wrong_usage_and_removes_nothing(shop, size) -> None:
+    printed = shop("prune", f"--size-max={size}")
     assert printed.status == 2
-    assert "a size such as 512MB or 1.5GB is wanted; 'big' is none" in printed.err
+    assert f"64MB or more, such as 512MB; argument size_max_bytes is '{size}'" in printed.err
+    assert len(shop("spans", "--json", "--limit", "100").items) == 80
+
+
+def test_no_time_at_all_is_a_time_to_keep_spans(shop, db_path) -> None:
+    age(db_path, 60)
+    assert shop("prune", "--retention", "0s", "--keep", "0s", "--json").items[0]["removed_count"] == 80
+    assert shop("prune", "--retention=-1s").status == 2
+
+
+def test_info_tells_how_long_calls_and_error_groups_stay_and_the_day_once(shop) -> None:
+    printed = shop("info")
+    assert re.search(r"90 d  calls and error groups\n", printed.out)
+    (spans,) = (line for line in printed.lines if line.startswith("  spans"))
+    assert len(re.findall(r"\d{4}-\d\d-\d\d", spans)) == len(set(re.findall(r"\d{4}-\d\d-\d\d", spans)))

@@ -8,7 +8,7 @@ from cli_kit import SECOND, error_row, record, span_row
 
 def test_every_call_has_its_place_and_errors_are_below(shop) -> None:
     printed = shop("heatmap", "charge")
-    assert printed.lines[1].startswith("charge  ")
+    assert printed.lines[0].startswith("charge  ")
     errors = next(line for line in printed.lines if line.startswith("   errors"))
     assert len(re.findall("[▁▂▃▄▅▆▇█]+", errors)) == 4
     assert "4 failed" in printed.lines[-1]
@@ -25,8 +25,8 @@ def test_longer_durations_stand_higher(cli, db_path) -> None:
 def test_labels_fall_from_top_to_bottom_and_carry_units(cli, db_path) -> None:
     end = time.time_ns() - SECOND
     record(db_path, *(span_row("op", end=end, ms=10.0**n) for n in range(-2, 5)))
-    labels = re.findall(r"^ +([\d.]+) (µs|ms|s) ", cli("heatmap", "op").out, re.MULTILINE)
-    sizes = [float(number) * {"µs": 1e-3, "ms": 1.0, "s": 1e3}[unit] for number, unit in labels]
+    labels = re.findall(r"^ +([\d.]+) (ns|µs|ms|s)(?: |$)", cli("heatmap", "op").out, re.MULTILINE)
+    sizes = [float(number) * {"ns": 1e-6, "µs": 1e-3, "ms": 1.0, "s": 1e3}[unit] for number, unit in labels]
     assert len(sizes) >= 5
     assert sizes == sorted(sizes, reverse=True)
 
@@ -40,7 +40,7 @@ def test_the_legend_tells_what_the_shades_mean(cli, db_path) -> None:
 
 
 def test_without_a_name_all_operations_count_together(shop) -> None:
-    assert shop("heatmap").lines[1].startswith("all operations together  ")
+    assert shop("heatmap").lines[0].startswith("all operations together  ")
     assert sum(map(sum, shop("heatmap", "--json").items[0]["counts"])) == 80
 
 
@@ -49,6 +49,18 @@ def test_json_has_the_cells_as_they_are(shop) -> None:
     assert sum(map(sum, item["counts"])) == 40
     assert sum(item["error_counts"]) == 4
     assert len(item["bounds_ms"]) == len(item["counts"][0]) + 1
+
+
+def test_json_is_the_same_at_any_width(shop) -> None:
+    narrow, wide = (shop("heatmap", "charge", "--window", "1h", "--json", width=width).items for width in (40, 200))
+    assert narrow[0]["cell_seconds"] == wide[0]["cell_seconds"]
+
+
+def test_on_a_terminal_with_16_colours_the_shades_alone_tell_how_many(shop, monkeypatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("COLORTERM", raising=False)
+    assert not re.search(r"\x1b\[(3[4-7]|9\d)m", shop("heatmap").out + shop("stats", "charge").out)
 
 
 def test_a_window_without_calls_is_told(shop) -> None:

@@ -32,6 +32,12 @@ def folder(tmp_path) -> str:
     return str(path)
 
 
+def test_options_before_the_command_are_told_where_they_belong(capsys) -> None:
+    assert main(["--db", "shop.db", "stats"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "otel-perfmon: Options come after the command: otel-perfmon stats --db ..."
+
+
 def test_the_version_is_that_of_the_package(capsys) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == "otel-perfmon 0.1.0\n"

@@ -45,6 +45,11 @@ def test_a_window_names_its_day_once() -> None:
     assert moments.spread(Window(0, MOMENT)) == "everything until 2027-01-15 09:00:00"
 
 
+def test_a_window_fits_behind_what_happened_in_it() -> None:
+    assert moments.during(Window(MOMENT, MOMENT + SECOND)) == "from 2027-01-15 09:00:00 to 09:00:01"
+    assert moments.during(Window(0, MOMENT)) == "until 2027-01-15 09:00:00"
+
+
 @pytest.mark.parametrize("unix_nano", [0, -1, INT64_MAX, -INT64_MAX, 10**30, -(10**30)])
 def test_every_moment_can_be_told(unix_nano) -> None:
     assert len(moments.iso(unix_nano)) == 27

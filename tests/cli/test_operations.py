@@ -10,11 +10,11 @@ from otel_perfmon.cli.operations import SORTS
 
 def test_operations_are_listed_by_where_the_time_goes(shop) -> None:
     printed = shop("stats")
-    assert printed.lines[1].startswith("Operations  since ")
-    assert printed.lines[2] == "80 calls of 2 operations, 4 failed"
-    assert printed.lines[3].split()[:3] == ["Operation", "Calls", "Errors"]
-    assert "Self ↓" in printed.lines[3]
-    cart, charge = printed.lines[5:7]
+    assert printed.lines[0].startswith("Operations  since ")
+    assert printed.lines[1] == "80 calls of 2 operations, 4 failed"
+    assert printed.lines[2].split()[:3] == ["Operation", "Calls", "Errors"]
+    assert "Self ↓" in printed.lines[2]
+    cart, charge = printed.lines[4:6]
     assert cart.startswith("GET /cart")
     assert cart.split()[2:4] == ["40", "0%"]
     assert charge.split()[:3] == ["charge", "40", "10%"]
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_counted(shop) -> None:
 
 def test_the_window_that_is_covered_is_told(shop) -> None:
     printed = shop("stats", "--window", "5m")
-    assert " to " in printed.lines[1]
+    assert " to " in printed.lines[0]
     window = shop("stats", "--window", "5m", "--json").json["window"]
     assert window["end_unix_nano"] - window["start_unix_nano"] >= 300 * SECOND
     assert window["start"].endswith("Z")
@@ -88,7 +88,16 @@ def test_each_service_for_itself_on_demand(cli, db_path) -> None:
     assert [(each["service"], each["count"]) for each in together] == [(None, 3)]
     apart = cli("stats", "--by-service", "--json").items
     assert [(each["service"], each["count"]) for each in apart] == [("web", 2), ("shop", 1)]
-    assert "Service" in cli("stats", "--by-service").lines[3]
+    assert "Service" in cli("stats", "--by-service").lines[2]
+
+
+def test_one_operation_by_service_is_wrong_usage(shop) -> None:
+    assert shop("stats", "charge", "--by-service").status == 2
+
+
+def test_calls_that_are_all_in_one_place_need_no_picture(cli, db_path) -> None:
+    record(db_path, *(span_row("op", end=(time.time_ns() // SECOND // 10 * 10 - 5) * SECOND) for _ in range(3)))
+    assert "Calls over time" not in cli("stats", width=200).out
 
 
 def test_the_share_is_that_of_all_self_time(shop) -> None:
@@ -99,9 +108,9 @@ def test_the_share_is_that_of_all_self_time(shop) -> None:
 
 def test_all_about_one_operation(shop) -> None:
     printed = shop("stats", "charge")
-    assert printed.lines[1].startswith("charge  ")
-    assert printed.lines[2].startswith("40 calls (")
-    assert ", 4 failed (10%), 0 slow" in printed.lines[2]
+    assert printed.lines[0].startswith("charge  ")
+    assert printed.lines[1].startswith("40 calls (")
+    assert ", 4 failed (10%), 0 slow" in printed.lines[1]
     headings = [line.split("  ")[0] for line in printed.lines if line and not line.startswith(" ")]
     assert [each for each in headings if each in ("Durations", "Over time", "Called by", "Calls")] == [
         "Durations",

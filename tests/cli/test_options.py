@@ -39,18 +39,17 @@ def test_a_duration_carries_its_unit(text, milliseconds) -> None:
     ("text", "size_bytes"),
     [
         ("512MB", 512 * 1024**2),
-        ("1.5 GB", 1536 * 1024**2),
-        ("100", 100),
-        ("3kb", 3072),
-        ("2MiB", 2 * 1024**2),
-        ("0", 0),
+        ("2 GB", 2 * 1024**3),
+        ("100000000", 100_000_000),
+        ("70000kb", 70_000 * 1024),
+        ("64MiB", 64 * 1024**2),
     ],
 )
 def test_a_size_carries_its_unit(text, size_bytes) -> None:
     assert options.size_bytes(text) == size_bytes
 
 
-@pytest.mark.parametrize("text", ["", "MB", "-1MB", "1.5.2GB", "1 XB", "\u0661MB"])
+@pytest.mark.parametrize("text", ["", "MB", "-1MB", "1.5GB", "1 XB", "63MB", "0", "\u0661MB"])
 def test_what_is_no_size_is_refused(text) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         options.size_bytes(text)

@@ -104,5 +104,5 @@ def test_what_is_no_question_is_wrong_usage_and_changes_nothing(shop, db_path, s
 def test_a_question_without_end_is_stopped(shop) -> None:
     statement = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     printed = shop("sql", statement, "--timeout", "100ms")
-    assert printed.status == 2
+    assert printed.status == 3
     assert printed.err == "otel-perfmon: The question took longer than 0.1 s; ask for less, or give it more time.\n"

@@ -177,6 +177,16 @@ def test_the_last_ones_come_first_in_their_order_through_the_same_filters(tail_o
     assert tail_once().lines == []
 
 
+def test_a_name_that_nothing_has_had_is_told_and_waited_for(tail_once, db_path) -> None:
+    record_shop(db_path)
+    printed = tail_once("nosuch", "--service", "nobody")
+    assert printed.status == 0
+    assert printed.err.splitlines() == [
+        "otel-perfmon: The operation 'nosuch' has not been recorded yet; waiting for it.",
+        "otel-perfmon: The service 'nobody' has not been recorded yet; waiting for it.",
+    ]
+
+
 def test_errors_and_slow_spans_are_marked(tail_once, db_path) -> None:
     end = time.time_ns()
     record(
@@ -187,7 +197,7 @@ def test_errors_and_slow_spans_are_marked(tail_once, db_path) -> None:
     )
     bad, lame, well = tail_once("--last", "3", width=160).lines
     assert "! TimeoutError: card-gateway-1 timed out after 30 s" in bad
-    assert "  slow  " in lame
+    assert "  ~ slow  " in lame
     assert "  2.00 s  lame" in lame
     assert "!" not in well
     assert "slow" not in well

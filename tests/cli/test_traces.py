@@ -143,8 +143,10 @@ def test_slowest_is_the_trace_of_the_slowest_span_of_the_operation_and_shows_its
         ([""], 2, "A trace is named by its id"),
         (["fffffff"], 3, "No trace begins with fffffff"),
         (["f" * 32], 3, "There is no trace"),
-        (["slowest", EVIL], 3, "No span of"),
-        (["slowest", "checkout", "--service", "nobody"], 3, "by the service 'nobody' was found"),
+        (["slowest", EVIL], 3, "There is no operation"),
+        (["slowest", "chekout"], 3, "did you mean 'checkout'?"),
+        (["slowest", "a", "b"], 2, "put a name with blanks in quotes"),
+        (["slowest", "checkout", "--service", "nobody"], 3, "There is no service 'nobody'"),
         (["last", "--limit", "-1"], 2, "whole number of 0 or more"),
     ],
 )
@@ -174,12 +176,37 @@ def test_each_error_is_told_once_with_the_spans_it_went_through_the_first_one_fi
     lines = show("last").splitlines()
     errors = lines[lines.index("Errors") + 1 : lines.index("Errors") + 5]
     assert [line.rstrip() for line in errors] == [
-        r"! ValueError: no money\nat all",
-        "  in charge, checkout",
         "! KeyError: 'account'",
         "  in gateway",
+        r"! ValueError: no money\nat all",
+        "  in charge, checkout",
     ]
     assert "Traceback" not in "".join(lines)
+
+
+def test_an_error_that_only_the_child_recorded_as_an_event_is_told_once(show, program) -> None:
+    root = program.tracer.start_span("root", start_time=program.origin, attributes={"error.type": "ValueError"})
+    root.set_status(StatusCode.ERROR, "no money")
+    program.span("child", 1, 8, root, error=ValueError("no money"))
+    root.end(program.origin + 9 * MS)
+    text = show("last")
+    assert text.count("! ValueError: no money\n  in child, root\n") == 1
+    assert text.count("no money") == 1
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_options_may_stand_anywhere_among_the_words(show, program, checkout, place) -> None:
+    words = ["slowest", "checkout"]
+    words[place - 1 : place - 1] = ["--window", "1h"]
+    assert _id_of(checkout) in show(*words)
+    assert "unrecognized arguments: --nonsense" in show(*words, "--nonsense", status=2)
+
+
+def test_an_operation_without_a_name_has_a_slowest_span_too(show, program) -> None:
+    span = program.span("", 0, 10)
+    text = show("slowest", "")
+    assert _id_of(span) in text
+    assert "(no name)" in text
 
 
 def test_full_shows_stack_traces_with_their_lines(show, program) -> None:

@@ -205,6 +205,18 @@ def test_a_chain_of_a_thousand_is_indented_only_so_far_and_then_tells_its_depth(
     assert lines[-1].endswith("↳9 is 9 levels deep")
 
 
+def test_the_leaf_of_a_chain_that_is_too_long_to_show_has_the_bar_that_the_legend_explains() -> None:
+    chain = _tree(*(_span(f"level {n}", f"level {n - 1}" if n else None, 0, 3000) for n in range(2000)))
+    lines = _draw(chain, spans_max=20)
+    assert "↳1999 level 1999" in _line(lines, "level 1999")
+    assert "█" in _line(lines, "level 1999")
+    assert lines[-1].startswith("█ on the critical path   ░ beside it")
+
+
+def test_the_legend_explains_only_what_is_drawn() -> None:
+    assert _draw(_tree(_span("root", None, 0, 9)))[-1] == "█ on the critical path"
+
+
 def test_names_that_a_terminal_would_obey_are_shown_and_change_nothing() -> None:
     lines = _draw(_tree(_span("a\nb\x1b[31m\u202e[red]", None, 0, 9), _span("next", None, 10, 11)), 120)
     assert lines[2].startswith(r"a\nb\x1b[31m\u202e[red]")
@@ -222,9 +234,10 @@ def test_a_span_without_a_name_says_so() -> None:
     assert "(no name)" in _draw(_tree(_span("", None, 0, 9)))[2]
 
 
-def test_an_output_without_unicode_gets_plain_characters() -> None:
+def test_an_output_without_unicode_gets_plain_characters(monkeypatch) -> None:
     raw = io.BytesIO()
-    out = Console(file=io.TextIOWrapper(raw, encoding="ascii"), width=80)
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    out = Console(width=80)
     failed = [_span(f"{n}", "root", n, 1 + n, is_error=True) for n in range(5)]
     tree = _tree(_span("root", None, 0, 100), _span("x" * 99, "root", 50, 50, is_slow=True), *failed)
     print_waterfall(out, tree, choose_rows(tree, 5))
