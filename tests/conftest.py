@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -19,6 +20,9 @@ from otel_perfmon import MetricsStorage, PerformanceMonitor, application
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("default")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell: children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OUR_VARIABLES = ("SLOW_REQUEST_THRESHOLD_MS", "SAMPLING_WINDOW_SECONDS", "ERROR_RATE_THRESHOLD")
 

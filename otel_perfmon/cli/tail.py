@@ -127,10 +127,11 @@ def _take(shown: Counter[tuple[str, str, int]], key: tuple[str, str, int]) -> bo
 
 
 def _show(answer: Answer, spans: Sequence[SpanRecord]) -> None:
+    if not spans:
+        return
     if answer.is_json:
-        for span in spans:
-            answer.print_line(json.dumps(as_json(span)))
-    elif spans:
+        answer.print_line("\n".join(json.dumps(as_json(span)) for span in spans))
+    else:
         lines = Text("\n").join(span_line(span, answer.console.width) for span in spans)
         answer.console.print(lines, soft_wrap=True)
 

@@ -315,6 +315,8 @@ class Recorder:
             if self._flushing_threads:
                 time.sleep(0.001)
             with self._writing(WRITE_TIMEOUT_SECONDS):
+                if not self._has_spans():
+                    break  # written by another thread meanwhile
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
                 self._maintenance.shrink_if_over_size()
         self._is_awake = False

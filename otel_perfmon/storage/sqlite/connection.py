@@ -41,6 +41,7 @@ class SteppedConnection(sqlite3.Connection):
     """A connection that tells of each statement it has run."""
 
     on_step: Callable[[], None] | None = None
+    is_immutable = False
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """As `sqlite3.Connection.execute`."""
@@ -85,7 +86,7 @@ def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3
     return connection
 
 
-def open_reader(path: str) -> sqlite3.Connection:
+def open_reader(path: str) -> SteppedConnection:
     """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one."""
     check_readable(path)
     check_ours(path)
@@ -105,7 +106,7 @@ def open_reader(path: str) -> sqlite3.Connection:
 
 def check_readable(path: str) -> None:
     """Raise a `StoreError` that says so when ``path`` is missing, a directory, or not for us to read."""
-    _check_no_directory(path)
+    _check_regular(path)
     try:
         os.stat(path)
     except FileNotFoundError:
@@ -118,7 +119,7 @@ def check_readable(path: str) -> None:
 
 def check_ours(path: str) -> None:
     """Raise `StoreError` when what is at ``path`` is not a store of ours, before anything is made beside it."""
-    _check_no_directory(path)
+    _check_regular(path)
     try:
         size = os.stat(path).st_size
     except OSError:
@@ -168,9 +169,13 @@ def _translate(error: sqlite3.Error, path: str) -> StoreError:
     return StoreError(f"{path} cannot be used: {text}.")
 
 
-def _check_no_directory(path: str) -> None:
+def _check_regular(path: str) -> None:
+    """Raise `StoreError` for a directory, and for what SQLite would wait for when it opens it, such as a pipe."""
     if os.path.isdir(path):
         message = f"{path} is a directory; the path of a file is wanted."
+        raise StoreError(message)
+    if os.path.exists(path) and not os.path.isfile(path):
+        message = f"{path} is no regular file; the path of one is wanted."
         raise StoreError(message)
 
 
@@ -258,7 +263,7 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _connect_readonly(path: str) -> sqlite3.Connection:
+def _connect_readonly(path: str) -> SteppedConnection:
     connection = _connect(path, "ro")
     try:
         connection.execute("PRAGMA schema_version")
@@ -266,8 +271,10 @@ def _connect_readonly(path: str) -> sqlite3.Connection:
         connection.close()
         if os.access(os.path.dirname(path), os.W_OK):
             raise
-        # WAL needs a -shm beside the file; where none can be made, the file cannot change either.
-        return _connect(path, "ro&immutable=1")
+        # WAL needs a -shm beside the file. Where we can make none, somebody else may: good for one question only.
+        connection = _connect(path, "ro&immutable=1")
+        connection.is_immutable = True
+        return connection
     except BaseException:
         connection.close()
         raise

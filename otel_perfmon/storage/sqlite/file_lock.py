@@ -10,14 +10,20 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from otel_perfmon.errors import StoreBusyError
 
 _POLL_SECONDS: Final = (0.0005, 0.02)
 """The first and the longest pause between two tries."""
+_TOUCH_SECONDS: Final = 0.1
+"""So often does who holds the lock and goes on leave a sign of life."""
+_PATIENCE: Final = 5
+"""So many times its timeout does a writer wait for others who go on: a busy file is no dead disk."""
+_PATIENT_FROM_SECONDS: Final = 0.5
+"""Who has less time, such as a caller that helps, keeps to it."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -43,19 +49,34 @@ else:
 class FileLock:
     """The lock on ``path``, opened when first needed. One thread at a time."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, on_progress: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self.is_hurried = False
+        self._on_progress = on_progress
         self._descriptor: int | None = None
+        self._next_touch = 0.0
+        self._seen: int | None = None
 
     @contextmanager
     def held(self, timeout_seconds: float) -> Iterator[None]:
-        """Hold the lock for a block; `StoreBusyError` when others keep it for longer than ``timeout_seconds``."""
+        """Hold the lock for a block; `StoreBusyError` when others keep it for longer than ``timeout_seconds``.
+
+        While they leave signs of life, ``on_progress`` is called and the wait goes on, up to `_PATIENCE` times as long.
+        """
         descriptor = self._acquire(time.monotonic() + timeout_seconds, timeout_seconds)
+        self.touch()
         try:
             yield
         finally:
             _unlock(descriptor)
+
+    def touch(self) -> None:
+        """Leave a sign of life for those who wait; only while the lock is held."""
+        now = time.monotonic()
+        if now >= self._next_touch and self._descriptor is not None:
+            self._next_touch = now + _TOUCH_SECONDS
+            with suppress(OSError, TypeError):  # a system that cannot do it to a descriptor
+                os.utime(self._descriptor)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -71,11 +92,16 @@ class FileLock:
 
     def _acquire(self, deadline: float, timeout_seconds: float) -> int:
         pause, longest = _POLL_SECONDS
+        last_deadline = deadline + (_PATIENCE - 1) * timeout_seconds
         while True:
             descriptor = self._open()
             try:
                 _try_lock(descriptor)
             except OSError as error:
+                if self._sees_progress(descriptor):
+                    self._on_progress()
+                    if timeout_seconds >= _PATIENT_FROM_SECONDS:
+                        deadline = min(last_deadline, time.monotonic() + timeout_seconds)
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or self.is_hurried:
                     message = f"{self.path} stayed locked for {timeout_seconds:g} s: another process is writing."
@@ -86,6 +112,11 @@ class FileLock:
             if self._is_current(descriptor):
                 return descriptor
             self.close()  # somebody deleted the lock file: a lock on it excludes nobody who comes later
+
+    def _sees_progress(self, descriptor: int) -> bool:
+        """Whether who holds the lock has left a sign of life since the last look."""
+        before, self._seen = self._seen, os.fstat(descriptor).st_mtime_ns
+        return before is not None and before != self._seen
 
     def _is_current(self, descriptor: int) -> bool:
         try:

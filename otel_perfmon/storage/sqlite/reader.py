@@ -52,7 +52,7 @@ _FORK_SECONDS_MAX: Final = 2.0
 """How long a fork waits for the questions of other threads; they are interrupted after half of it."""
 
 
-_Idle = deque[tuple["tuple[int, int] | None", sqlite3.Connection]]
+_Idle = deque[tuple["tuple[int, int] | None", connections.SteppedConnection]]
 
 
 class _Question:
@@ -288,7 +288,7 @@ class SqliteReader:
                 try:
                     connection.execute("BEGIN")
                     yield connection
-                    is_sound = is_reused
+                    is_sound = is_reused and not connection.is_immutable
                 finally:
                     if is_sound:
                         connection.execute("ROLLBACK")
@@ -309,7 +309,7 @@ class SqliteReader:
             del self._busy[question]
             time.sleep(0.001)
 
-    def _take_idle(self, inode: tuple[int, int] | None) -> sqlite3.Connection | None:
+    def _take_idle(self, inode: tuple[int, int] | None) -> connections.SteppedConnection | None:
         with suppress(IndexError):
             while True:
                 opened_inode, connection = self._idle.pop()
@@ -318,7 +318,7 @@ class SqliteReader:
                 connection.close()  # the path leads to another file by now
         return None
 
-    def _give_back(self, inode: tuple[int, int] | None, connection: sqlite3.Connection) -> None:
+    def _give_back(self, inode: tuple[int, int] | None, connection: connections.SteppedConnection) -> None:
         if len(self._idle) < _IDLE_MAX and not self._is_closed and not self._is_forking:
             self._idle.append((inode, connection))
         else:

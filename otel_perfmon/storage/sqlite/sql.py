@@ -18,7 +18,7 @@ _READING: Final = frozenset(
 )
 _DESCRIBING: Final = frozenset(("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"))
 _LENGTH: Final = 0  # SQLITE_LIMIT_LENGTH
-_OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a database", "unable to open")
+_OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a database", "unable to open", "decode")
 """What SQLite says when the file is to blame, and not the question."""
 
 

@@ -56,7 +56,7 @@ class SqliteWriter:
         self.path = path
         self.on_progress: Callable[[], None] = lambda: None
         self._policy = policy or RetentionPolicy()
-        self._lock = FileLock(path + ".lock")
+        self._lock = FileLock(path + ".lock", self._tell_of_others)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._companions: dict[str, tuple[int, int] | None] = {}
@@ -146,7 +146,7 @@ class SqliteWriter:
             _abandoned.append(self._connection)
             self._connection = None
         self._lock.close()  # else a parent that dies while it holds the lock would leave it to this child
-        self._lock = FileLock(self.path + ".lock")
+        self._lock = FileLock(self.path + ".lock", self._tell_of_others)
         self._process = uuid.uuid4().hex
 
     # --- opening
@@ -193,6 +193,11 @@ class SqliteWriter:
                 os.unlink(name)
 
     def _tell_of_progress(self) -> None:
+        self._lock.touch()
+        self.on_progress()
+
+    def _tell_of_others(self) -> None:
+        """Another process writes: the file is busy, not stuck."""
         self.on_progress()
 
     def _drop_connection(self) -> None:
@@ -299,7 +304,7 @@ class SqliteWriter:
         names, extend = self._names, values.extend
         for number, (row, own) in enumerate(zip(batch.spans, batch.self_nano, strict=True)):
             if not number % PROGRESS_ROWS:
-                self.on_progress()
+                self._tell_of_progress()
             operation_id, name = names.operation(row.resource, row.name)
             extend(_span_values(row, operation_id, name, names.resource(row.resource), names.scope(row.scope)))
             rollup.cell(operation_id, row.end_unix_nano).add_span(

@@ -377,3 +377,13 @@ def test_a_damaged_file_is_a_store_error_and_never_anything_else(db_path):
     for attempt in (try_to_read, try_to_write):
         with pytest.raises(StoreError):
             attempt(db_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_at_once_and_not_waited_for(tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    with pytest.raises(StoreError, match="no regular file"):
+        connections.open_reader(path)
+    with pytest.raises(StoreError, match="no regular file"):
+        connections.check_ours(path)

@@ -112,3 +112,36 @@ def test_processes_exclude_one_another(lock, tmp_path):
         children = [stack.enter_context(child_process(program, lock.path, str(number))) for _ in range(4)]
         assert [child.wait(30) for child in children] == [0, 0, 0, 0]
     assert number.read_text() == "400"
+
+
+def test_who_waits_for_one_that_goes_on_waits_longer_and_is_told_of_its_progress(db_path):
+    told = []
+    with (
+        closing(FileLock(db_path + ".lock")) as other,
+        closing(FileLock(db_path + ".lock", lambda: told.append(1))) as lock,
+    ):
+        is_done = threading.Event()
+
+        def hold() -> None:
+            with other.held(1):
+                is_done.set()
+                until = time.monotonic() + 1.5
+                while time.monotonic() < until:
+                    other.touch()
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        is_done.wait()
+        with lock.held(0.6):
+            pass
+        thread.join()
+    assert len(told) >= 5
+
+
+def test_who_has_little_time_waits_no_longer_for_one_that_goes_on(db_path):
+    with ExitStack() as stack:
+        other, lock = (stack.enter_context(closing(FileLock(db_path + ".lock"))) for _ in range(2))
+        stack.enter_context(other.held(1))
+        with pytest.raises(StoreBusyError), lock.held(0.02):
+            pass
