@@ -15,6 +15,7 @@ import operator
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial, reduce
 from typing import Any, Final
 
@@ -63,6 +64,21 @@ class Verdicts:
             return False
 
 
+class OneByOne:
+    """Measurements for a part of the SDK that is not as we know it, each by that part's own method."""
+
+    __slots__ = ("_instrument", "_items", "_part", "_verdicts")
+    is_being_collected = False
+
+    def __init__(self, part: Any, instrument: Any, items: list[Gathered], verdicts: Verdicts) -> None:
+        self._part, self._instrument, self._items, self._verdicts = part, instrument, items, verdicts
+
+    def hand_over(self) -> None:
+        """As `Portion.hand_over`."""
+        consume, instrument, accepts = self._part.consume_measurement, self._instrument, self._verdicts.accepts
+        _call_for_each(lambda item: consume(_measurement(instrument, item), accepts(item)), self._items)
+
+
 class Portion:
     """The measurements of one batch that go to one aggregation of one reader."""
 
@@ -77,46 +93,43 @@ class Portion:
         return bool(self._match._lock.locked())
 
     def hand_over(self) -> None:
-        """Add the measurements. Raises the first error of the user's own aggregations and reservoirs, after the last.
-
-        A raise of the SDK's first measurement of its kind is the user's too: an aggregation is then there, or not.
-        """
-        items, match = self._items, self._match
+        """Add the measurements. The first error of a view's own aggregation or reservoir is raised after the last."""
+        items, match, accepts = self._items, self._match, self._verdicts.accepts
         aggregation = match._attributes_aggregation.get(self._key)
         if aggregation is None:
-            first, *items = items
-            match.consume_measurement(self._measurement(first), self._verdicts.accepts(first))
-            aggregation = match._attributes_aggregation[self._key]
-            _begin_at(aggregation, first[3])
-        if type(aggregation) is _ExplicitBucketHistogramAggregation:
-            if items:
-                add_to_buckets(aggregation, items, self._verdicts)
-        else:
-            _call_for_each(
-                lambda item: aggregation.aggregate(self._measurement(item), self._verdicts.accepts(item)), items
-            )
+            aggregation, items = self._begin(), items[1:]
+        if type(aggregation) is not _ExplicitBucketHistogramAggregation:
+            instrument = match._instrument
+            _call_for_each(lambda item: aggregation.aggregate(_measurement(instrument, item), accepts(item)), items)
+        elif items:
+            add_to_buckets(aggregation, items, self._verdicts)
 
-    def _measurement(self, item: Gathered) -> Any:
-        elapsed_nano, attributes, context, end_unix_nano, _ = item
-        return Measurement(elapsed_nano / 1e9, end_unix_nano, self._match._instrument, context, attributes)
+    def _begin(self) -> Any:
+        """Have the SDK make the aggregation, as it does with the first measurement of its kind."""
+        match, first = self._match, self._items[0]
+        with suppress(Exception):  # a reservoir of the user's: the measurement is in all the same
+            match.consume_measurement(_measurement(match._instrument, first), self._verdicts.accepts(first))
+        aggregation = match._attributes_aggregation[self._key]
+        _begin_at(aggregation, first[3])
+        return aggregation
 
 
-def portions_of(instrument: Any, exemplar_filter: Any, items: list[Gathered]) -> list[Portion]:
+def portions_of(instrument: Any, exemplar_filter: Any, items: list[Gathered]) -> list[Portion | OneByOne]:
     """The portions of a batch, for every reader; all ``items`` have the same readers. Order is kept within each."""
     verdicts = Verdicts(exemplar_filter, items)
     by_attributes = _grouped(items, None)
-    portions: list[Portion] = []
+    portions: list[Portion | OneByOne] = []
     for storage in items[0][4].values():
         if type(storage) is not MetricReaderStorage:
-            raise TypeError(f"{type(storage)} is no storage of the SDK that is known.")
-        for match in storage._get_or_init_view_instrument_match(instrument):  # type: ignore[no-untyped-call,unused-ignore]
+            portions.append(OneByOne(storage, instrument, items, verdicts))
+            continue
+        for match in storage._get_or_init_view_instrument_match(instrument):
             if type(match) is not _ViewInstrumentMatch:
-                raise TypeError(f"{type(match)} is no view of the SDK that is known.")
-            if type(match._aggregation) is _DropAggregation:
-                continue
-            keys = match._view._attribute_keys
-            groups = by_attributes if keys is None else _grouped(items, keys)
-            portions += [Portion(match, key, members, verdicts) for key, members in groups.items()]
+                portions.append(OneByOne(match, instrument, items, verdicts))
+            elif type(match._aggregation) is not _DropAggregation:
+                keys = match._view._attribute_keys
+                groups = by_attributes if keys is None else _grouped(items, keys)
+                portions += [Portion(match, key, members, verdicts) for key, members in groups.items()]
     return portions
 
 
@@ -195,13 +208,18 @@ def _begin_at(aggregation: Any, unix_nano: int) -> None:
         aggregation._start_time_unix_nano = unix_nano
 
 
+def _measurement(instrument: Any, item: Gathered) -> Measurement:
+    elapsed_nano, attributes, context, end_unix_nano, _ = item
+    return Measurement(elapsed_nano / 1e9, end_unix_nano, instrument, context, attributes)
+
+
 def _call_for_each(function: Callable[[Gathered], None], items: Iterable[Gathered]) -> None:
     """Call ``function`` with each item; the first error is raised after the last call."""
     failed: Exception | None = None
     for item in items:
         try:
             function(item)
-        except Exception as error:
+        except Exception as error:  # noqa: PERF203 - one measurement's failure is not the next one's
             failed = failed or error
     if failed is not None:
         raise failed

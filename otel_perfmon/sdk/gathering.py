@@ -36,7 +36,7 @@ from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricRead
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
 from opentelemetry.sdk.resources import Resource
 
-from otel_perfmon.sdk.bulk import Gathered, Portion, portions_of
+from otel_perfmon.sdk.bulk import Gathered, OneByOne, Portion, Verdicts, portions_of
 from otel_perfmon.storage.fork import tell_of_forks
 
 GATHERED_MAX: Final = 4_096
@@ -44,6 +44,21 @@ _WAITING_FROM: Final = 4 * GATHERED_MAX
 """From here on who records waits for the thread that hands over: it gets the processor too seldom."""
 _WAIT_SECONDS: Final = 0.1
 _FORK_WAIT_SECONDS: Final = 1.0
+PRIVATE_NAMES: Final = {
+    "_ProxyMeter": ("_instruments", "_lock", "_real_meter"),
+    "_Histogram": ("_measurement_consumer", "_meter_config"),
+    "_ProxyMeterConfig": ("_config",),
+    "SynchronousMeasurementConsumer": ("_async_instruments", "_reader_storages", "_sdk_config"),
+    "MetricReaderStorage": ("_get_or_init_view_instrument_match",),
+    "_ViewInstrumentMatch": ("_aggregation", "_attributes_aggregation", "_instrument", "_lock", "_view"),
+    "View": ("_attribute_keys",),
+    "_ExplicitBucketHistogramAggregation": (
+        *("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_previous_collection_start_nano"),
+        *("_record_min_max", "_reservoir", "_start_time_unix_nano", "_sum", "_value"),
+    ),
+    "AlignedHistogramBucketExemplarReservoir": ("_boundaries",),
+}
+"""What `histogram`, `gathering` and `bulk` touch of OpenTelemetry's inside, by class; without it, plain ``record()``."""
 _storages_of = itemgetter(4)
 _finding: Final = threading.Lock()
 _logger = logging.getLogger("otel_perfmon")
@@ -57,7 +72,7 @@ class Gatherer:
         self._consumer: Any = instrument._measurement_consumer
         self._meter_config: Any = instrument._meter_config
         self._gathered: list[Gathered] = []
-        self._portions: deque[Portion] = deque()
+        self._portions: deque[Portion | OneByOne] = deque()
         # Re-entrant, and so it always knows whether its own thread is at it: see `_hand_over`.
         self._lock = threading.RLock()
         self._is_handing_over = self._is_held_over_fork = self._is_failing = False
@@ -125,16 +140,18 @@ class Gatherer:
         """Make portions of what is gathered. An interrupt from the keyboard may end it anywhere: nothing is lost."""
         gathered = self._gathered
         items = gathered[:]
-        try:
-            portions = [portion for batch in _batches(items) for portion in self._portions_of(batch)]
-        except Exception as error:  # the outer rim: an SDK that has changed while it ran
-            self._warn(error)
-            portions = []
+        portions = [portion for batch in _batches(items) for portion in self._portions_of(batch)]
         self._portions.extend(portions)
         del gathered[: len(items)]
 
-    def _portions_of(self, batch: list[Gathered]) -> list[Portion]:
-        return portions_of(self.instrument, self._consumer._sdk_config.exemplar_filter, batch)
+    def _portions_of(self, batch: list[Gathered]) -> list[Portion | OneByOne]:
+        instrument, exemplar_filter = self.instrument, self._consumer._sdk_config.exemplar_filter
+        try:
+            return portions_of(instrument, exemplar_filter, batch)
+        except Exception as error:  # the outer rim: a view's aggregation that cannot be made, for one
+            self._warn(error)
+        verdicts = Verdicts(exemplar_filter, batch)
+        return [OneByOne(storage, instrument, batch, verdicts) for storage in batch[0][4].values()]
 
     def _hand_over_portions(self, *, is_collecting: bool) -> None:
         portions = self._portions
@@ -183,14 +200,14 @@ def adds_as_the_sdk_does() -> bool:
         return False
 
 
-def _tried(*, is_bulk: bool) -> list[Any]:
+def _tried(*, is_bulk: bool) -> tuple[Any, ...]:
     config = SdkConfiguration(AlwaysOnExemplarFilter(), Resource({}), ())
     aggregations: Any = {_Histogram: ExplicitBucketHistogramAggregation((0.1, 0.2))}
     storage = MetricReaderStorage(config, {_Histogram: AggregationTemporality.DELTA}, aggregations)
     consumer = SynchronousMeasurementConsumer(config, ())
     instrument: Any = _Histogram("tried", None, consumer)  # type: ignore[arg-type]
-    storages, attributes = {None: storage}, {"k": "v"}
-    items = [(nano, attributes, Context(), 1, storages) for nano in (100_000_000, 250_000_000, 0, 700_000_001)]
+    nanos, attributes = (100_000_000, 250_000_000, 0, 700_000_001), {"k": "v"}
+    items: list[Gathered] = [(nano, attributes, Context(), 1, {None: storage}) for nano in nanos]
     if is_bulk:
         for portion in portions_of(instrument, config.exemplar_filter, items):
             portion.hand_over()
@@ -201,7 +218,7 @@ def _tried(*, is_bulk: bool) -> list[Any]:
     (aggregation,) = match._attributes_aggregation.values()
     assert type(aggregation) is _ExplicitBucketHistogramAggregation
     aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = 0
-    return [aggregation.collect(AggregationTemporality.DELTA, 2), consumer._async_instruments, consumer._lock.locked()]
+    return aggregation.collect(AggregationTemporality.DELTA, 2), consumer._async_instruments, consumer._reader_storages
 
 
 def _batches(items: list[Gathered]) -> list[list[Gathered]]:

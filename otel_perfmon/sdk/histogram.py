@@ -22,13 +22,13 @@ Record = Callable[[int, dict[str, str], Context, int], None]
 class DurationHistogram:
     """A histogram of durations in seconds, on ``meter_provider``, else on the global one, be it set only later.
 
-    ``is_read`` is False as long as certainly nobody reads: there is no meter provider yet, or only OpenTelemetry's no-op.
-    It becomes True when one is set. On a provider of the SDK it is True, with readers or without, for one may be added
-    at any time; without any, `record` returns at once.
+    ``is_read`` is False as long as certainly nobody reads: there is no meter provider yet, or OpenTelemetry's no-op. It
+    becomes True when one is set. On a provider of the SDK it is True, with readers or without, for one may be added at
+    any time; without any, ``record`` returns at once (0.06 µs).
 
-    ``record(elapsed_nano, attributes, context, end_unix_nano)`` takes one measurement. ``attributes`` must not change
-    any more; ``context`` is the one in which the measured span is current. It may change whenever ``is_read`` does: look
-    it up each time. It raises what a foreign instrument raises; on the SDK's, nothing.
+    ``record(elapsed_nano, attributes, context, end_unix_nano)`` takes one measurement, not negative. ``attributes``
+    must not change any more; ``context`` is the one in which the measured span is current. It raises what a foreign
+    instrument raises; on the SDK's, nothing. It changes when ``is_read`` does: look it up each time.
     """
 
     __slots__ = ("__weakref__", "_boundaries_s", "_description", "_name", "_unit", "is_read", "record")
@@ -58,7 +58,7 @@ class DurationHistogram:
             description=self._description,
             explicit_bucket_boundaries_advisory=self._boundaries_s,
         )
-        if not isinstance(instrument, NoOpHistogram):
+        if type(instrument) is not NoOpHistogram:
             self.record = _recorder_of(instrument)
             self.is_read = True
 
@@ -99,7 +99,7 @@ def _recorder_of(instrument: Histogram) -> Record:
         if gatherer is not None:
             return gatherer.record
 
-    def record(elapsed_nano: int, attributes: dict[str, str], context: Context, end_unix_nano: int) -> None:
+    def record(elapsed_nano: int, attributes: dict[str, str], context: Context, _: int) -> None:
         instrument.record(elapsed_nano / 1e9, attributes, context)
 
     return record
