@@ -5,8 +5,8 @@ measurements of the same attributes find their aggregation together, and one wit
 histogram has it, adds them in loops of C. Sums are added in the order of the measurements, so that they are equal to
 the SDK's to the last bit; of the exemplars only those are offered that would be left in the end.
 
-Any other aggregation (exponential buckets, a sum, one of the user's own) takes its measurements one by one by its own
-method, as it would from the SDK.
+Exponential buckets: see `exponential`. Any other aggregation (a sum, a last value, one of the user's own) takes its
+measurements one by one by its own method, as it would from the SDK.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ from typing import Any, Final
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes, _ViewInstrumentMatch
-from opentelemetry.sdk.metrics._internal.aggregation import _DropAggregation, _ExplicitBucketHistogramAggregation
+from opentelemetry.sdk.metrics._internal.aggregation import (
+    _DropAggregation,
+    _ExplicitBucketHistogramAggregation,
+    _ExponentialBucketHistogramAggregation,
+)
 from opentelemetry.sdk.metrics._internal.exemplar import (
     AlignedHistogramBucketExemplarReservoir,
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
+    SimpleFixedSizeExemplarReservoir,
     TraceBasedExemplarFilter,
 )
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
+
+from otel_perfmon.sdk.exponential import add_to_exponential_buckets, offer_by_lot
 
 Gathered = tuple[int, dict[str, str], Context, int, Mapping[Any, Any]]
 """One measurement: elapsed_nano, attributes, context, end_unix_nano, and the storages of the readers of that moment."""
@@ -98,11 +105,15 @@ class Portion:
         aggregation = match._attributes_aggregation.get(self._key)
         if aggregation is None:
             aggregation, items = self._begin(), items[1:]
-        if type(aggregation) is not _ExplicitBucketHistogramAggregation:
-            instrument = match._instrument
+        instrument, kind = match._instrument, type(aggregation)
+        if not items:
+            return
+        if kind is _ExplicitBucketHistogramAggregation:
+            _add_to_buckets(aggregation, items, self._verdicts)
+        elif kind is _ExponentialBucketHistogramAggregation:
+            _add_to_exponential_buckets(instrument, aggregation, items, self._verdicts)
+        else:
             _call_for_each(lambda item: aggregation.aggregate(_measurement(instrument, item), accepts(item)), items)
-        elif items:
-            add_to_buckets(aggregation, items, self._verdicts)
 
     def _begin(self) -> Any:
         """Have the SDK make the aggregation, as it does with the first measurement of its kind."""
@@ -133,8 +144,7 @@ def portions_of(instrument: Any, exemplar_filter: Any, items: list[Gathered]) ->
     return portions
 
 
-def add_to_buckets(aggregation: Any, items: list[Gathered], verdicts: Verdicts) -> None:
-    """Add one or more measurements to an aggregation of explicit buckets, and offer its reservoir their exemplars."""
+def _add_to_buckets(aggregation: Any, items: list[Gathered], verdicts: Verdicts) -> None:
     values = [item[0] / 1e9 for item in items]
     boundaries = aggregation._boundaries
     buckets = list(map(partial(bisect_left, boundaries), values))
@@ -155,10 +165,25 @@ def add_to_buckets(aggregation: Any, items: list[Gathered], verdicts: Verdicts) 
         return
     reservoir = aggregation._reservoir
     if type(reservoir) is AlignedHistogramBucketExemplarReservoir and tuple(reservoir._boundaries) == boundaries:
-        offered = _last_of_each_bucket(items, buckets, verdicts)
+        _offer(reservoir, _last_of_each_bucket(items, buckets, verdicts))
     else:
-        offered = [item for item in items if verdicts.accepts(item)]
-    _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[3], dict(item[1]), item[2]), offered)
+        _offer(reservoir, [item for item in items if verdicts.accepts(item)])
+
+
+def _add_to_exponential_buckets(instrument: Any, aggregation: Any, items: list[Gathered], verdicts: Verdicts) -> None:
+    def aggregate(number: int) -> None:
+        aggregation.aggregate(_measurement(instrument, items[number]), should_sample_exemplar=False)
+
+    add_to_exponential_buckets(aggregation, [item[0] / 1e9 for item in items], aggregate)
+    if not verdicts.are_all_no:  # the SDK offers no exemplar of a zero here
+        _offer(aggregation._reservoir, [item for item in items if item[0] and verdicts.accepts(item)])
+
+
+def _offer(reservoir: Any, items: list[Gathered]) -> None:
+    if type(reservoir) is SimpleFixedSizeExemplarReservoir:
+        offer_by_lot(reservoir, ((item[0] / 1e9, item[3], dict(item[1]), item[2]) for item in items))
+    else:
+        _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[3], dict(item[1]), item[2]), items)
 
 
 def _last_of_each_bucket(items: list[Gathered], buckets: list[int], verdicts: Verdicts) -> list[Gathered]:

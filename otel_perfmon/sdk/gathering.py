@@ -26,7 +26,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.metrics._internal.aggregation import (
     AggregationTemporality,
     ExplicitBucketHistogramAggregation,
-    _ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
 )
 from opentelemetry.sdk.metrics._internal.exemplar import AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics._internal.instrument import _Histogram
@@ -56,9 +56,14 @@ PRIVATE_NAMES: Final = {
         *("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_previous_collection_start_nano"),
         *("_record_min_max", "_reservoir", "_start_time_unix_nano", "_sum", "_value"),
     ),
+    "_ExponentialBucketHistogramAggregation": (
+        *("_count", "_lock", "_mapping", "_max", "_min", "_record_min_max", "_reservoir", "_sum"),
+        *("_value_negative", "_value_positive"),
+    ),
     "AlignedHistogramBucketExemplarReservoir": ("_boundaries",),
+    "SimpleFixedSizeExemplarReservoir": ("_lock", "_measurements_seen", "_reservoir_storage", "_size"),
 }
-"""What `histogram`, `gathering` and `bulk` touch of OpenTelemetry's inside, by class; without it, plain ``record()``."""
+"""What is touched of OpenTelemetry's inside for the histogram, by class; without it, it gets plain ``record()``."""
 _storages_of = itemgetter(4)
 _finding: Final = threading.Lock()
 _logger = logging.getLogger("otel_perfmon")
@@ -195,15 +200,17 @@ def find_gatherer(instrument: Any) -> Gatherer | None:
 def adds_as_the_sdk_does() -> bool:
     """Whether what is added in bulk is what the installed SDK makes of it one by one: tried, once in a process."""
     try:
-        return repr(_tried(is_bulk=True)) == repr(_tried(is_bulk=False))
+        return all(
+            repr(_tried(aggregation, is_bulk=True)) == repr(_tried(aggregation, is_bulk=False))
+            for aggregation in (ExplicitBucketHistogramAggregation((0.1, 0.2)), ExponentialBucketHistogramAggregation())
+        )
     except Exception:
         return False
 
 
-def _tried(*, is_bulk: bool) -> tuple[Any, ...]:
+def _tried(aggregation: Any, *, is_bulk: bool) -> tuple[Any, ...]:
     config = SdkConfiguration(AlwaysOnExemplarFilter(), Resource({}), ())
-    aggregations: Any = {_Histogram: ExplicitBucketHistogramAggregation((0.1, 0.2))}
-    storage = MetricReaderStorage(config, {_Histogram: AggregationTemporality.DELTA}, aggregations)
+    storage = MetricReaderStorage(config, {_Histogram: AggregationTemporality.DELTA}, {_Histogram: aggregation})
     consumer = SynchronousMeasurementConsumer(config, ())
     instrument: Any = _Histogram("tried", None, consumer)  # type: ignore[arg-type]
     nanos, attributes = (100_000_000, 250_000_000, 0, 700_000_001), {"k": "v"}
@@ -215,10 +222,9 @@ def _tried(*, is_bulk: bool) -> tuple[Any, ...]:
         for item in items:
             storage.consume_measurement(Measurement(item[0] / 1e9, item[3], instrument, item[2], item[1]))
     (match,) = storage._instrument_view_instrument_matches[instrument]
-    (aggregation,) = match._attributes_aggregation.values()
-    assert type(aggregation) is _ExplicitBucketHistogramAggregation
-    aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano = 0
-    return aggregation.collect(AggregationTemporality.DELTA, 2), consumer._async_instruments, consumer._reader_storages
+    made: Any = next(iter(match._attributes_aggregation.values()))
+    made._start_time_unix_nano = made._previous_collection_start_nano = 0
+    return made.collect(AggregationTemporality.DELTA, 2), consumer._async_instruments, consumer._reader_storages
 
 
 def _batches(items: list[Gathered]) -> list[list[Gathered]]:
