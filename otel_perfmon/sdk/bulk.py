@@ -36,12 +36,15 @@ from opentelemetry.sdk.metrics._internal.exemplar import (
 )
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
+from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from otel_perfmon.sdk.exponential import add_to_exponential_buckets, offer_by_lot
 
-Gathered = tuple[int, dict[str, str], Context, int, Mapping[Any, Any]]
-"""One measurement: elapsed_nano, attributes, context, end_unix_nano, and the storages of the readers of that moment."""
-_STATELESS_FILTERS: Final = (AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter)
+Place = Context | SpanContext | None
+"""Where a measurement was made: its context, or only what an exemplar takes of it."""
+Gathered = tuple[int, dict[str, str], Place, int, Mapping[Any, Any]]
+"""One measurement: elapsed_nano, attributes, place, end_unix_nano, and the storages of the readers of that moment."""
+STATELESS_FILTERS: Final = (AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter)
 
 
 class Verdicts:
@@ -51,22 +54,27 @@ class Verdicts:
     is asked about each one, once, in order, as the SDK would.
     """
 
-    __slots__ = ("_given", "_should_sample", "are_all_no")
+    __slots__ = ("_given", "_is_trace_based", "_should_sample", "are_all_no")
 
     def __init__(self, exemplar_filter: Any, items: Iterable[Gathered]) -> None:
         self._should_sample = exemplar_filter.should_sample
         self.are_all_no = type(exemplar_filter) is AlwaysOffExemplarFilter
+        self._is_trace_based = type(exemplar_filter) is TraceBasedExemplarFilter
         self._given: dict[int, bool] | None = None
-        if type(exemplar_filter) not in _STATELESS_FILTERS:
+        if type(exemplar_filter) not in STATELESS_FILTERS:
             self._given = {id(item): self._ask(item) for item in items}
 
     def accepts(self, item: Gathered) -> bool:
         """Whether the filter accepts ``item``, one of those that were given at the start."""
-        return self._ask(item) if self._given is None else self._given[id(item)]
+        if self._given is not None:
+            return self._given[id(item)]
+        if self._is_trace_based and isinstance(item[2], SpanContext):
+            return item[2].trace_flags.sampled
+        return self._ask(item)
 
     def _ask(self, item: Gathered) -> bool:
         try:
-            return bool(self._should_sample(item[0] / 1e9, item[3], item[1], item[2]))
+            return bool(self._should_sample(item[0] / 1e9, item[3], item[1], _context_of(item)))
         except Exception:  # a filter of the user's: its failure costs the exemplar, not the measurement
             return False
 
@@ -125,6 +133,9 @@ class Portion:
         return aggregation
 
 
+_NO_CONTEXT: Final = Context()
+
+
 def portions_of(instrument: Any, exemplar_filter: Any, items: list[Gathered]) -> list[Portion | OneByOne]:
     """The portions of a batch, for every reader; all ``items`` have the same readers. Order is kept within each."""
     verdicts = Verdicts(exemplar_filter, items)
@@ -181,9 +192,9 @@ def _add_to_exponential_buckets(instrument: Any, aggregation: Any, items: list[G
 
 def _offer(reservoir: Any, items: list[Gathered]) -> None:
     if type(reservoir) is SimpleFixedSizeExemplarReservoir:
-        offer_by_lot(reservoir, ((item[0] / 1e9, item[3], dict(item[1]), item[2]) for item in items))
+        offer_by_lot(reservoir, ((item[0] / 1e9, item[3], dict(item[1]), _context_of(item)) for item in items))
     else:
-        _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[3], dict(item[1]), item[2]), items)
+        _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[3], dict(item[1]), _context_of(item)), items)
 
 
 def _last_of_each_bucket(items: list[Gathered], buckets: list[int], verdicts: Verdicts) -> list[Gathered]:
@@ -196,7 +207,7 @@ def _last_of_each_bucket(items: list[Gathered], buckets: list[int], verdicts: Ve
     for item, bucket in zip(reversed(items), reversed(buckets), strict=True):
         if bucket not in missing or not verdicts.accepts(item):
             continue
-        has_span = trace.get_current_span(item[2]) is not trace.INVALID_SPAN
+        has_span = trace.get_current_span(_context_of(item)) is not trace.INVALID_SPAN
         if has_span or bucket not in started:
             kept.append(item)
             started.add(bucket)
@@ -234,8 +245,15 @@ def _begin_at(aggregation: Any, unix_nano: int) -> None:
 
 
 def _measurement(instrument: Any, item: Gathered) -> Measurement:
-    elapsed_nano, attributes, context, end_unix_nano, _ = item
-    return Measurement(elapsed_nano / 1e9, end_unix_nano, instrument, context, attributes)
+    elapsed_nano, attributes, _, end_unix_nano, _ = item
+    return Measurement(elapsed_nano / 1e9, end_unix_nano, instrument, _context_of(item), attributes)
+
+
+def _context_of(item: Gathered) -> Context:
+    place = item[2]
+    if isinstance(place, SpanContext):
+        return trace.set_span_in_context(NonRecordingSpan(place), _NO_CONTEXT)
+    return _NO_CONTEXT if place is None else place
 
 
 def _call_for_each(function: Callable[[Gathered], None], items: Iterable[Gathered]) -> None:

@@ -28,15 +28,18 @@ from opentelemetry.sdk.metrics._internal.aggregation import (
     ExplicitBucketHistogramAggregation,
     ExponentialBucketHistogramAggregation,
 )
-from opentelemetry.sdk.metrics._internal.exemplar import AlwaysOnExemplarFilter
+from opentelemetry.sdk.metrics._internal.exemplar import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics._internal.instrument import _Histogram
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
+from opentelemetry.sdk.metrics._internal.view import _default_reservoir_factory
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.trace.propagation import _SPAN_KEY
 
-from otel_perfmon.sdk.bulk import Gathered, OneByOne, Portion, Verdicts, portions_of
+from otel_perfmon.sdk.bulk import STATELESS_FILTERS, Gathered, OneByOne, Place, Portion, Verdicts, portions_of
 from otel_perfmon.storage.fork import tell_of_forks
 
 GATHERED_MAX: Final = 4_096
@@ -51,7 +54,7 @@ PRIVATE_NAMES: Final = {
     "SynchronousMeasurementConsumer": ("_async_instruments", "_reader_storages", "_sdk_config"),
     "MetricReaderStorage": ("_get_or_init_view_instrument_match",),
     "_ViewInstrumentMatch": ("_aggregation", "_attributes_aggregation", "_instrument", "_lock", "_view"),
-    "View": ("_attribute_keys",),
+    "View": ("_attribute_keys", "_exemplar_reservoir_factory"),
     "_ExplicitBucketHistogramAggregation": (
         *("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_previous_collection_start_nano"),
         *("_record_min_max", "_reservoir", "_start_time_unix_nano", "_sum", "_value"),
@@ -64,7 +67,9 @@ PRIVATE_NAMES: Final = {
     "SimpleFixedSizeExemplarReservoir": ("_lock", "_measurements_seen", "_reservoir_storage", "_size"),
 }
 """What is touched of OpenTelemetry's inside for the histogram, by class; without it, it gets plain ``record()``."""
-_storages_of = itemgetter(4)
+_WIDTH: Final = 5
+_storages_of = itemgetter(_WIDTH - 1)
+_NOTHING, _SPAN, _CONTEXT = "nothing", "span", "context"
 _finding: Final = threading.Lock()
 _logger = logging.getLogger("otel_perfmon")
 
@@ -76,7 +81,9 @@ class Gatherer:
         self.instrument = instrument
         self._consumer: Any = instrument._measurement_consumer
         self._meter_config: Any = instrument._meter_config
-        self._gathered: list[Gathered] = []
+        self._kept = _what_exemplars_need(self._consumer._sdk_config)
+        # Flat, `_WIDTH` places for each measurement: a tuple for each would be one more for the garbage collector.
+        self._gathered: list[Any] = []
         self._portions: deque[Portion | OneByOne] = deque()
         # Re-entrant, and so it always knows whether its own thread is at it: see `_hand_over`.
         self._lock = threading.RLock()
@@ -87,10 +94,19 @@ class Gatherer:
         storages = self._consumer._reader_storages  # a new mapping for every change of the readers
         if not storages or not self._meter_config._config.is_enabled:
             return
+        place: Place = None
+        if self._kept is _SPAN:
+            # Not the context: it holds the span and all that is in it, and keeping those costs 4-8 µs each.
+            span = context.get(_SPAN_KEY)
+            if isinstance(span, Span) and span is not INVALID_SPAN:
+                place = span.get_span_context()
+        elif self._kept is _CONTEXT:
+            place = context
         gathered = self._gathered
-        gathered.append((elapsed_nano, attributes, context, end_unix_nano, storages))
-        if len(gathered) >= GATHERED_MAX:
-            self._hand_over(0 if len(gathered) < _WAITING_FROM else _WAIT_SECONDS, is_collecting=False)
+        gathered.extend((elapsed_nano, attributes, place, end_unix_nano, storages))
+        if len(gathered) >= _WIDTH * GATHERED_MAX:
+            is_behind = len(gathered) >= _WIDTH * _WAITING_FROM
+            self._hand_over(_WAIT_SECONDS if is_behind else 0, is_collecting=False)
 
     def callback(self, options: Any) -> tuple[()]:
         """What the SDK asks an observable instrument: hand over, and observe nothing."""
@@ -144,10 +160,10 @@ class Gatherer:
     def _divide(self) -> None:
         """Make portions of what is gathered. An interrupt from the keyboard may end it anywhere: nothing is lost."""
         gathered = self._gathered
-        items = gathered[:]
-        portions = [portion for batch in _batches(items) for portion in self._portions_of(batch)]
+        taken = gathered[:]
+        portions = [portion for batch in _batches(taken) for portion in self._portions_of(batch)]
         self._portions.extend(portions)
-        del gathered[: len(items)]
+        del gathered[: len(taken)]
 
     def _portions_of(self, batch: list[Gathered]) -> list[Portion | OneByOne]:
         instrument, exemplar_filter = self.instrument, self._consumer._sdk_config.exemplar_filter
@@ -227,6 +243,16 @@ def _tried(aggregation: Any, *, is_bulk: bool) -> tuple[Any, ...]:
     return made.collect(AggregationTemporality.DELTA, 2), consumer._async_instruments, consumer._reader_storages
 
 
-def _batches(items: list[Gathered]) -> list[list[Gathered]]:
+def _batches(taken: list[Any]) -> list[list[Gathered]]:
     """Runs of measurements with the same readers; nearly always one."""
+    places = iter(taken)
+    items = zip(*[places] * _WIDTH, strict=True)
     return [list(run) for _, run in groupby(items, _storages_of)]
+
+
+def _what_exemplars_need(config: Any) -> str:
+    """What must be kept of a measurement's context: a filter or a reservoir of the user's may look at anything."""
+    if type(config.exemplar_filter) is AlwaysOffExemplarFilter:
+        return _NOTHING
+    are_all_stock = all(view._exemplar_reservoir_factory is _default_reservoir_factory for view in config.views)
+    return _SPAN if are_all_stock and type(config.exemplar_filter) in STATELESS_FILTERS else _CONTEXT

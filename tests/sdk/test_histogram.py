@@ -461,7 +461,7 @@ def test_who_records_waits_a_little_for_a_thread_that_hands_over_and_gets_too_fa
     is_held.wait(20)
     for _ in range(3):
         histogram.record(5, SHARED, context_of(1), 5)
-    assert len(gatherer._gathered) == 3
+    assert len(gatherer._gathered) == 3 * gathering._WIDTH
     threading.Timer(0.02, is_waiting.set).start()
     histogram.record(5, SHARED, context_of(1), 5)
     assert gatherer._gathered == []
@@ -475,7 +475,7 @@ def test_memory_stays_flat_while_no_reader_collects():
     (gatherer,) = provider._measurement_consumer._async_instruments
     for step in measurements(2 * gathering.GATHERED_MAX + 10):
         histogram.record(*step)
-        assert len(gatherer._gathered) < gathering.GATHERED_MAX
+        assert len(gatherer._gathered) < gathering.GATHERED_MAX * gathering._WIDTH
     assert not gatherer._portions
 
 
