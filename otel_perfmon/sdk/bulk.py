@@ -23,6 +23,12 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes, _ViewInstrumentMatch
 from opentelemetry.sdk.metrics._internal.aggregation import (
+    DefaultAggregation,
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    LastValueAggregation,
+    SumAggregation,
     _DropAggregation,
     _ExplicitBucketHistogramAggregation,
     _ExponentialBucketHistogramAggregation,
@@ -34,8 +40,10 @@ from opentelemetry.sdk.metrics._internal.exemplar import (
     SimpleFixedSizeExemplarReservoir,
     TraceBasedExemplarFilter,
 )
+from opentelemetry.sdk.metrics._internal.instrument import _Histogram
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
+from opentelemetry.sdk.metrics._internal.view import _default_reservoir_factory
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_perfmon.sdk.exponential import add_to_exponential_buckets, offer_by_lot
@@ -46,14 +54,27 @@ Gathered = tuple[int, dict[str, str], Any, int | None, int, Mapping[Any, Any]]
 The ids are those of the span around it, None if its exemplar needs none; or the place of the first has its context.
 """
 NOTHING, SAMPLED_IDS, IDS, CONTEXT = "nothing", "sampled ids", "ids", "context"
-KEPT_FOR_FILTER: Final[Mapping[type, str]] = {
+_KEPT_FOR_FILTER: Final[Mapping[type, str]] = {
     AlwaysOffExemplarFilter: NOTHING,
     TraceBasedExemplarFilter: SAMPLED_IDS,
     AlwaysOnExemplarFilter: IDS,
 }
-"""What the SDK's own exemplar filters need to be kept of a measurement's context, with the SDK's own reservoirs."""
+_STOCK_AGGREGATIONS: Final = (
+    *(DefaultAggregation, DropAggregation, LastValueAggregation, SumAggregation),
+    *(ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation),
+)
 _NO_CONTEXT: Final = Context()
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+def what_exemplars_need(config: Any, storages: Iterable[Any]) -> str:
+    """What to keep of a measurement's context; a filter, reservoir or aggregation of the user's may look at it all."""
+    aggregations = [view._aggregation for view in config.views]
+    aggregations += [storage._instrument_class_aggregation.get(_Histogram) for storage in storages]
+    is_stock = all(type(each) in _STOCK_AGGREGATIONS for each in aggregations) and all(
+        view._exemplar_reservoir_factory is _default_reservoir_factory for view in config.views
+    )
+    return _KEPT_FOR_FILTER.get(type(config.exemplar_filter), CONTEXT) if is_stock else CONTEXT
 
 
 class Verdicts:

@@ -33,7 +33,6 @@ from opentelemetry.sdk.metrics._internal.instrument import _Histogram
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
-from opentelemetry.sdk.metrics._internal.view import _default_reservoir_factory
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import INVALID_SPAN, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
@@ -41,7 +40,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 from otel_perfmon.sdk.bulk import (
     CONTEXT,
     IDS,
-    KEPT_FOR_FILTER,
+    NOTHING,
     SAMPLED_IDS,
     Gathered,
     OneByOne,
@@ -49,6 +48,7 @@ from otel_perfmon.sdk.bulk import (
     Verdicts,
     measurement_of,
     portions_of,
+    what_exemplars_need,
 )
 from otel_perfmon.storage.fork import tell_of_forks
 
@@ -63,9 +63,9 @@ PRIVATE_NAMES: Final = {
     "_Histogram": ("_measurement_consumer", "_meter_config"),
     "_ProxyMeterConfig": ("_config",),
     "SynchronousMeasurementConsumer": ("_async_instruments", "_reader_storages", "_sdk_config"),
-    "MetricReaderStorage": ("_get_or_init_view_instrument_match",),
+    "MetricReaderStorage": ("_get_or_init_view_instrument_match", "_instrument_class_aggregation"),
     "_ViewInstrumentMatch": ("_aggregation", "_attributes_aggregation", "_instrument", "_lock", "_view"),
-    "View": ("_attribute_keys", "_exemplar_reservoir_factory"),
+    "View": ("_aggregation", "_attribute_keys", "_exemplar_reservoir_factory"),
     "_ExplicitBucketHistogramAggregation": (
         *("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_previous_collection_start_nano"),
         *("_record_min_max", "_reservoir", "_start_time_unix_nano", "_sum", "_value"),
@@ -80,7 +80,7 @@ PRIVATE_NAMES: Final = {
 """What is touched of OpenTelemetry's inside for the histogram, by class; without it, it gets plain ``record()``."""
 _WIDTH: Final = 6
 _storages_of = itemgetter(_WIDTH - 1)
-_finding: Final = threading.Lock()
+_finding: Final = threading.RLock()
 _logger = logging.getLogger("otel_perfmon")
 
 
@@ -91,7 +91,7 @@ class Gatherer:
         self.instrument = instrument
         self._consumer: Any = instrument._measurement_consumer
         self._meter_config: Any = instrument._meter_config
-        self._kept = _what_exemplars_need(self._consumer._sdk_config)
+        self._kept, self._seen_storages = NOTHING, None
         # Flat, `_WIDTH` places for each measurement: tuples would be work for the garbage collector.
         self._gathered: list[Any] = []
         self._portions: deque[Portion | OneByOne] = deque()
@@ -104,6 +104,8 @@ class Gatherer:
         storages = self._consumer._reader_storages  # a new mapping for every change of the readers
         if not storages or not self._meter_config._config.is_enabled:
             return
+        if storages is not self._seen_storages:
+            self._look_at(storages)
         kept = self._kept
         trace_id: Any = None
         span_id: int | None = None
@@ -126,10 +128,14 @@ class Gatherer:
     def callback(self, options: Any) -> tuple[()]:
         """What the SDK asks an observable instrument: hand over, and observe nothing."""
         instruments = self._consumer._async_instruments
-        if instruments[-1] is not self:
-            # An observable instrument that was registered later may record when it is asked: come again after it. The
-            # list is at most twice as long for it. Its lock is held by the collection that asks.
-            instruments.append(self)
+        for each in reversed(instruments):
+            if each is self:
+                break
+            if not isinstance(each, Gatherer):
+                # An observable instrument that was registered later may record when it is asked: come again after it.
+                # There is one more place in the list for it. Its lock is held by the collection that asks.
+                instruments.append(self)
+                break
         self._hand_over(max(0.0, options.timeout_millis / 1000), is_collecting=True)
         return ()
 
@@ -151,6 +157,12 @@ class Gatherer:
 
     def finish(self) -> None:
         """Nothing: the SDK's readers do not collect at the end of a process that multiprocessing made either."""
+
+    def _look_at(self, storages: Any) -> None:
+        """Find out what to keep of a context for these readers; once it is the whole, it stays so."""
+        if self._kept is not CONTEXT:
+            self._kept = what_exemplars_need(self._consumer._sdk_config, storages.values())
+        self._seen_storages = storages
 
     def _hand_over(self, timeout_seconds: float, *, is_collecting: bool) -> None:
         lock = self._lock
@@ -211,11 +223,14 @@ class Gatherer:
 
 
 def find_gatherer(instrument: Any) -> Gatherer | None:
-    """The gatherer of a histogram; None if that is not the SDK's, or not as the SDK's was when this was written."""
+    """The gatherer of a histogram; None if that is not the SDK's, or the SDK is not as it was when this was written.
+
+    Raises `AttributeError` when it is too different even to see that.
+    """
     consumer = getattr(instrument, "_measurement_consumer", None)
     if type(instrument) is not _Histogram or type(consumer) is not SynchronousMeasurementConsumer:
         return None
-    if instrument._meter_config is None or not adds_as_the_sdk_does():
+    if not isinstance(instrument._meter_config._config.is_enabled, bool) or not adds_as_the_sdk_does():
         return None
     with _finding:
         for each in consumer._async_instruments:
@@ -247,7 +262,8 @@ def _tried(aggregation: Any, *, is_bulk: bool) -> tuple[Any, ...]:
     nanos, attributes = (100_000_000, 250_000_000, 0, 700_000_001), {"k": "v"}
     items: list[Gathered] = [(nano, attributes, 7, nano + 1, 1, {None: storage}) for nano in nanos]
     if is_bulk:
-        for portion in portions_of(instrument, config.exemplar_filter, IDS, items):
+        kept = what_exemplars_need(config, [storage])
+        for portion in portions_of(instrument, config.exemplar_filter, kept, items):
             portion.hand_over()
     else:
         for item in items:
@@ -263,10 +279,3 @@ def _batches(taken: list[Any]) -> list[list[Gathered]]:
     places = iter(taken)
     items = zip(*[places] * _WIDTH, strict=True)
     return [list(run) for _, run in groupby(items, _storages_of)]
-
-
-def _what_exemplars_need(config: Any) -> str:
-    """What to keep of a measurement's context. A filter or a reservoir of the user's may look at anything."""
-    kept = KEPT_FOR_FILTER.get(type(config.exemplar_filter), CONTEXT)
-    are_all_stock = all(view._exemplar_reservoir_factory is _default_reservoir_factory for view in config.views)
-    return kept if are_all_stock else CONTEXT
