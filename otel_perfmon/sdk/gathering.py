@@ -230,7 +230,8 @@ def find_gatherer(instrument: Any) -> Gatherer | None:
     consumer = getattr(instrument, "_measurement_consumer", None)
     if type(instrument) is not _Histogram or type(consumer) is not SynchronousMeasurementConsumer:
         return None
-    if not isinstance(instrument._meter_config._config.is_enabled, bool) or not adds_as_the_sdk_does():
+    meter_config: Any = instrument._meter_config
+    if not isinstance(meter_config._config.is_enabled, bool) or not adds_as_the_sdk_does():
         return None
     with _finding:
         for each in consumer._async_instruments:
