@@ -71,7 +71,8 @@ class SpanEncoder:
             or context.trace_state
             or _is_something(span._events)
             or _is_something(span._links)
-            or (raw and (attributes.dropped_count or span.dropped_attributes))
+            or attributes.dropped_count
+            or span.dropped_attributes
         ):
             details = _details(span, context, raw, attributes.dropped_count, cut)
         return _new_tuple(
@@ -146,9 +147,7 @@ def _noted(encoded: Encoded, part: str, cut: list[str]) -> Encoded:
 
 def _is_something(items: Any) -> bool:
     """Whether there are events or links, or were before limits took them."""
-    if type(items) is BoundedList:
-        return bool(items._dq or items.dropped)
-    return bool(items)
+    return bool(items) or (type(items) is BoundedList and items.dropped > 0)
 
 
 def _details(

@@ -1,8 +1,8 @@
 """Rollups: the figures of each operation in cells of 10 s, a minute, an hour and a day.
 
 A batch is summed in Python, cell by cell, and merged with what the file holds in one SELECT and one multi-row REPLACE
-for each size of cell. Loops of C over the figures of all spans of a cell cost a third of a call for each span (0.5 µs a span
-instead of 1.6, measured). Sums are kept as seconds and nanoseconds, since a sum of nanoseconds can pass 2^63.
+for each size of cell. Loops of C over the figures of all spans of a cell cost a third of a call for each span (0.5 µs
+a span instead of 1.6, measured). Sums are kept as seconds and nanoseconds, since a sum of nanoseconds can pass 2^63.
 """
 
 from __future__ import annotations
