@@ -56,12 +56,16 @@ class MetricsStorage:
         retention_seconds: float | None = None,
         keep_seconds: float | None = None,
         size_max_bytes: int | str | None = None,
+        sample_rate: float | None = None,
+        sample_rates: Mapping[str, float] | None = None,
     ) -> None:
         arguments = {
             "path": db_path,
             "retention_seconds": retention_seconds,
             "keep_seconds": keep_seconds,
             "size_max_bytes": size_max_bytes,
+            "sample_rate": sample_rate,
+            "sample_rates": sample_rates,
         }
         self._open(resolve_config(arguments), arguments)
 
