@@ -13,7 +13,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, StatusCode
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
@@ -33,8 +33,7 @@ SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
-_KIND_NUMBERS: Final = {kind: kind.value + 1 for kind in SpanKind}
-_STATUS_NUMBERS: Final = {code: code.value for code in StatusCode}
+_UNSET: Final = StatusCode.UNSET  # a member of an enum is found by a call
 _new_tuple: Final = tuple.__new__  # what SpanRow(...) calls, without the detour through Python
 
 
@@ -103,7 +102,7 @@ class SpanEncoder:
                 name,
                 origin[1],
                 origin[2],
-                1 if span._kind is SpanKind.INTERNAL else _KIND_NUMBERS[span._kind],
+                span._kind._value_ + 1,
                 flags,
                 start,
                 end,
@@ -125,47 +124,42 @@ class SpanEncoder:
 
     def _encode_any(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         span = payload
-        parent, status_code = span._parent, span._status.status_code  # each property is a call
+        parent, status_code, name = span._parent, span._status.status_code, span._name  # each property is a call
         context = span._context or INVALID_SPAN_CONTEXT
+        trace_id, span_id, _, _, trace_state, _ = context
         cut: list[str] = []
-        name = span._name
         if type(name) is not str or len(name) > OPERATION_NAME_MAX or not name.isascii():
             name = _storable(name, "name", cut, OPERATION_NAME_MAX)
-        raw = _raw_attributes(span)
+        raw, dropped_count = _raw_attributes(span)
         attributes, slow = NO_ATTRIBUTES, None
         if raw:
             attributes = _noted(encode_any_attributes(span._attributes), "attributes", cut)
+            dropped_count += attributes.dropped_count
             slow = raw.get(SLOW_ATTRIBUTE)
         start, end = span._start_time, span._end_time
         if type(start) is not int or type(end) is not int or not 0 <= start <= end <= INT64_MAX:
             start, end = _time(start, cut), _time(end, cut)
         duration = min(end - start, INT64_MAX) if end > start else 0
         details = None
-        if (
-            status_code is not StatusCode.UNSET
-            or cut
-            or context.trace_state
-            or _is_something(span._events)
-            or _is_something(span._links)
-            or (raw and (attributes.dropped_count or span.dropped_attributes))
-        ):
-            details = _details(span, context, raw, attributes.dropped_count, cut)
+        is_bare = status_code is _UNSET and not (cut or dropped_count)
+        if not is_bare or trace_state or _is_something(span._events) or _is_something(span._links):
+            details = _details(span, context, raw, dropped_count, cut)
         return _new_tuple(
             SpanRow,
             (
-                context.trace_id.to_bytes(16, "big"),
-                context.span_id.to_bytes(8, "big"),
+                trace_id.to_bytes(16, "big"),
+                span_id.to_bytes(8, "big"),
                 parent.span_id.to_bytes(8, "big") if parent is not None else b"",
                 parent is not None and parent.is_remote,
                 name,
                 self.resource(span._resource),
                 self.scope(span._instrumentation_scope),
-                _KIND_NUMBERS[span._kind],
+                span._kind._value_ + 1,  # value is a call, and so is the hash of an enum's member
                 _flags(context, parent),
                 start,
                 end,
                 duration,
-                _STATUS_NUMBERS[status_code],
+                0 if status_code is _UNSET else status_code.value,
                 1 if (duration > slow_threshold_nano if slow is None else slow) else 0,
                 attributes.text,
                 details,
@@ -198,11 +192,12 @@ def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:
     return encode_foreign_attributes(attributes) if attributes else encode_attributes(None)
 
 
-def _raw_attributes(span: ReadableSpan) -> Mapping[str, Any]:
+def _raw_attributes(span: ReadableSpan) -> tuple[Mapping[str, Any], int]:
+    """The attributes as they are, and how many of them the SDK dropped."""
     attributes = span._attributes  # the property wraps
-    if isinstance(attributes, BoundedAttributes):
-        return attributes._dict  # no copy; the span has ended
-    return attributes or {}
+    if type(attributes) is BoundedAttributes:
+        return attributes._dict, attributes.dropped  # no copy; the span has ended
+    return attributes or {}, span.dropped_attributes
 
 
 def _storable(text: Any, part: str, cut: list[str], max_characters: int = TEXT_MAX) -> str:
@@ -222,9 +217,7 @@ def _noted(encoded: Encoded, part: str, cut: list[str]) -> Encoded:
 
 def _is_something(items: Any) -> bool:
     """Whether there are events or links, or were before limits took them."""
-    if type(items) is BoundedList:
-        return bool(items._dq or items.dropped)
-    return bool(items)
+    return bool(items) or (type(items) is BoundedList and items.dropped > 0)
 
 
 def _details(
@@ -244,7 +237,7 @@ def _details(
         context.trace_state.to_header() if context.trace_state else "",
         events.text,
         links.text,
-        span.dropped_attributes + dropped_attributes_count,
+        dropped_attributes_count,
         span.dropped_events + events.dropped_count,
         span.dropped_links + links.dropped_count,
         ",".join(cut),

@@ -58,9 +58,11 @@ class RetentionPolicy:
 
 @dataclass(slots=True)
 class Batch:
-    """What is written in one transaction. ``self_nano`` runs parallel to ``spans``.
+    """What is written in one transaction. ``self_nano`` runs parallel to ``spans``, which are stored and counted.
 
-    ``dropped`` counts spans lost since the last batch, by reason; ``sampled_out`` those a sampler kept back. The writer
+    With sampling, ``counted`` are spans that are only counted, with their self times, and ``kept`` those that an
+    earlier batch counted and that are stored now. ``dropped`` counts spans lost since the last batch, by reason;
+    ``sampled_out`` those that will never be stored. The writer
     sets ``is_written`` the moment the transaction is committed: whatever happens after that, it is not tried again.
     """
 
@@ -70,6 +72,8 @@ class Batch:
     points: Sequence[PointRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     sampled_out: int = 0
+    kept: Sequence[SpanRow] = ()
+    counted: Sequence[tuple[SpanRow, int]] = ()
     is_written: bool = False
 
 

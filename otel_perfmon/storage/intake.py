@@ -18,6 +18,7 @@ from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
+from otel_perfmon.storage.sampling import SamplingPolicy, TailSampling
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
@@ -81,6 +82,8 @@ class Intake:
         items: list[Any] = []
         rows: list[SpanRow] = []
         own: list[int] = []
+        self._follow_policy()
+        sampling = self._sampling
         is_shared = len(self._doors) > 1
         self_nano = self._lineage.self_nano
         done_count = text_size = 0
@@ -92,9 +95,12 @@ class Intake:
                     door = item.door
                     row = door.encode(item.payload if type(item) is Item else item, item.slow_threshold_nano)
                     if not (is_shared and self._came_before(row, door)):
-                        text_size += len(row.attributes) if row.details is None else _text_size(row)
-                        own.append(self_nano(row))
-                        rows.append(row)
+                        size = len(row.attributes) if row.details is None else _text_size(row)
+                        text_size += size
+                        self_time = self_nano(row)
+                        if sampling is None or sampling.sift(row, size, self_time):
+                            own.append(self_time)
+                            rows.append(row)
                 except Exception as error:  # a span that cannot even be read; the others are kept
                     self._lose_unreadable(error)
                 done_count += 1
@@ -104,13 +110,37 @@ class Intake:
                     break
             self.queue.extendleft(reversed(items[done_count:]))
             del items[done_count:]
-            self.unfinished = Batch(rows, own, self._lineage.take_edges())
+            self.unfinished = self._batch_of(rows, own)
         except BaseException:
             self._put_back_interrupted(items[done_count:])
             del own[len(rows) :]  # what was between the two is put back
-            self.unfinished = self.unfinished or Batch(rows, own, self._lineage.take_edges())
+            self.unfinished = self.unfinished or self._batch_of(rows, own)
             raise
         return done_count
+
+    def give_up_held(self) -> None:
+        """Sample out what is held: no root will end any more."""
+        if self._sampling is not None:
+            self._sampling.give_up()
+
+    def take_sampled_out(self) -> int:
+        """How many spans were sampled out since the last time."""
+        return self._sampling.take_sampled_out() if self._sampling is not None else 0
+
+    def _batch_of(self, rows: list[SpanRow], own: list[int]) -> Batch:
+        edges = self._lineage.take_edges()
+        if self._sampling is None:
+            return Batch(rows, own, edges)
+        kept, counted = self._sampling.take()
+        return Batch(rows, own, edges, kept=kept, counted=counted, sampled_out=self._sampling.take_sampled_out())
+
+    def _follow_policy(self) -> None:
+        policy, sampling = self.sampling_policy, self._sampling
+        if policy is not None and (sampling is not None or policy.is_sampling):
+            if sampling is None:
+                self._sampling = TailSampling(policy, self._losses)
+            elif sampling.policy is not policy:
+                sampling.follow(policy)
 
     def _lose_unreadable(self, error: Exception) -> None:
         why = f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"

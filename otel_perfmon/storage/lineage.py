@@ -15,7 +15,6 @@ from otel_perfmon.storage.rows import EdgeRow, ResourceRow, SpanRow
 WAITING_MAX: Final = 50_000
 """Spans of each kind remembered in one generation."""
 
-_OPERATIONS_MAX: Final = 10_000
 _HOUR_NANO: Final = 3_600_000_000_000
 _Operation = tuple[ResourceRow, str]
 
@@ -35,20 +34,28 @@ class Lineage:
         self._waiting: Generations[bytes, _Children] = Generations(waiting_max)
         self._ended: Generations[bytes, _Operation] = Generations(waiting_max)
         self._operations: dict[_Operation, _Operation] = {}
+        self._waiting_max = waiting_max
         self._edges: dict[tuple[ResourceRow, str, ResourceRow, str, int], list[int]] = {}
 
     def self_nano(self, row: SpanRow) -> int:
         """The span's self time in nanoseconds; its calls and its caller are taken note of."""
-        own = row.trace_id + row.span_id
+        trace_id, name, resource = row.trace_id, row.name, row.resource
+        own = trace_id + row.span_id
         children = self._waiting.pop(own)
         self_nano = row.duration_nano
         if children is not None:
             self_nano = max(0, self_nano - children.duration_sum_nano)
-            for (resource, name, hour), (count, nano) in children.calls.items():
-                self._add_edge((row.resource, row.name, resource, name, hour), count, nano)
-        if row.parent_span_id and not row.is_parent_remote:
-            self._note_call(row.trace_id + row.parent_span_id, row)
-        self._ended.set(own, self._operation_of(row))
+            for call, (count, nano) in children.calls.items():
+                self._add_edge((resource, name, *call), count, nano)
+        parent = row.parent_span_id
+        if parent and not row.is_parent_remote:
+            self._note_call(trace_id + parent, row)
+        operation = (resource, name)
+        if operation not in self._operations:
+            if len(self._operations) >= self._waiting_max:
+                self._operations.clear()
+            self._operations[operation] = operation
+        self._ended.set(own, self._operations[operation])  # one tuple for all: each more is work for the collector
         return self_nano
 
     def take_edges(self) -> list[EdgeRow]:
@@ -71,16 +78,6 @@ class Lineage:
         call = children.calls.setdefault((row.resource, row.name, hour), [0, 0])
         call[0] += 1
         call[1] += row.duration_nano
-
-    def _operation_of(self, row: SpanRow) -> _Operation:
-        """One tuple for each operation: of one for each span the garbage collector would have to visit 100,000."""
-        key = (row.resource, row.name)
-        operation = self._operations.get(key)
-        if operation is None:
-            if len(self._operations) >= _OPERATIONS_MAX:
-                self._operations.clear()
-            operation = self._operations[key] = key
-        return operation
 
     def _add_edge(self, key: tuple[ResourceRow, str, ResourceRow, str, int], count: int, nano: int) -> None:
         edge = self._edges.setdefault(key, [0, 0])

@@ -218,6 +218,7 @@ class Recorder:
             with self._writing(FINISH_TIMEOUT_SECONDS):
                 if not is_flushed:
                     self._give_up_queue()
+                self._intake.give_up_held()
                 self._write_account()
                 self._writer.close()
         except StoreError as error:
@@ -445,10 +446,11 @@ class Recorder:
         return True
 
     def _write_account(self) -> None:
-        dropped = self._losses.take()
-        if dropped:
+        dropped, sampled_out = self._losses.take(), self._intake.take_sampled_out()
+        if dropped or sampled_out:
             try:
-                self._writer.write(Batch(dropped=dropped), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+                batch = Batch(dropped=dropped, sampled_out=sampled_out)
+                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             except BaseException:
                 self._losses.put_back(dropped)
                 raise

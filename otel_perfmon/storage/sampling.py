@@ -54,33 +54,46 @@ class TailSampling:
     """Feed it each span once, in the order of their ends; not thread-safe."""
 
     def __init__(self, policy: SamplingPolicy, losses: Losses) -> None:
-        self.policy = policy
         self._losses = losses
+        self._traces: dict[bytes, _LocalTrace] = {}
+        self._kept_traces: Generations[bytes, bool] = Generations(TRACES_MAX)
+        self._held_count = self._text_size = 0
+        self._kept: list[SpanRow] = []
+        self._counted: list[tuple[SpanRow, int]] = []
+        self._sampled_out = 0
+        self.follow(policy)
+
+    def follow(self, policy: SamplingPolicy) -> None:
+        """Judge by ``policy`` from now on."""
+        self.policy = policy
         self._bound = _bound_of(policy.rate)
         self._bounds = {name: _bound_of(rate) for name, rate in policy.rates.items()}
         self._certain = max(self._bound, *self._bounds.values(), b"")
-        self._traces: dict[bytes, _LocalTrace] = {}
-        self._kept: Generations[bytes, bool] = Generations(TRACES_MAX)
-        self._held_count = self._text_size = 0
-        self._sampled_out = 0
 
-    def sift(self, row: SpanRow, text_size: int) -> list[SpanRow]:
-        """The spans to be stored now that this one has ended, ``text_size`` characters large."""
+    def sift(self, row: SpanRow, text_size: int, self_nano: int) -> bool:
+        """Whether this span, ``text_size`` characters large, is to be stored now; if not, it is counted only."""
         trace_id = row.trace_id
         randomness = b"\0" + trace_id[-_RANDOM_BYTES:]
         if randomness >= self._certain:
-            return [row]
-        if row.is_slow or row.status_code == STATUS_ERROR or self._kept.get(trace_id):
-            return self._keep(trace_id, row)
-        if row.parent_span_id and not row.is_parent_remote:
-            self._hold(trace_id, self._traces.get(trace_id), row, text_size)
-        elif randomness >= self._bounds.get(row.name, self._bound):
-            return self._keep(trace_id, row)
-        else:
+            return True
+        if row.is_slow or row.status_code == STATUS_ERROR or self._kept_traces.get(trace_id):
+            return self._keep(trace_id)
+        if not row.parent_span_id or row.is_parent_remote:
+            if randomness >= self._bounds.get(row.name, self._bound):
+                return self._keep(trace_id)
             self._sampled_out += 1
             if trace_id in self._traces:
                 self._sample_out(trace_id, row)
-        return []
+        else:
+            self._hold(trace_id, self._traces.get(trace_id), row, text_size)
+        self._counted.append((row, self_nano))
+        return False
+
+    def take(self) -> tuple[list[SpanRow], list[tuple[SpanRow, int]]]:
+        """What was held and is stored after all, and what is counted only, with its self time; since the last time."""
+        taken = self._kept, self._counted
+        self._kept, self._counted = [], []
+        return taken
 
     def take_sampled_out(self) -> int:
         """How many spans were sampled out since the last time."""
@@ -97,16 +110,16 @@ class TailSampling:
         """How many spans are held."""
         return self._held_count
 
-    def _keep(self, trace_id: bytes, row: SpanRow) -> list[SpanRow]:
-        """The whole trace so far; what is still to come of it is kept too."""
-        self._kept.set(trace_id, value=True)
+    def _keep(self, trace_id: bytes) -> bool:
+        """Keep the whole trace so far, and what is still to come of it."""
+        self._kept_traces.set(trace_id, value=True)
         trace = self._traces.pop(trace_id, None)
-        if trace is None:
-            return [row]
-        if trace.not_held:
-            why = f"{trace.not_held} spans of a trace that is kept did not fit into what sampling may hold"
-            self._losses.add("not_held", trace.not_held, why)
-        return [*self._release(trace), row]
+        if trace is not None:
+            self._kept += self._release(trace)
+            if trace.not_held:
+                why = f"{trace.not_held} spans of a trace that is kept did not fit into what sampling may hold"
+                self._losses.add("not_held", trace.not_held, why)
+        return True
 
     def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow, text_size: int) -> None:
         if trace is None:

@@ -165,7 +165,7 @@ def test_a_stock_pipeline_and_configure_store_the_same_spans_with_the_same_colum
     assert provider.force_flush()
     stored, same = rows_of(stock), rows_of(ours)
     assert len(stored) == SPAN_COUNT
-    assert len(stored[0]) == 33
+    assert len(stored[0]) == 24
     for left, right in zip(stored, same, strict=True):
         assert left == right
 

@@ -25,10 +25,22 @@ _COLUMNS: Final = (
 _WIDTH: Final = _COLUMNS.count(",") + 1
 
 
+def count_spans(names: Names, rollup: Rollup, counted: Sequence[tuple[SpanRow, int]]) -> None:
+    """Count rows, each with its self time, which are not to be stored."""
+    rows, own = zip(*counted, strict=True)
+    *_, span_names, resources, scopes, _, _, _, ends, durations, statuses, slow, _, _ = zip(*rows, strict=True)
+    operation_ids = [names.places[place][0] for place in zip(span_names, resources, scopes, strict=True)]
+    rollup.add_spans(operation_ids, ends, durations, own, ends, statuses, slow)
+
+
 def insert_spans(
-    connection: sqlite3.Connection, names: Names, rollup: Rollup, rows: Sequence[SpanRow], own: Sequence[int]
+    connection: sqlite3.Connection,
+    names: Names,
+    rows: Sequence[SpanRow],
+    rollup: Rollup | None = None,
+    own: Sequence[int] = (),
 ) -> Sequence[int]:
-    """Insert at most `SPANS_AT_ONCE` rows and count them in ``rollup``; the ids of their operations.
+    """Insert at most `SPANS_AT_ONCE` rows and count them in ``rollup``, if it is given; the ids of their operations.
 
     ``own`` are their self times; the caller holds a transaction. Whatever a value makes SQLite or Python raise passes
     through: the caller rolls back.
@@ -50,7 +62,8 @@ def insert_spans(
     )
     values = list(chain.from_iterable(zip(*columns)))  # noqa: B905 - texts may have no end
     run_multirow(connection, f"INSERT INTO _spans ({_COLUMNS})", _WIDTH, values)
-    rollup.add_spans(operation_ids, ends, durations, own, ends, statuses, slow)
+    if rollup is not None:
+        rollup.add_spans(operation_ids, ends, durations, own, ends, statuses, slow)
     return operation_ids
 
 

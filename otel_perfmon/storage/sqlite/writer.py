@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Final
 
 from otel_perfmon.alerts import Alert, AlertRule
@@ -25,7 +26,7 @@ from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
-from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, insert_spans
+from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, count_spans, insert_spans
 from otel_perfmon.storage.sqlite.statements import run_multirow
 from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
 
@@ -219,7 +220,7 @@ class SqliteWriter:
                 raise
         else:
             return 0
-        if not batch.spans:
+        if not (batch.spans or batch.kept or batch.counted):
             message = f"A metric point could not be stored in {self.path}."
             raise StoreError(message)
         with self._transaction(batch):
@@ -246,9 +247,8 @@ class SqliteWriter:
         if not middle:
             if not batch.spans:  # an edge has the value too: only the account is left
                 self._apply(Batch(dropped=batch.dropped, sampled_out=batch.sampled_out))
-                return 0
-            self._apply_or_halve(replace(batch, spans=(), self_nano=()))
-            return 1
+                return len(batch.kept)
+            return 1 + self._apply_or_halve(replace(batch, spans=(), self_nano=()))
         rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
         first = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
         return self._apply_or_halve(first) + self._apply_or_halve(rest)
@@ -274,7 +274,7 @@ class SqliteWriter:
 
     def _apply(self, batch: Batch) -> None:
         connection = self._open_connection()
-        if batch.spans:
+        if batch.spans or batch.kept or batch.counted:
             self._insert_spans(connection, batch)
         add_edges(connection, self._names, batch.edges)
         self._insert_points(connection, batch.points)
@@ -297,9 +297,14 @@ class SqliteWriter:
             self._tell_of_progress()
             rows = batch.spans[start : start + SPANS_AT_ONCE]
             own = batch.self_nano[start : start + SPANS_AT_ONCE]
-            operation_ids = insert_spans(connection, self._names, rollup, rows, own)
+            operation_ids = insert_spans(connection, self._names, rows, rollup, own)
             errors += (pair for pair in zip(operation_ids, rows, strict=True) if pair[1].status_code == STATUS_ERROR)
-        self._note_arrival(connection, len(batch.spans))
+        for start in range(0, len(batch.kept), SPANS_AT_ONCE):
+            self._tell_of_progress()
+            insert_spans(connection, self._names, batch.kept[start : start + SPANS_AT_ONCE])
+        if batch.counted:
+            count_spans(self._names, rollup, batch.counted)
+        self._note_arrival(connection, len(batch.spans) + len(batch.kept))
         rollup.save(connection)
         if errors:
             self._error_groups.add(errors)
@@ -324,10 +329,11 @@ class SqliteWriter:
         run_multirow(connection, f"INSERT INTO _points ({columns})", 6, values)
 
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        stored, dropped = len(batch.spans), sum(batch.dropped.values())
-        altered = sum(1 for row in batch.spans if row.details and row.details.altered)
+        stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
+        counted = len(batch.spans) + len(batch.counted)
+        altered = sum(1 for row in chain(batch.spans, batch.kept) if row.details and row.details.altered)
         ended = stored + dropped + batch.sampled_out
-        figures = (ended, stored, stored, batch.sampled_out, 0, 0, altered)
+        figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
         run_multirow(
             connection,

@@ -41,7 +41,7 @@ def test_a_question_has_its_columns_and_rows_and_says_when_there_were_more(fille
     [
         "DELETE FROM _spans",
         "INSERT INTO _facts VALUES ('x', 1)",
-        "UPDATE _spans SET name = 'x'",
+        "UPDATE _spans SET kind = 9",
         "DROP VIEW spans",
         "CREATE TEMP TABLE t (x)",
         "PRAGMA user_version = 5",
