@@ -18,11 +18,12 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_perfmon import failure
-from otel_perfmon.sdk import context as contexts
+from otel_perfmon.sdk.context import SPAN_KEY, attach, current, reset, with_span_and
 from otel_perfmon.sdk.histogram import DurationHistogram
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import readable, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
+from otel_perfmon.sdk.span import Span as OurSpan
 
 OUTCOME_ATTRIBUTE: Final = "perfmon.outcome"
 _CALL_KEY: Final = otel_context.create_key("perfmon-call")
@@ -40,7 +41,9 @@ class Measurer(Protocol):
     histogram: DurationHistogram
     slow_threshold_nano: int
 
-    def start_span(self, call: Call, start_unix_nano: int, parent: SpanContext) -> tuple[Span, SpanDoor | None]:
+    def start_span(
+        self, call: Call, context: otel_context.Context, start_unix_nano: int, parent: SpanContext
+    ) -> tuple[Span, SpanDoor | None]:
         """A span, and the door to hand it to when it has ended, if no processor does. Never raises."""
 
     def end_span(self, span: Span, end_unix_nano: int, door: SpanDoor | None) -> None:
@@ -81,6 +84,8 @@ class Call:
         "threshold_nano",
     )
 
+    _outer: Call | None
+
     def __init__(
         self,
         monitor: Measurer,
@@ -103,8 +108,8 @@ class Call:
         self._context = self._start()
 
     def _start(self) -> otel_context.Context:
-        context = contexts.current()
-        outer_span: Any = context.get(contexts.SPAN_KEY)
+        context = current()
+        outer_span: Any = context.get(SPAN_KEY)
         self._began = began = time.perf_counter_ns()
         if outer_span is None:
             outer, start = INVALID_SPAN_CONTEXT, time.time_ns()
@@ -116,11 +121,11 @@ class Call:
             start = began + self._anchor
         self._start_unix_nano = start
         self._serial = 0
-        self.span, self._door = self.monitor.start_span(self, start, outer)
+        self.span, self._door = self.monitor.start_span(self, context, start, outer)
         span: Any = self.span
-        if readable(span) is not None:  # never the API's span for no span, which all share, nor a remote one
+        if type(span) is OurSpan or readable(span) is not None:  # never the API's span for no span, which all share
             span._perfmon_anchor = self._anchor  # noqa: SLF001 - ours
-        return contexts.with_span_and(context, span, _CALL_KEY, self)
+        return with_span_and(context, span, _CALL_KEY, self)
 
     def _find_place(self, caller: object, outer_span: Span, outer: SpanContext) -> None:
         """Find the call around this one, and what makes wall time of the monotonic clock within this local trace."""
@@ -128,7 +133,7 @@ class Call:
         if isinstance(caller, Call) and not outer.is_remote and caller.trace_id == outer.trace_id:
             anchor, depth = caller._anchor, caller._depth  # noqa: SLF001 - another call's
             self._depth = depth + 1 if depth < DEPTH_MAX else 0
-            self._outer: Call | None = caller if self._depth else None
+            self._outer = caller if self._depth else None
         else:
             # A thread may have been handed the span without its context: the span knows the anchor as well.
             anchor = getattr(outer_span, _ANCHOR, None)
@@ -161,28 +166,25 @@ class Call:
     def detach(self) -> bool:
         """Make the context current again that was so before; False in another execution context."""
         token = self._token
-        if not isinstance(token, contextvars.Token):
-            otel_context.detach(token)
-            return True
         try:
-            token.var.reset(token)
+            reset(token)
         except (ValueError, RuntimeError):
             # We are in another execution context by now, as a generator is that its caller drives from changing
             # threads, or that is garbage-collected. Ours may have come along, or not.
-            if contexts.current().get(_CALL_KEY) is self:
+            if current().get(_CALL_KEY) is self:
                 outer = token.old_value
-                contexts.attach(_NO_CONTEXT if outer is contextvars.Token.MISSING else outer)
+                attach(_NO_CONTEXT if outer is contextvars.Token.MISSING else outer)
             return False
         return True
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """Run a piece of a generator's body: its own context is current, and remembered for the next step."""
-        self._token = contexts.attach(self._context)
+        self._token = attach(self._context)
         try:
             yield
         finally:
-            inside = contexts.current()
+            inside = current()
             if self.detach():
                 self._context = inside
 
@@ -196,7 +198,7 @@ class Call:
             error = raised
             raise
         finally:
-            self._token = contexts.attach(self._context)
+            self._token = attach(self._context)
             self.finish(error)
             self.detach()
             self.end()
@@ -240,7 +242,7 @@ class Call:
             attributes = self.metric_attributes = {"perfmon.operation": self.name}
         if error_type is not None:
             attributes = {**attributes, "error.type": error_type}
-        self.monitor.histogram.record(elapsed_nano, attributes, contexts.current(), self._end_unix_nano)
+        self.monitor.histogram.record(elapsed_nano, attributes, current(), self._end_unix_nano)
 
     def _describe_error(self, error: BaseException) -> str | None:
         """Note on the span what it was left by; the error's type, or None for what is no error."""

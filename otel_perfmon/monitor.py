@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind
 
 from otel_perfmon import failure
@@ -144,19 +145,21 @@ class PerformanceMonitor:
 
     # --- what a call needs
 
-    def start_span(self, call: Call, start_unix_nano: int, parent: SpanContext) -> tuple[Span, SpanDoor | None]:
+    def start_span(
+        self, call: Call, context: Context, start_unix_nano: int, parent: SpanContext
+    ) -> tuple[Span, SpanDoor | None]:
         """A span, and the door to hand it to when it has ended, if no processor does. Never raises."""
         door = None
         try:
             tracer, must_store = self._source.tracer()
             if must_store:
                 door = self._door
-            return tracer.start_span(call.name, None, call.kind, call.attributes, (), start_unix_nano), door
+            return tracer.start_span(call.name, context, call.kind, call.attributes, (), start_unix_nano), door
         except Exception as error:  # the outer rim: attributes that break the SDK, a sampler that raises
             trouble = error
         if call.attributes is not None:
             try:
-                return tracer.start_span(call.name, None, call.kind, None, (), start_unix_nano), door
+                return tracer.start_span(call.name, context, call.kind, None, (), start_unix_nano), door
             except Exception as error:
                 trouble = error
         self.lose(f"the operation {call.name[:100]}", trouble)

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from opentelemetry.trace import Span
 
 from otel_perfmon.call import Call, skip_in_stack_traces
-from otel_perfmon.sdk import context as contexts
+from otel_perfmon.sdk.context import attach
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 skip_in_stack_traces(__file__)
@@ -34,7 +34,7 @@ class MonitoredOperation(Call):
         except AttributeError:
             self._refuse_entry()
         try:
-            self._token = contexts.attach(self._start())
+            self._token = attach(self._start())
         except BaseException:  # Ctrl-C in between: the operation can be entered again
             self._is_free = True
             raise

@@ -13,8 +13,9 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import _RUNTIME_CONTEXT, Context
 from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
-from opentelemetry.trace.propagation import _SPAN_KEY as SPAN_KEY
+from opentelemetry.trace.propagation import _SPAN_KEY
 
+SPAN_KEY: Final = _SPAN_KEY
 _variable: Any = _RUNTIME_CONTEXT._current_context if type(_RUNTIME_CONTEXT) is ContextVarsRuntimeContext else None
 _set: Final = dict.__setitem__  # a Context refuses what a dict allows
 
@@ -22,7 +23,8 @@ current: Final[Callable[[], Context]] = _variable.get if _variable is not None e
 """The context of this thread or task."""
 attach: Final[Callable[[Context], Any]] = _variable.set if _variable is not None else otel_context.attach
 """Make a context the current one; gives the token for `detach`."""
-_reset: Final[Callable[[Any], None]] = _variable.reset if _variable is not None else otel_context.detach
+reset: Final[Callable[[Any], None]] = _variable.reset if _variable is not None else otel_context.detach
+"""Make the context current again that was so before; raises ValueError or RuntimeError in another execution context."""
 
 
 def with_span(context: Context, span: trace.Span) -> Context:
@@ -43,6 +45,6 @@ def with_span_and(context: Context, span: trace.Span, key: str, value: object) -
 def detach(token: Any) -> None:
     """Make the context current again that was so before `attach`; what goes wrong is logged, as the API does it."""
     try:
-        _reset(token)
+        reset(token)
     except Exception:  # in another execution context, or twice
         otel_context.detach(token)

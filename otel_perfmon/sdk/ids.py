@@ -20,6 +20,7 @@ class TimeOrderedIdGenerator(IdGenerator):
 
     def __init__(self) -> None:
         self._random = random.Random()  # noqa: S311 - ids are not secrets
+        self._bits = self._random.getrandbits
         _generators.add(self)
 
     def reseed(self) -> None:
@@ -28,12 +29,11 @@ class TimeOrderedIdGenerator(IdGenerator):
 
     def generate_span_id(self) -> int:
         """64 random bits, never 0."""
-        return self._random.getrandbits(64) or 1
+        return self._bits(64) or 1
 
     def generate_trace_id(self) -> int:
         """48 bits of milliseconds since 1970, then 80 random ones."""
-        milliseconds = time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF
-        return (milliseconds << 80 | self._random.getrandbits(80)) or 1
+        return ((time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80 | self._bits(80)) or 1
 
     def is_trace_id_random(self) -> bool:
         """True: the last 56 bits are random."""

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 if TYPE_CHECKING:
@@ -114,7 +113,8 @@ class Span(sdk._Span):
             sdk.logger.warning("Calling end() on an ended span.")
             return
         if not self._is_plain:
-            self._attributes._immutable = True
+            attributes: Any = self._attributes
+            attributes._immutable = True
         if self._record_end_metrics is not None:
             self._record_end_metrics()
         processor = self._span_processor
@@ -160,12 +160,12 @@ def _attributes(span: Span) -> BoundedAttributes:
     return bounded
 
 
-def _events(span: Span) -> BoundedList:
+def _events(span: Any) -> Any:
     span._is_plain = False
     return span._new_events()
 
 
-def _links(span: Span) -> BoundedList:
+def _links(span: Any) -> Any:
     span._is_plain = False
     return span._new_links(())
 

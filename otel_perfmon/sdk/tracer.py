@@ -21,10 +21,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, sampling
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
-from otel_perfmon.sdk import context as contexts
+from otel_perfmon.sdk.context import SPAN_KEY, current
 from otel_perfmon.sdk.current_span import CurrentSpan
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
 from otel_perfmon.sdk.span import UNSET, EndedSpanProcessor, Span, are_plain
@@ -36,6 +36,7 @@ _SAMPLED: Final = int(TraceFlags.SAMPLED)
 _RANDOM: Final = int(TraceFlags.RANDOM_TRACE_ID)
 _FLAGS: Final = tuple(TraceFlags(number) for number in range((_SAMPLED | _RANDOM) + 1))
 _ON: Final = sampling.Decision.RECORD_AND_SAMPLE
+_DROP: Final = sampling.Decision.DROP
 _NO_LIMIT: Final = 2**63
 
 
@@ -49,7 +50,7 @@ class Tracer(sdk.Tracer):
     own_processors: tuple[sdk.SpanProcessor, ...] = ()
     """The processors of the provider, when all of them are `EndedSpanProcessor`."""
 
-    def start_as_current_span(  # type: ignore[override]  # what the SDK's gives is a context manager and decorator too
+    def start_as_current_span(  # type: ignore[override]  # noqa: PLR0917 - the SDK's signature
         self,
         name: str,
         context: Context | None = None,
@@ -62,13 +63,10 @@ class Tracer(sdk.Tracer):
         end_on_exit: bool = True,
     ) -> CurrentSpan:
         """As the SDK's: the span starts when the block is entered."""
-        return CurrentSpan(
-            self,
-            (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception),
-            end_on_exit,
-        )
+        arguments = (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception)
+        return CurrentSpan(self, arguments, end_on_exit)
 
-    def start_span(  # noqa: C901, PLR0912, PLR0915 - in one piece: each further call would be 4 % of a span
+    def start_span(  # noqa: C901, PLR0912, PLR0915, PLR0917 - in one piece: each further call would be 4 %
         self,
         name: str,
         context: Context | None = None,
@@ -80,10 +78,10 @@ class Tracer(sdk.Tracer):
         set_status_on_exception: bool = True,
     ) -> trace.Span:
         """As the SDK's."""
-        outer: Any = (contexts.current() if context is None else context).get(contexts.SPAN_KEY)
+        outer: Any = (current() if context is None else context).get(SPAN_KEY)
         parent = None if outer is None else outer.get_span_context() if type(outer) is Span else _context_of(outer)
         if not self._tracer_config.is_enabled:
-            return NonRecordingSpan(parent or trace.INVALID_SPAN_CONTEXT)
+            return NonRecordingSpan(parent or INVALID_SPAN_CONTEXT)
         generator = self.id_generator
         if parent is None or not parent[_IS_VALID]:
             parent, trace_state = None, DEFAULT_TRACE_STATE
@@ -98,16 +96,17 @@ class Tracer(sdk.Tracer):
             decision = _ON
         else:
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
-            decision, trace_state, attributes = result.decision, result.trace_state, dict(result.attributes)
-            is_sampled = _SAMPLED if decision.is_sampled() else 0
+            decision, attributes = result.decision, dict(result.attributes)
+            trace_state = result.trace_state or DEFAULT_TRACE_STATE
+            is_sampled = _SAMPLED if decision is _ON else 0
         span_id, flags = generator.generate_span_id(), _FLAGS[flags | is_sampled]
         span_context = None
-        if type(generator) is not TimeOrderedIdGenerator or trace_state is None or not _is_recording(decision):
+        if type(generator) is not TimeOrderedIdGenerator or decision is _DROP:
             span_context = SpanContext(trace_id, span_id, False, flags, trace_state)
         metrics = self._tracer_metrics
         record_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
-        if span_context is not None and not _is_recording(decision):
-            return NonRecordingSpan(span_context)
+        if decision is _DROP:
+            return NonRecordingSpan(span_context or INVALID_SPAN_CONTEXT)
         span = _new_span(Span)
         span._tracer = self
         span._name = name
@@ -160,9 +159,9 @@ class Tracer(sdk.Tracer):
         sampler = self.sampler
         inner = sampler._root if type(sampler) is sampling.AlwaysRecordSampler else sampler
         if isinstance(inner, sampling.ParentBased) and type(inner).should_sample is sampling.ParentBased.should_sample:
-            asked = (inner._root, inner._remote_parent_sampled, inner._local_parent_sampled)
+            asked = [inner._root, inner._remote_parent_sampled, inner._local_parent_sampled]
         else:
-            asked = (inner,)
+            asked = [inner]
         self._is_always_on = all(
             isinstance(each, sampling.StaticSampler)
             and type(each).should_sample is sampling.StaticSampler.should_sample
@@ -191,7 +190,7 @@ class TracerProvider(sdk.TracerProvider):
     Ids are in time order unless an ``id_generator`` is given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the SDK's signature
         self,
         sampler: sampling.Sampler | None = None,
         resource: Resource | None = None,
@@ -213,12 +212,13 @@ class TracerProvider(sdk.TracerProvider):
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
         """As the SDK's."""
-        tracer = super().get_tracer(*args, **kwargs)
+        tracer: Any = super().get_tracer(*args, **kwargs)
         if type(tracer) is sdk.Tracer:
             # The SDK made it, and keeps it for who asks again: that stays its business, whatever its constructor takes.
             tracer.__class__ = Tracer
             tracer.look_at_limits()
-        return tracer
+        made: trace.Tracer = tracer
+        return made
 
 
 def _context_of(span: Any) -> SpanContext | None:
@@ -230,7 +230,3 @@ def _context_of(span: Any) -> SpanContext | None:
         message = "parent_span_context must be a SpanContext or None."
         raise TypeError(message)
     return context
-
-
-def _is_recording(decision: sampling.Decision) -> bool:
-    return decision is _ON or decision.is_recording()
