@@ -67,7 +67,7 @@ def error_row(name: str, number: int, **changes: Any) -> SpanRow:
         "exception.stacktrace": STACK.format(message),
     }
     events = json.dumps([{"name": "exception", "time_unix_nano": 1, "attributes": attributes}])
-    return span_row(name, error=message, error_type="TimeoutError", events=events, **changes)
+    return span_row(name, **{"error": message, "error_type": "TimeoutError", "events": events, **changes})
 
 
 def record_shop(path: str, *, now: int | None = None, traces: int = 40) -> None:

@@ -17,14 +17,14 @@ def test_alike_errors_are_one_group_with_the_last_message(shop) -> None:
 
 
 def test_a_message_without_variable_parts_is_told_once(cli, db_path) -> None:
-    row = error_row("op", 1, end=time.time_ns() - SECOND)
-    record(db_path, row._replace(error_message="broken"))
+    row = error_row("op", 1, end=time.time_ns() - SECOND, error_message="broken")
+    record(db_path, row)
     assert cli("errors").out.count("broken") == 1
 
 
 def test_a_group_of_one_error_tells_its_trace_once_and_an_empty_message_takes_no_line(cli, db_path) -> None:
-    row = error_row("op", 1, end=time.time_ns() - SECOND, trace_id=trace_of(1))
-    record(db_path, row._replace(error_message=""))
+    row = error_row("op", 1, end=time.time_ns() - SECOND, trace_id=trace_of(1), error_message="")
+    record(db_path, row)
     assert cli("errors").lines[3:] == [
         f"         last: trace {trace_of(1).hex()[:12]}",
         "         first 1 s ago",

