@@ -122,8 +122,8 @@ def _as_json(sections: Sequence[Section], seconds: float, *, is_quick: bool) -> 
     figures = {}
     for section in sections:
         for figure in section.figures:
-            fields = as_json(figure)
-            figures[fields.pop("name")] = {"section": section.name, **fields, "verdict": figure.verdict}
+            fields = {"section": section.name, **as_json(figure), "verdict": figure.verdict}
+            figures[fields.pop("name")] = fields
     return {
         "command": "bench",
         "machine": describe_machine(),
