@@ -21,7 +21,7 @@ from otel_perfmon.cli import bench
 from otel_perfmon.cli.main import main
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "bench"))
-from bench_kit import NAMES, TINY  # noqa: E402 - found by the line above
+from bench_kit import NAMES, TINY
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
