@@ -49,10 +49,12 @@ must be, or even what it aims at; the exit status does not.
 
 --json prints one object:
   machine, is_quick, seconds
-  figures, by name: section, title, unit, value and ratio (each null or an object
-    with median, low and high; low and high are quartiles), ratio_of, goal (null
-    or must, aim, is_at_least: bounds of the ratio, else of the value), verdict
-    ("aim", "must", "missed" or null), note
+  figures, by name, each with
+    section, title, note
+    value, in unit   median, low and high (quartiles); null: not measured
+    ratio            likewise; null: none; ratio_of says to what
+    goal             must, aim, is_at_least; bounds of the ratio, else the value
+    verdict          "aim" or "must" are met, "missed", or null
 
 Files go into a temporary folder, and are removed: about 500 MB, and 400 bytes
 for each of --spans."""
