@@ -86,9 +86,9 @@ def _of_monitor(monitor: PerformanceMonitor, sizes: Sizes) -> Iterator[Compariso
     yield Comparison("bare", "the SDK's bare span (R)", _cpu(bare, ways.bare(), sizes.loop))
     yield Comparison("caller", "monitor: the caller's wait", _bursts(monitor, bare, run, sizes), Goal(0.5, 0.3))
     yield Comparison("stored", "monitor: until stored", _cpu(bare, stored, sizes.loop), Goal(0.9, 0.6))
-    title = "- wait, with attributes"
+    title = "with attributes: the wait"
     yield Comparison("caller_attributes", title, _bursts(monitor, bare_with, run_with, sizes), ratio_of=_SAME)
-    title = "- stored, with attributes"
+    title = "with attributes: stored"
     sample = _cpu(bare_with, stored_with, sizes.loop)
     yield Comparison("stored_attributes", title, sample, Goal(1.2, 0.8), _SAME)
 

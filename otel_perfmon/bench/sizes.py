@@ -12,7 +12,8 @@ class Sizes:
 
     In each of ``rounds`` every way runs ``burst_count`` bursts of ``burst`` operations, and ``loop`` operations in a
     tight loop; the naive one ``naive``. ``tight_loop`` and ``busy_loop`` operations must all be stored, the latter
-    beside busy threads. Insertion takes ``insert_rows`` rows a time, and ``busy_rows`` one by one beside busy threads.
+    beside busy threads. Insertion takes ``insert_rows`` rows a time; beside busy threads ``busy_rows`` where they go
+    one by one, and again and again for ``busy_seconds``.
     """
 
     rounds: int
@@ -25,6 +26,7 @@ class Sizes:
     insert_rounds: int
     insert_rows: int
     busy_rows: int
+    busy_seconds: float
     size_spans: int
     questions: int
     imports: int
@@ -42,7 +44,8 @@ FULL: Final = Sizes(
     busy_loop=50_000,
     insert_rounds=5,
     insert_rows=32_768,
-    busy_rows=100,
+    busy_rows=250,
+    busy_seconds=2.0,
     size_spans=50_000,
     questions=25,
     imports=11,
@@ -55,14 +58,15 @@ QUICK: Final = Sizes(
     burst_count=1,
     loop=1_000,
     naive=5,
-    tight_loop=20_000,
+    tight_loop=10_000,
     busy_loop=1_000,
     insert_rounds=3,
     insert_rows=4_096,
-    busy_rows=24,
+    busy_rows=25,
+    busy_seconds=0.4,
     size_spans=6_000,
     questions=9,
-    imports=3,
+    imports=2,
     new_operations=60,
     overload=18_000,
 )

@@ -230,10 +230,15 @@ def _median(spread: Spread | None) -> float:
 
 
 def _print_sum(out: Console, figures: Sequence[Figure]) -> None:
-    judged = [figure for figure in figures if figure.verdict is not None]
-    missed = [figure.title.removeprefix("- ") for figure in judged if figure.verdict == "missed"]
+    judged_count, title, missed = 0, "", []
+    for figure in figures:
+        is_more = figure.title.startswith("- ")
+        title = title if is_more else figure.title
+        judged_count += figure.verdict is not None
+        if figure.verdict == "missed":
+            missed.append(f"{title} {figure.title[2:]}" if is_more else title)
     report.separate(out)
-    out.print(f"{len(judged) - len(missed)} of {len(judged)} figures are what they must be.")
+    out.print(f"{judged_count - len(missed)} of {judged_count} figures are what they must be.")
     if missed:
         out.print(f"Missed: {'; '.join(missed)}.")
 

@@ -16,6 +16,7 @@ TINY = Sizes(
     insert_rounds=1,
     insert_rows=300,
     busy_rows=3,
+    busy_seconds=0.0,
     size_spans=1_000,
     questions=2,
     imports=1,
