@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "info": ("files", "what the file holds, and what is kept how long"),
     "sql": ("sql", "ask in SQL, read only"),
     "demo": ("demo", "measure something real, and show what can be asked"),
+    "bench": ("bench", "what monitoring costs on this machine"),
 }
 """For each command its module here, which offers ``add_<command>(parser)``, and its line of help."""
 

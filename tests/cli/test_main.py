@@ -93,7 +93,7 @@ def test_the_help_of_every_command_has_examples_and_fits_80_columns(command, cap
     assert [line for line in lines if len(line) > 80 and not line.startswith("  otel-perfmon")] == []
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {"demo", "bench"}])
 def test_only_the_chosen_command_is_loaded_and_never_the_sdk(command, run_python) -> None:
     program = f"""
         import sys
