@@ -15,7 +15,7 @@ from otel_perfmon.call import Call
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config
 from otel_perfmon.errors import StoreError
 from otel_perfmon.metrics_storage import MetricsStorage, shared_storage
-from otel_perfmon.operation import MonitoredOperation
+from otel_perfmon.operation import DisabledOperation, MonitoredOperation
 from otel_perfmon.sdk.histogram import DurationHistogram
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import OwnProvider, SpanSource, readable
@@ -71,6 +71,7 @@ class PerformanceMonitor:
         self._is_threshold_set = False
         self._slow_threshold_ms = config.slow_threshold_ms
         self.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
+        self._disabled_operation = DisabledOperation(self, "disabled", None, None, SpanKind.INTERNAL)
         self.histogram = DurationHistogram(
             DURATION_HISTOGRAM, "s", "Duration of monitored operations.", BUCKET_BOUNDARIES_S, meter_provider
         )
@@ -122,6 +123,8 @@ class PerformanceMonitor:
 
         ``slow_threshold_ms`` holds for this operation instead of the monitor's; `ConfigError` when it is wrong.
         """
+        if self._source.is_disabled and type(operation) is str and slow_threshold_ms is None:
+            return self._disabled_operation
         threshold_nano = None
         if slow_threshold_ms is not None:
             threshold_nano = nano_of_ms(parse_setting("slow_threshold_ms", slow_threshold_ms))

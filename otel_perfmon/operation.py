@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, NoReturn, TypeVar
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span
 
 from otel_perfmon.call import Call, skip_in_stack_traces
 from otel_perfmon.sdk.context import attach
@@ -87,6 +87,24 @@ class MonitoredOperation(Call):
             " or use it as a decorator, which makes a span for each call."
         )
         raise RuntimeError(message) from None
+
+
+class DisabledOperation(MonitoredOperation):
+    """What `PerformanceMonitor.monitor` gives under ``OTEL_SDK_DISABLED=true``: one object for all, that does nothing."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Span:
+        return INVALID_SPAN
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
+    ) -> None:
+        return
+
+    def __call__(self, function: _F) -> _F:
+        super().__call__(function)  # refuses what cannot be decorated
+        return function
 
 
 _Wrap = Callable[[MonitoredOperation, Callable[..., Any]], Callable[..., Any]]

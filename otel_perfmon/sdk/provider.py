@@ -74,12 +74,17 @@ class SpanSource(Protocol):
     def storing_doors(self) -> tuple[SpanDoor, ...]:
         """The doors of the processors that store every span made there."""
 
+    is_disabled: bool
+    """Whether every span made there would be none: the SDK is disabled by its variable."""
+
     def close(self) -> None:
         """Shut down a provider that was made here."""
 
 
 class GlobalProvider:
     """Spans go where OpenTelemetry sends them; the API's tracer finds the global provider when there is one."""
+
+    is_disabled = False
 
     def __init__(self) -> None:
         self._tracer = trace.get_tracer(_SCOPE)
@@ -110,6 +115,7 @@ class OwnProvider:
         self._answer: tuple[trace.Tracer, bool] = trace.NoOpTracer(), False
         self._doors: tuple[SpanDoor, ...] = ()
         self._seen_at = -1
+        self.is_disabled = False
         if provider is not None:
             self._settle(provider)
 
@@ -133,6 +139,7 @@ class OwnProvider:
             # It has no processor and so nothing to shut down: the monitor itself stores its spans.
             self._private = make_provider(shutdown_on_exit=False)
             self._answer = self._private.get_tracer(_SCOPE), True
+            self.is_disabled = isinstance(self._answer[0], trace.NoOpTracer)
         self._seen_at = changes[0]
         return self._answer
 
@@ -155,6 +162,7 @@ class OwnProvider:
     def _settle(self, provider: trace.TracerProvider) -> None:
         self._provider = provider
         self._answer = provider.get_tracer(_SCOPE), False
+        self.is_disabled = isinstance(provider, sdk.TracerProvider) and isinstance(self._answer[0], trace.NoOpTracer)
         self._see_doors()
 
     def _see_doors(self) -> None:

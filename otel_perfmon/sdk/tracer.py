@@ -212,13 +212,16 @@ class TracerProvider(sdk.TracerProvider):
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
         """As the SDK's."""
-        tracer: Any = super().get_tracer(*args, **kwargs)
-        if type(tracer) is sdk.Tracer:
-            # The SDK made it, and keeps it for who asks again: that stays its business, whatever its constructor takes.
-            tracer.__class__ = Tracer
-            tracer.look_at_limits()
-        made: trace.Tracer = tracer
-        return made
+        tracer = super().get_tracer(*args, **kwargs)
+        if tracer.__class__ is sdk.Tracer:
+            _make_ours(tracer)
+        return tracer
+
+
+def _make_ours(tracer: Any) -> None:
+    """Make a tracer of the SDK, which has made it and keeps it for who asks again, one of ours."""
+    tracer.__class__ = Tracer
+    tracer.look_at_limits()
 
 
 def _context_of(span: Any) -> SpanContext | None:
