@@ -3,7 +3,7 @@
     python tests/conformance/run.py [--version 1.45.0]
 
 The tests come with the SDK's source distribution, which is downloaded into a temporary folder. Without ``--version``
-the SDK is the installed one, and ``pip install '.[test,conformance]'`` has brought what its tests need; with it, the
+the SDK is the installed one, and ``pip install '.[conformance]'`` has brought what its tests need; with it, the
 SDK of that version is installed together with this project into a virtual environment of its own.
 
 Ends with 0 when everything that passes on the SDK's provider passes on ours, but for the table in `deviations`; with 1
@@ -75,7 +75,7 @@ def fetch_tests(sdk_version: str, folder: Path) -> Path:
     # Only the SDK as source: with ":all:" what builds it would be built from source too.
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", SDK, f"{SDK}=={sdk_version}"]
     if subprocess.run(command, cwd=folder, check=False).returncode != 0:
-        message = f"The source distribution of {SDK} {sdk_version} could not be downloaded: is there a network?"
+        message = f"The source distribution of {SDK} {sdk_version} could not be downloaded; what pip says stands above."
         raise CannotCompareError(message)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
@@ -139,9 +139,9 @@ def check_version(sdk_version: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / ("Scripts" if os.name == "nt" else "bin") / "python"
-        install = [python, "-m", "pip", "install", "-q", f"{ROOT}[test,conformance]", f"{SDK}=={sdk_version}"]
+        install = [python, "-m", "pip", "install", "-q", f"{ROOT}[conformance]", f"{SDK}=={sdk_version}"]
         if subprocess.run(install, check=False).returncode != 0:
-            raise CannotCompareError(f"{SDK} {sdk_version} could not be installed: is there a network?")
+            raise CannotCompareError(f"{SDK} {sdk_version} could not be installed; what pip says stands above.")
         return subprocess.run([python, __file__], check=False).returncode
 
 
