@@ -2,13 +2,12 @@
 
     python tests/conformance/run.py [--version 1.45.0]
 
-The tests come with the SDK's source distribution, which is downloaded into a temporary folder. Without ``--version``
-the SDK is the installed one, and ``pip install '.[conformance]'`` has brought what its tests need; with it, the
-SDK of that version is installed together with this project into a virtual environment of its own.
+The SDK of that version (else of the installed one) is installed together with this project into a virtual environment
+in a temporary folder; its tests come with its source distribution, which is downloaded there.
 
 Ends with 0 when everything that passes on the SDK's provider passes on ours, but for the table in `deviations`; with 1
-when something does not; with 2 when that could not be found out, as without a network. It is not collected by pytest,
-whose tests need no network.
+when something does not; with 2 when that could not be found out, as without a network. pytest does not collect it: its
+tests need no network.
 """
 
 from __future__ import annotations
@@ -70,14 +69,23 @@ def compare(stock: dict[str, str], ours: dict[str, str], table: dict[str, str]) 
     )
 
 
-def fetch_tests(sdk_version: str, folder: Path) -> Path:
+def make_environment(sdk_version: str, folder: Path) -> Path:
+    """The Python of a new virtual environment with this project, that SDK, and what its tests need."""
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip(python, "install", str(ROOT), f"{SDK}=={sdk_version}", "pytest>=8")
+    show = "import importlib.metadata as metadata; print(metadata.version('opentelemetry-semantic-conventions'))"
+    sibling = subprocess.run([python, "-c", show], capture_output=True, text=True, check=True).stdout.strip()
+    # It asks for the SDK of just its own version, and not each SDK has one: 1.45.2 has none.
+    pip(python, "install", "--pre", "--no-deps", f"opentelemetry-test-utils<={sibling}")
+    return python
+
+
+def fetch_tests(python: Path, sdk_version: str, folder: Path) -> Path:
     """The unpacked source distribution of the SDK."""
     # Only the SDK as source: with ":all:" what builds it would be built from source too.
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", SDK, f"{SDK}=={sdk_version}"]
-    if subprocess.run(command, cwd=folder, check=False).returncode != 0:
-        message = f"The source distribution of {SDK} {sdk_version} could not be downloaded; what pip says stands above."
-        raise CannotCompareError(message)
-    (archive,) = folder.glob("*.tar.gz")
+    pip(python, "download", "-d", str(folder), "--no-deps", "--no-binary", SDK, f"{SDK}=={sdk_version}")
+    (archive,) = folder.glob("opentelemetry_sdk-*.tar.gz")
     with tarfile.open(archive) as tar:
         if hasattr(tarfile, "data_filter"):
             tar.extractall(folder, filter="data")
@@ -86,19 +94,25 @@ def fetch_tests(sdk_version: str, folder: Path) -> Path:
     return archive.with_name(archive.name.removesuffix(".tar.gz"))
 
 
-def run_tests(source: Path, provider: str, python_path: list[Path]) -> dict[str, str]:
+def pip(python: Path, command: str, *arguments: str) -> None:
+    """Run the package client, which says itself what is wrong."""
+    if subprocess.run([python, "-m", "pip", command, "-q", *arguments], check=False).returncode != 0:
+        raise CannotCompareError(f"pip could not {command} {' '.join(arguments)}: is there a network?")
+
+
+def run_tests(python: Path, source: Path, provider: str, python_path: list[Path]) -> dict[str, str]:
     """The outcome of each of the SDK's tests, on the provider that this path gives."""
     outcomes = source / f"{provider}.json"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTEST_"))}
     environment |= {
         "CONFORMANCE_OUTCOMES": str(outcomes),
         # Some of the tests start "python" and mean this one.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+        "PATH": os.pathsep.join((str(python.parent), os.environ.get("PATH", ""))),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONPATH": os.pathsep.join([*map(str, python_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(map(str, python_path)),
     }
-    print(f"== {SDK} {version(SDK)}: the tests of its source distribution on the provider of {provider}", flush=True)
-    pytest = [sys.executable, "-m", "pytest", "-q", "--tb=short", "--rootdir=.", "-p", "no:cacheprovider"]
+    print(f"== the tests of {source.name} on the provider of {provider}", flush=True)
+    pytest = [python, "-m", "pytest", "-q", "--tb=short", "--rootdir=.", "-p", "no:cacheprovider"]
     command = [*pytest, "-p", "write_outcomes", *FOLDERS]
     result = subprocess.run(
         command, cwd=source, env=environment, timeout=TIMEOUT_SECONDS, capture_output=True, text=True, check=False
@@ -114,15 +128,16 @@ def run_tests(source: Path, provider: str, python_path: list[Path]) -> dict[str,
     return tests
 
 
-def check_installed(table: dict[str, str]) -> int:
-    """Compare on the installed SDK, and say what came out."""
+def check(sdk_version: str, table: dict[str, str]) -> bool:
+    """Compare on the SDK of this version, and say what came out."""
     with tempfile.TemporaryDirectory() as folder:
-        source = fetch_tests(version(SDK), Path(folder))
-        stock = run_tests(source, "opentelemetry", [HERE / "outcomes"])
-        ours = run_tests(source, "otel_perfmon", [HERE / "outcomes", HERE / "ours"])
+        python = make_environment(sdk_version, Path(folder) / "venv")
+        source = fetch_tests(python, sdk_version, Path(folder))
+        stock = run_tests(python, source, "opentelemetry", [HERE / "outcomes"])
+        ours = run_tests(python, source, "otel_perfmon", [HERE / "outcomes", HERE / "ours"])
     comparison = compare(stock, ours, table)
     print(
-        f"{SDK} {version(SDK)}, {len(stock)} tests: {comparison.passed_on_stock} pass on its own provider,"
+        f"{SDK} {sdk_version}, {len(stock)} tests: {comparison.passed_on_stock} pass on its own provider,"
         f" {comparison.passed_on_ours} on ours, {len(comparison.listed)} listed as deviating"
     )
     for test in comparison.listed:
@@ -131,28 +146,15 @@ def check_installed(table: dict[str, str]) -> int:
         print(f"  WRONG: {test} passes on the SDK's provider and not on ours")
     for test in comparison.needless:
         print(f"  WRONG: {test} is listed in deviations.py and does not deviate")
-    return 0 if comparison.is_good else 1
-
-
-def check_version(sdk_version: str) -> int:
-    """The same in a virtual environment that has the SDK of this version."""
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder) / ("Scripts" if os.name == "nt" else "bin") / "python"
-        install = [python, "-m", "pip", "install", "-q", f"{ROOT}[conformance]", f"{SDK}=={sdk_version}"]
-        if subprocess.run(install, check=False).returncode != 0:
-            raise CannotCompareError(f"{SDK} {sdk_version} could not be installed; what pip says stands above.")
-        return subprocess.run([python, __file__], check=False).returncode
+    return comparison.is_good
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run the SDK's own trace tests on our tracer provider.")
-    parser.add_argument("--version", help="of the SDK; the installed one if not given")
+    parser.add_argument("--version", help="of the SDK; that of the installed one if not given")
     arguments = parser.parse_args()
     try:
-        if arguments.version is None:
-            return check_installed(DEVIATIONS)
-        return check_version(arguments.version)
+        return 0 if check(arguments.version or version(SDK), DEVIATIONS) else 1
     except (CannotCompareError, subprocess.TimeoutExpired) as error:
         print(error, file=sys.stderr)
         return 2

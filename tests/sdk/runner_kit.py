@@ -35,7 +35,8 @@ from program_kit import Block, Call, Program, Start, Within
 
 EPOCH_NANO = 1_790_000_000_000_000_000
 MARK = otel_context.create_key("mark")
-LIBRARY_FRAME = re.compile(r'  File "[^"]*(?:opentelemetry|otel_perfmon|contextlib)[^"]*", line .*\n(?:    .*\n)*')
+TRACER = r"[/\\\\](?:opentelemetry[/\\\\](?:sdk|trace|util)|otel_perfmon[/\\\\]sdk)[/\\\\]|contextlib\.py"
+TRACER_FRAME = re.compile(rf'  File "[^"\n]*(?:{TRACER})[^"\n]*", line .*\n(?:    .*\n)*')
 
 
 class OwnError(Exception):
@@ -109,7 +110,9 @@ def attributes_seen(attributes):
 
 
 def without_frames(text):
-    return LIBRARY_FRAME.sub("", text.replace("\\n", "\n")) if "Traceback" in text else text
+    if "Traceback" not in text:
+        return text
+    return TRACER_FRAME.sub("", text.replace("\\n", "\n").replace('\\"', '"'))
 
 
 def attempt(function, *arguments, **named):
@@ -283,9 +286,8 @@ class Run:
             self.seen.append(("current", here()))
 
     def note(self, what, value):
-        self.seen.append(
-            (what, value if isinstance(value, (tuple, str, bool, int, type(None))) else type(value).__name__)
-        )
+        is_plain = isinstance(value, (tuple, str, bool, int, type(None)))
+        self.seen.append((what, value if is_plain else type(value).__name__.lstrip("_")))
 
     def start(self, start):
         arguments = self.arguments(start)
