@@ -49,19 +49,21 @@ class SilentError(Exception):
 
 
 class Ids(IdGenerator):
-    def __init__(self):
-        self.count = 0
+    """Ids that tell their step: how many are asked for when a span cannot be made is nobody's business."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.last = 0
 
     def generate_span_id(self):
-        self.count += 1
-        return self.count
+        self.last = max(self.last + 1, self.clock.now - EPOCH_NANO)
+        return self.last
 
     def generate_trace_id(self):
-        self.count += 1
-        return self.count << 64 | self.count
+        return (self.clock.now - EPOCH_NANO) * 2**50 + 1
 
     def is_trace_id_random(self):
-        return self.count % 2 == 0
+        return self.clock.now // 1000 % 2 == 0
 
 
 class PairMapping(Mapping):
@@ -76,6 +78,9 @@ class PairMapping(Mapping):
 
     def __len__(self):
         return len(self.pairs)
+
+    def __repr__(self):
+        return repr(self.pairs)
 
 
 class Clock:
@@ -119,6 +124,8 @@ def attempt(function, *arguments, **named):
     """What a call gives, or what it raises."""
     try:
         return function(*arguments, **named)
+    except (AttributeError, TypeError) as error:  # what Python says of a wrong type tells which line met it
+        return ("raised", type(error).__name__)
     except Exception as error:  # whatever the SDK raises, ours must
         return ("raised", type(error).__name__, attempt(str, error))
 
@@ -261,7 +268,7 @@ class Run:
             resource=Resource({"service.name": "program"}),
             shutdown_on_exit=False,
             active_span_processor=active,
-            id_generator=Ids(),
+            id_generator=Ids(clock),
             span_limits=SpanLimits(**program.limits),
         )
         memory = InMemorySpanExporter()
@@ -333,7 +340,7 @@ class Run:
                 traced = current(body)
                 return [traced() for _ in range(1 if block.form == "function" else 2)]
             if block.form == "coroutine":
-                return asyncio.run(current(coroutine)())
+                return drive(current(coroutine)())
             with current as span:
                 self.note("entered", span)
                 self.note("is current", span is trace.get_current_span())
@@ -374,7 +381,8 @@ class Run:
     def note_end(self, form, error, go):
         result, raised = outcome(go)
         self.seen.append((form, result if isinstance(result, str) else repr(result), type(raised).__name__))
-        self.seen.append(("the program's own", raised is error, attempt(str, raised)))
+        is_misuse = isinstance(raised, (AttributeError, TypeError))
+        self.seen.append(("the program's own", raised is error, None if is_misuse else attempt(str, raised)))
         if raised is not None:
             self.seen.append(("chained", type(raised.__context__).__name__, type(raised.__cause__).__name__))
 
@@ -463,6 +471,15 @@ def outcome(function):
         return function(), None
     except BaseException as error:  # a program may be interrupted
         return None, error
+
+
+def drive(coroutine):
+    """Run a coroutine without a loop, which may run inside another one."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
 
 
 def raising(error):
