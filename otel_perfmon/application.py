@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -22,6 +22,9 @@ from otel_perfmon.sdk.provider import GlobalProvider, OwnProvider, global_provid
 
 _logger = logging.getLogger("otel_perfmon")
 
+_NOBODY: Final[dict[str, Any]] = {"service_name": None, "resource_attributes": None}
+_NOTHING: Final[dict[str, Any]] = {"metric_readers": None, "on_alert": None}
+
 
 def configure(
     path: str | os.PathLike[str] | None = None,
@@ -36,6 +39,8 @@ def configure(
     resource_attributes: Mapping[str, Any] | None = None,
     metric_readers: Sequence[MetricReader] = (),
     durability: str | None = None,
+    sample_rate: float | None = None,
+    sample_rates: Mapping[str, float] | None = None,
     on_alert: AlertCallback | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
@@ -55,6 +60,8 @@ def configure(
         "error_rate_threshold": error_rate_threshold,
         "error_rate_min_count": error_rate_min_count,
         "durability": durability,
+        "sample_rate": sample_rate,
+        "sample_rates": sample_rates,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
     ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}
@@ -63,8 +70,20 @@ def configure(
         if _process.setup is not None:
             _process.setup.warn_of_differences(arguments, {**identity, **ends})
         else:
-            _process.setup = _Setup(arguments, identity, ends)
+            _set_up(resolve_config(arguments), arguments, identity, ends, is_provider_installed=True)
         return get_monitor()
+
+
+def provide_tracer_provider() -> TracerProvider:
+    """The entry point ``perfmon``: a program run with ``OTEL_PYTHON_TRACER_PROVIDER=perfmon`` is configured so.
+
+    By the environment's settings; a wrong one is logged, since OpenTelemetry would pass the error on to the program.
+    """
+    with _process.lock:
+        setup = _process.setup or _process.setup_at_work
+        if setup is None:
+            setup = _set_up(resolve_config_leniently({}), {}, _NOBODY, _NOTHING, is_provider_installed=False)
+        return setup.provide()
 
 
 def get_monitor() -> PerformanceMonitor:
@@ -125,23 +144,38 @@ class ProcessMonitor(PerformanceMonitor):
 class _Setup:
     """What one call of `configure()` put in place."""
 
-    def __init__(self, arguments: dict[str, Any], identity: dict[str, Any], ends: dict[str, Any]) -> None:
-        config = resolve_config(arguments)
+    def __init__(
+        self, config: Config, arguments: dict[str, Any], identity: dict[str, Any], ends: dict[str, Any]
+    ) -> None:
         self._config = config
         self._identity = identity
         self._ends = ends
         self._storage = MetricsStorage.from_config(config)
         door = SpanDoor(self._storage.recorder, nano_of_ms(config.slow_threshold_ms), config.durability)
         self._processor = StoreSpanProcessor(door)
+        self._door = door
         self._own_provider: TracerProvider | None = None
+        self._meter_provider: MeterProvider | None = None
+        self._is_threshold_given = arguments.get("slow_threshold_ms") is not None
+
+    def install(self, *, is_provider_installed: bool) -> None:
+        """Put everything in its place; the tracer provider only if it is not OpenTelemetry that asked for it."""
         self._meter_provider = self._install_meter_provider()
-        provider = self._install_tracer_provider()
-        is_given = arguments["slow_threshold_ms"] is not None
+        provider = self._install_tracer_provider() if is_provider_installed else self.provide()
         if _process.monitor is None:
-            _process.monitor = ProcessMonitor(config)
+            _process.monitor = ProcessMonitor(self._config)
         self._monitor = _process.monitor
-        self._monitor.bind(self._storage, provider, door, config, ends["on_alert"], is_given=is_given)
+        on_alert = self._ends["on_alert"]
+        is_given = self._is_threshold_given
+        self._monitor.bind(self._storage, provider, self._door, self._config, on_alert, is_given=is_given)
         share_storage(self._storage)
+
+    def provide(self) -> TracerProvider:
+        """A provider that stores its spans: the one made here."""
+        if self._own_provider is None:
+            self._own_provider = make_provider(**self._identity)
+            add_first(self._own_provider, self._processor)
+        return self._own_provider
 
     def warn_of_differences(self, arguments: dict[str, Any], others: dict[str, Any]) -> None:
         """Log each argument of a later call that is given and is not what holds."""
@@ -166,16 +200,16 @@ class _Setup:
         self._storage.close()
 
     def _install_tracer_provider(self) -> TracerProvider:
-        provider = global_provider()
+        provider = global_provider()  # which may have asked us for it
         if provider is None:
-            provider = self._own_provider = make_provider(**self._identity)
-            add_first(provider, self._processor)
+            provider = self.provide()
             trace.set_tracer_provider(provider)
             if trace.get_tracer_provider() is not provider:
                 _logger.warning(
                     "The global tracer provider is not the OpenTelemetry SDK's: only the monitor's own operations"
                     " are stored."
                 )
+        if provider is self._own_provider:
             return provider
         add_first(provider, self._processor)
         if any(value is not None for value in self._identity.values()):
@@ -198,7 +232,25 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.setup: _Setup | None = None
+        self.setup_at_work: _Setup | None = None
         self.monitor: ProcessMonitor | None = None
+
+
+def _set_up(
+    config: Config,
+    arguments: dict[str, Any],
+    identity: dict[str, Any],
+    ends: dict[str, Any],
+    *,
+    is_provider_installed: bool,
+) -> _Setup:
+    setup = _process.setup_at_work = _Setup(config, arguments, identity, ends)
+    try:
+        setup.install(is_provider_installed=is_provider_installed)
+    finally:
+        _process.setup_at_work = None
+    _process.setup = setup
+    return setup
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from opentelemetry import context as otel_context
-from opentelemetry import trace
-from opentelemetry.metrics import Histogram
-from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKind, Status, StatusCode
 
 from otel_perfmon import failure
+from otel_perfmon.sdk import context as contexts
+from otel_perfmon.sdk.histogram import DurationHistogram
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import readable, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
@@ -34,26 +34,13 @@ _NO_CONTEXT: Final = otel_context.Context()
 _OWN_FILES: Final = [__file__]
 
 
-class Measured(Protocol):
-    """The operation that a call is of, as far as a call must know it."""
-
-    name: str
-    attributes: Mapping[str, Any] | None
-    kind: SpanKind
-    threshold_nano: int | None
-    metric_attributes: dict[str, str]
-    monitor: Measurer
-
-
 class Measurer(Protocol):
-    """The monitor behind an operation, as far as a call must know it."""
+    """The monitor behind a call, as far as a call must know it."""
 
-    histogram: Histogram
+    histogram: DurationHistogram
     slow_threshold_nano: int
 
-    def start_span(
-        self, operation: Measured, start_unix_nano: int, parent: SpanContext
-    ) -> tuple[Span, SpanDoor | None]:
+    def start_span(self, call: Call, start_unix_nano: int, parent: SpanContext) -> tuple[Span, SpanDoor | None]:
         """A span, and the door to hand it to when it has ended, if no processor does. Never raises."""
 
     def end_span(self, span: Span, end_unix_nano: int, door: SpanDoor | None) -> None:
@@ -66,90 +53,113 @@ class Measurer(Protocol):
         """Count and log what could not be recorded."""
 
 
-class _Anchor:
-    """The wall clock and the monotonic clock, read together at the root of a local trace."""
+class Call:
+    """One call of an operation: `start`, `attach`, `finish` (takes its time and describes it), `detach`, `end`.
 
-    __slots__ = ("perf_nano", "unix_nano")
-
-    def __init__(self, unix_nano: int, perf_nano: int) -> None:
-        self.unix_nano = unix_nano
-        self.perf_nano = perf_nano
-
-
-class _Link:
-    """A call's place among those around it: a number of its own, and the next one outwards.
-
-    Links outlive their calls, for tasks that outlive their makers. A task that makes its successor for ever would make
-    a chain without end: it is cut at `DEPTH_MAX`.
+    It knows the call around it, which it outlives only as a link: one exception leaves one stack trace, within the
+    inmost call. A task that makes its successor for ever would make a chain without end: it is cut at `DEPTH_MAX`.
     """
 
-    __slots__ = ("depth", "outer", "serial")
+    __slots__ = (
+        "_anchor",
+        "_began",
+        "_context",
+        "_depth",
+        "_door",
+        "_end_unix_nano",
+        "_is_free",
+        "_outer",
+        "_serial",
+        "_start_unix_nano",
+        "_token",
+        "attributes",
+        "kind",
+        "metric_attributes",
+        "monitor",
+        "name",
+        "span",
+        "threshold_nano",
+    )
 
-    def __init__(self, outer: _Link | None) -> None:
-        self.serial = next(_serials)
-        self.depth: int = 0 if outer is None or outer.depth >= DEPTH_MAX else outer.depth + 1
-        self.outer = outer if self.depth else None
+    def __init__(
+        self,
+        monitor: Measurer,
+        name: str,
+        attributes: Mapping[str, Any] | None,
+        threshold_nano: int | None,
+        kind: SpanKind,
+    ) -> None:
+        self.monitor = monitor
+        self.name = name
+        self.attributes = attributes
+        self.threshold_nano = threshold_nano
+        self.kind = kind
+        self.metric_attributes: dict[str, str] | None = None
+        self._is_free = True
+        self._token: Any = None
+
+    def prepare(self) -> None:
+        """Start the span, to be made current for each `step`."""
+        self._context = self._start()
+
+    def _start(self) -> otel_context.Context:
+        context = contexts.current()
+        outer_span: Any = context.get(contexts.SPAN_KEY)
+        self._began = began = time.perf_counter_ns()
+        if outer_span is None:
+            outer, start = INVALID_SPAN_CONTEXT, time.time_ns()
+            self._anchor = start - began
+            self._outer, self._depth = None, 0
+        else:
+            outer = outer_span.get_span_context()
+            self._find_place(context.get(_CALL_KEY), outer_span, outer)
+            start = began + self._anchor
+        self._start_unix_nano = start
+        self._serial = 0
+        self.span, self._door = self.monitor.start_span(self, start, outer)
+        span: Any = self.span
+        if readable(span) is not None:  # never the API's span for no span, which all share, nor a remote one
+            span._perfmon_anchor = self._anchor  # noqa: SLF001 - ours
+        return contexts.with_span_and(context, span, _CALL_KEY, self)
+
+    def _find_place(self, caller: object, outer_span: Span, outer: SpanContext) -> None:
+        """Find the call around this one, and what makes wall time of the monotonic clock within this local trace."""
+        anchor: int | None
+        if isinstance(caller, Call) and not outer.is_remote and caller.trace_id == outer.trace_id:
+            anchor, depth = caller._anchor, caller._depth  # noqa: SLF001 - another call's
+            self._depth = depth + 1 if depth < DEPTH_MAX else 0
+            self._outer: Call | None = caller if self._depth else None
+        else:
+            # A thread may have been handed the span without its context: the span knows the anchor as well.
+            anchor = getattr(outer_span, _ANCHOR, None)
+            self._outer, self._depth = None, 0
+        if anchor is None:
+            anchor = max(time.time_ns(), started_at(outer_span)) - self._began
+        self._anchor = anchor
+        if readable(outer_span) is not None:
+            setattr(outer_span, _ANCHOR, anchor)
+
+    @property
+    def trace_id(self) -> int:
+        """The trace that the call is in."""
+        return self.span.get_span_context().trace_id
+
+    @property
+    def serial(self) -> int:
+        """A number of the call's own."""
+        if not self._serial:
+            self._serial = next(_serials)
+        return self._serial
 
     def enclosing(self) -> Iterator[int]:
         """The numbers of the calls around this one, inmost first."""
-        link = self.outer
-        while link is not None:
-            yield link.serial
-            link = link.outer
-
-
-class Call:
-    """One call. `attach` makes it current, `finish` takes its time and describes it, `detach`, `end`: in that order."""
-
-    __slots__ = (
-        "_began",
-        "_context",
-        "_door",
-        "_end_unix_nano",
-        "_operation",
-        "_outer_context",
-        "_start_unix_nano",
-        "_token",
-        "anchor",
-        "link",
-        "span",
-        "trace_id",
-    )
-
-    def __init__(self, operation: Measured) -> None:
-        self._operation = operation
-        context = self._outer_context = otel_context.get_current()
-        outer_span = trace.get_current_span(context)
-        outer = outer_span.get_span_context()
-        caller = context.get(_CALL_KEY)
-        if isinstance(caller, Call) and caller.trace_id == outer.trace_id and not outer.is_remote:
-            anchor: _Anchor | None = caller.anchor
-            outer_link: _Link | None = caller.link
-        else:
-            # A thread may have been handed the span without its context: the span knows the anchor as well.
-            anchor, outer_link = getattr(outer_span, _ANCHOR, None), None
-        self.link: _Link = _Link(outer_link)
-        self._began = began = time.perf_counter_ns()
-        if anchor is not None:
-            start = anchor.unix_nano + began - anchor.perf_nano
-        else:
-            start = max(time.time_ns(), started_at(outer_span))
-            anchor = _Anchor(start, began)
-        self.anchor: _Anchor = anchor
-        self._start_unix_nano = start
-        self.span, self._door = operation.monitor.start_span(operation, start, outer)
-        for span in (self.span, outer_span):
-            if readable(span) is not None:  # never the API's span for no span, which all share, nor a remote one
-                setattr(span, _ANCHOR, anchor)
-        self.trace_id: int = self.span.get_span_context().trace_id
-        self._context = trace.set_span_in_context(self.span, otel_context.set_value(_CALL_KEY, self, context))
-
-    def attach(self) -> None:
-        """Make the call's context the current one."""
-        self._token = otel_context.attach(self._context)
+        call = self._outer
+        while call is not None:
+            yield call.serial
+            call = call._outer  # noqa: SLF001 - another call's
 
     def detach(self) -> bool:
-        """Make the context current again that was so before `attach`; False in another execution context."""
+        """Make the context current again that was so before; False in another execution context."""
         token = self._token
         if not isinstance(token, contextvars.Token):
             otel_context.detach(token)
@@ -159,19 +169,20 @@ class Call:
         except (ValueError, RuntimeError):
             # We are in another execution context by now, as a generator is that its caller drives from changing
             # threads, or that is garbage-collected. Ours may have come along, or not.
-            if otel_context.get_current() is self._context:
-                otel_context.attach(self._outer_context)
+            if contexts.current().get(_CALL_KEY) is self:
+                outer = token.old_value
+                contexts.attach(_NO_CONTEXT if outer is contextvars.Token.MISSING else outer)
             return False
         return True
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """Run a piece of a generator's body: its own context is current, and remembered for the next step."""
-        self.attach()
+        self._token = contexts.attach(self._context)
         try:
             yield
         finally:
-            inside = otel_context.get_current()
+            inside = contexts.current()
             if self.detach():
                 self._context = inside
 
@@ -185,44 +196,51 @@ class Call:
             error = raised
             raise
         finally:
-            self.attach()
+            self._token = contexts.attach(self._context)
             self.finish(error)
             self.detach()
             self.end()
+            self._context = _NO_CONTEXT  # else a cycle, for the garbage collector to find
 
     def finish(self, error: BaseException | None) -> None:
         """Take the time, and say on the span and in the histogram how it went. The span is still current."""
         elapsed_nano = time.perf_counter_ns() - self._began
         self._end_unix_nano = self._start_unix_nano + elapsed_nano
-        operation = self._operation
-        metric_attributes = operation.metric_attributes
-        if error is not None:
-            error_type = self._describe_error(error)
-            if error_type is not None:
-                metric_attributes = {**metric_attributes, "error.type": error_type}
+        error_type = self._describe_error(error) if error is not None else None
+        monitor = self.monitor
         try:
-            self._flag_slow(elapsed_nano)
-            operation.monitor.histogram.record(elapsed_nano / 1e9, metric_attributes)
+            self._flag_slow(elapsed_nano, monitor)
+            if monitor.histogram.is_read:
+                self._measure(elapsed_nano, error_type)
         except Exception as trouble:  # the outer rim: a processor's or a view's failure
-            operation.monitor.lose(f"the histogram point of {operation.name}", trouble)
+            monitor.lose(f"the histogram point of {self.name}", trouble)
 
     def end(self) -> None:
         """End the span."""
-        self._operation.monitor.end_span(self.span, self._end_unix_nano, self._door)
-        self._context = self._outer_context = _NO_CONTEXT  # else a cycle, for the garbage collector to find
+        self.monitor.end_span(self.span, self._end_unix_nano, self._door)
 
-    def _flag_slow(self, elapsed_nano: int) -> None:
+    def _flag_slow(self, elapsed_nano: int, monitor: Measurer) -> None:
         """Say that the call was slow; or that it was not, where a door would think so by its own threshold."""
-        operation = self._operation
-        monitor, threshold_nano = operation.monitor, operation.threshold_nano
-        if threshold_nano is None:
-            threshold_nano = monitor.slow_threshold_nano
-        if elapsed_nano > threshold_nano:
+        threshold_nano = self.threshold_nano
+        if elapsed_nano > (monitor.slow_threshold_nano if threshold_nano is None else threshold_nano):
             self.span.set_attribute(SLOW_ATTRIBUTE, True)
             return
-        doors = monitor.storing_doors() if self._door is None else (self._door, *monitor.storing_doors())
-        if operation.threshold_nano is not None or any(elapsed_nano > door.slow_threshold_nano for door in doors):
-            self.span.set_attribute(SLOW_ATTRIBUTE, False)
+        if threshold_nano is None:
+            for door in monitor.storing_doors():
+                if elapsed_nano > door.slow_threshold_nano:
+                    break
+            else:
+                if self._door is None or elapsed_nano <= self._door.slow_threshold_nano:
+                    return
+        self.span.set_attribute(SLOW_ATTRIBUTE, False)
+
+    def _measure(self, elapsed_nano: int, error_type: str | None) -> None:
+        attributes = self.metric_attributes
+        if attributes is None:
+            attributes = self.metric_attributes = {"perfmon.operation": self.name}
+        if error_type is not None:
+            attributes = {**attributes, "error.type": error_type}
+        self.monitor.histogram.record(elapsed_nano, attributes, contexts.current(), self._end_unix_nano)
 
     def _describe_error(self, error: BaseException) -> str | None:
         """Note on the span what it was left by; the error's type, or None for what is no error."""
@@ -234,7 +252,7 @@ class Call:
             error_type = failure.type_name(error)
             self._record_error(error, error_type)
         except Exception as trouble:  # the outer rim
-            self._operation.monitor.lose("the description of an error", trouble)
+            self.monitor.lose("the description of an error", trouble)
             return type(error).__name__
         return error_type
 
@@ -242,12 +260,12 @@ class Call:
         span, message = self.span, failure.message_of(error)
         span.set_status(Status(StatusCode.ERROR, message))
         span.set_attribute("error.type", error_type)
-        if span.is_recording() and not failure.is_recorded_within(error, self.link.serial):
+        if span.is_recording() and not failure.is_recorded_within(error, self.serial):
             stack_trace = failure.stack_trace_of(error, _OWN_FILES)
             event = {"exception.type": error_type, "exception.message": message, "exception.stacktrace": stack_trace}
             span.add_event("exception", event, timestamp=self._end_unix_nano)
-            failure.mark_recorded(error, self.link.enclosing())
-        failure.unmark(error, self.link.serial)
+            failure.mark_recorded(error, self.enclosing())
+        failure.unmark(error, self.serial)
 
 
 def skip_in_stack_traces(path: str) -> None:

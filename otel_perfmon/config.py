@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_perfmon.errors import ConfigError
@@ -36,7 +36,8 @@ class Config:
     what the file with its log may take. An alarm is raised for an operation of at least ``error_rate_min_count`` calls
     in the last hour, of which a share of more than ``error_rate_threshold`` (between 0 and 1) failed. ``durability`` is
     one of ``batch`` (in the file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span
-    ends).
+    ends). ``sample_rate`` is the share of local traces that is stored, between 0 and 1, ``sample_rates`` that of those
+    whose root is a certain operation; slow and failed ones are stored whole, and all are counted.
     """
 
     path: str
@@ -47,6 +48,8 @@ class Config:
     error_rate_threshold: float = 0.1
     error_rate_min_count: int = 20
     durability: str = "batch"
+    sample_rate: float = 1.0
+    sample_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,16 @@ def _share(value: Any) -> float:
     return number
 
 
+def _shares(value: Any) -> Mapping[str, float]:
+    """Shares by name, from a mapping or from text: ``GET /health=0, checkout=1``."""
+    if isinstance(value, str):
+        pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        value = {name.strip(): share for name, _, share in pairs}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise TypeError
+    return {name: _share(share) for name, share in value.items()}
+
+
 def _path(value: Any) -> str:
     path: str | bytes = os.fspath(value)
     if isinstance(path, bytes):
@@ -138,6 +151,8 @@ SETTINGS: Final = (
     _Setting("error_rate_threshold", "ERROR_RATE_THRESHOLD", 0.1, _share, "a number between 0 and 1"),
     _Setting("error_rate_min_count", None, 20, _count, "a whole number of calls, 1 or more"),
     _Setting("durability", None, "batch", _durability, "one of " + ", ".join(DURABILITIES)),
+    _Setting("sample_rate", None, 1.0, _share, "a number between 0 and 1"),
+    _Setting("sample_rates", None, {}, _shares, "numbers between 0 and 1 by operation, such as 'GET /health=0.01'"),
 )
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 

@@ -29,7 +29,7 @@ from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.cells import Kept, align_window
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import release_recorder
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanDetails, SpanRow
 from otel_perfmon.storage.url import open_configured_recorder, open_store
 
 _SCOPE: Final = ScopeRow("otel_perfmon", "", "", "{}")
@@ -56,12 +56,16 @@ class MetricsStorage:
         retention_seconds: float | None = None,
         keep_seconds: float | None = None,
         size_max_bytes: int | str | None = None,
+        sample_rate: float | None = None,
+        sample_rates: Mapping[str, float] | None = None,
     ) -> None:
         arguments = {
             "path": db_path,
             "retention_seconds": retention_seconds,
             "keep_seconds": keep_seconds,
             "size_max_bytes": size_max_bytes,
+            "sample_rate": sample_rate,
+            "sample_rates": sample_rates,
         }
         self._open(resolve_config(arguments), arguments)
 
@@ -248,6 +252,14 @@ class _MetricDoor:
             ("attributes", attributes.is_altered),
             ("events", event.is_altered),
         )
+        details = SpanDetails(
+            status_message=storable_text(message)[0],
+            error_type=error_type,
+            error_message=storable_text(message)[0],
+            events=events.text if events else "",
+            dropped_attributes_count=attributes.dropped_count,
+            altered=",".join(part for part, is_cut in cut if is_cut),
+        )
         return SpanRow(
             trace_id=self._ids.generate_trace_id().to_bytes(16, "big"),
             span_id=self._ids.generate_span_id().to_bytes(8, "big"),
@@ -257,24 +269,14 @@ class _MetricDoor:
             resource=self._resource,
             scope=_SCOPE,
             kind=_INTERNAL,
+            flags=_SAMPLED,
             start_unix_nano=start,
             end_unix_nano=end,
             duration_nano=end - start,
             status_code=STATUS_ERROR if is_error else 0,
-            status_message=storable_text(message)[0],
-            is_error=int(is_error),
             is_slow=int(is_slow),
-            error_type=error_type,
-            error_message=storable_text(message)[0],
-            trace_state="",
-            flags=_SAMPLED,
             attributes=attributes.text,
-            events=events.text if events else "",
-            links="",
-            dropped_attributes_count=attributes.dropped_count,
-            dropped_events_count=0,
-            dropped_links_count=0,
-            altered=",".join(part for part, is_cut in cut if is_cut),
+            details=None if details == NO_DETAILS else details,
         )
 
 

@@ -10,11 +10,12 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind
 
 from otel_perfmon import failure
 from otel_perfmon.alerts import AlertCallback, check_callback
-from otel_perfmon.call import Measured
+from otel_perfmon.call import Call
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config
 from otel_perfmon.errors import StoreError
 from otel_perfmon.metrics_storage import MetricsStorage, shared_storage
 from otel_perfmon.operation import MonitoredOperation
+from otel_perfmon.sdk.histogram import DurationHistogram
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import OwnProvider, SpanSource, readable
 from otel_perfmon.storage.attributes import storable_text
@@ -69,11 +70,8 @@ class PerformanceMonitor:
         self._is_threshold_set = False
         self._slow_threshold_ms = config.slow_threshold_ms
         self.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
-        self.histogram = metrics.get_meter("otel_perfmon", meter_provider=meter_provider).create_histogram(
-            DURATION_HISTOGRAM,
-            unit="s",
-            description="Duration of monitored operations.",
-            explicit_bucket_boundaries_advisory=BUCKET_BOUNDARIES_S,
+        self.histogram = DurationHistogram(
+            DURATION_HISTOGRAM, "s", "Duration of monitored operations.", BUCKET_BOUNDARIES_S, meter_provider
         )
 
     def _bind(
@@ -146,22 +144,22 @@ class PerformanceMonitor:
 
     # --- what a call needs
 
-    def start_span(
-        self, operation: Measured, start_unix_nano: int, parent: SpanContext
-    ) -> tuple[Span, SpanDoor | None]:
+    def start_span(self, call: Call, start_unix_nano: int, parent: SpanContext) -> tuple[Span, SpanDoor | None]:
         """A span, and the door to hand it to when it has ended, if no processor does. Never raises."""
+        door = None
         try:
             tracer, must_store = self._source.tracer()
-            door = self._door if must_store else None
-            return _start(tracer, operation, operation.attributes, start_unix_nano), door
+            if must_store:
+                door = self._door
+            return tracer.start_span(call.name, None, call.kind, call.attributes, (), start_unix_nano), door
         except Exception as error:  # the outer rim: attributes that break the SDK, a sampler that raises
             trouble = error
-        if operation.attributes is not None:
+        if call.attributes is not None:
             try:
-                return _start(tracer, operation, None, start_unix_nano), door
+                return tracer.start_span(call.name, None, call.kind, None, (), start_unix_nano), door
             except Exception as error:
                 trouble = error
-        self.lose(f"the operation {operation.name[:100]}", trouble)
+        self.lose(f"the operation {call.name[:100]}", trouble)
         return NonRecordingSpan(parent), None  # calls inside it are still the caller's
 
     def end_span(self, span: Span, end_unix_nano: int, door: SpanDoor | None) -> None:
@@ -171,9 +169,11 @@ class PerformanceMonitor:
         except Exception as error:  # the outer rim: another processor's failure
             if door is None:
                 self.lose("a span", error)
-        if door is None and self._source.must_store_late():
+        if door is None:
+            if not self._source.must_store_late():
+                return
             door = self._door  # the processor that would have stored it was closed in the meantime
-        ended = readable(span) if door is not None else None
+        ended = readable(span)
         if door is not None and ended is not None:
             try:
                 door.take(ended)
@@ -189,17 +189,6 @@ class PerformanceMonitor:
         if self._storage is not None:
             why = f"{what} could not be recorded: {failure.type_name(error)}: {failure.message_of(error):.200}"
             self._storage.recorder.lose("unreadable", 1, why)
-
-
-def _start(tracer: trace.Tracer, operation: Measured, attributes: Any, start_unix_nano: int) -> Span:
-    return tracer.start_span(
-        operation.name,
-        kind=operation.kind,
-        attributes=attributes,
-        start_time=start_unix_nano,
-        record_exception=False,
-        set_status_on_exception=False,
-    )
 
 
 def _operation_name(operation: Any) -> str:

@@ -6,71 +6,50 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span
 
-from otel_perfmon.call import Call, Measurer, skip_in_stack_traces
+from otel_perfmon.call import Call, skip_in_stack_traces
+from otel_perfmon.sdk import context as contexts
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 skip_in_stack_traces(__file__)
 
 
-class MonitoredOperation:
+class MonitoredOperation(Call):
     """One operation, ready to be measured. Entering it gives the span; entered again before it is left, it raises.
 
     As a decorator each call is a span of its own; a generator is timed over its run.
     """
 
-    __slots__ = ("_call", "_free", "attributes", "kind", "metric_attributes", "monitor", "name", "threshold_nano")
-
-    def __init__(
-        self,
-        monitor: Measurer,
-        name: str,
-        attributes: Mapping[str, Any] | None,
-        threshold_nano: int | None,
-        kind: SpanKind,
-    ) -> None:
-        self.monitor = monitor
-        self.name = name
-        self.attributes = attributes
-        self.threshold_nano = threshold_nano
-        self.kind = kind
-        self.metric_attributes = {"perfmon.operation": name}
-        self._free = [None]
-        self._call: Call | None = None
+    __slots__ = ()
 
     def __enter__(self) -> Span:
         try:
-            self._free.pop()  # atomic, unlike a look and a change
-        except IndexError:
-            message = (
-                f"The operation {self.name[:100]!r} is already entered; call monitor.monitor(...) for each 'with',"
-                " or use it as a decorator, which makes a span for each call."
-            )
-            raise RuntimeError(message) from None
+            del self._is_free  # atomic, unlike a look and a change
+        except AttributeError:
+            self._refuse_entry()
         try:
-            call = self._call = Call(self)
-            call.attach()
+            self._token = contexts.attach(self._start())
         except BaseException:  # Ctrl-C in between: the operation can be entered again
-            self._free.append(None)
+            self._is_free = True
             raise
-        return call.span
+        return self.span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace_back: TracebackType | None
     ) -> None:
-        call, self._call = self._call, None
-        if call is None:
+        if self._token is None:
             return
-        call.finish(error)
-        call.detach()
-        call.end()
-        self._free.append(None)
+        self.finish(error)
+        self.detach()
+        self.end()
+        self._token = None
+        self._is_free = True
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -93,11 +72,21 @@ class MonitoredOperation:
                     f"monitor.monitor({self.name[:100]!r}) decorates functions, not the class {function.__name__}."
                 )
             raise TypeError(message)
+        self.metric_attributes = {"perfmon.operation": self.name}
         return _wrapper_of(function)(self, function)  # type: ignore[return-value]
 
     def fresh(self) -> MonitoredOperation:
         """The same operation, not entered."""
-        return MonitoredOperation(self.monitor, self.name, self.attributes, self.threshold_nano, self.kind)
+        fresh = MonitoredOperation(self.monitor, self.name, self.attributes, self.threshold_nano, self.kind)
+        fresh.metric_attributes = self.metric_attributes
+        return fresh
+
+    def _refuse_entry(self) -> NoReturn:
+        message = (
+            f"The operation {self.name[:100]!r} is already entered; call monitor.monitor(...) for each 'with',"
+            " or use it as a decorator, which makes a span for each call."
+        )
+        raise RuntimeError(message) from None
 
 
 _Wrap = Callable[[MonitoredOperation, Callable[..., Any]], Callable[..., Any]]
@@ -132,7 +121,8 @@ def _wrap_coroutine(operation: MonitoredOperation, function: Callable[..., Any])
 def _wrap_generator(operation: MonitoredOperation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def monitored(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        call = Call(operation)
+        call = operation.fresh()
+        call.prepare()
         with call.whole():
             with call.step():
                 body = function(*args, **kwargs)
@@ -164,7 +154,8 @@ def _wrap_awaitable_generator(operation: MonitoredOperation, function: Callable[
 def _wrap_async_generator(operation: MonitoredOperation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def monitored(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        call = Call(operation)
+        call = operation.fresh()
+        call.prepare()
         with call.whole():
             with call.step(), _unknown_to_the_loop():
                 body = function(*args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
@@ -10,7 +10,8 @@ from opentelemetry.trace import SpanContext
 from otel_perfmon.sdk.rows import SpanEncoder
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
-_changes = [0]
+changes: Final = [0]
+"""How often a `StoreSpanProcessor` was added or closed: what `doors_of` gave holds as long as this stays."""
 
 
 class SpanDoor:
@@ -94,13 +95,8 @@ def doors_of(provider: Any) -> tuple[SpanDoor, ...]:
     return tuple(each.door for each in processors if isinstance(each, StoreSpanProcessor) and each.is_open)
 
 
-def change_count() -> int:
-    """How often a `StoreSpanProcessor` was added or closed: what `doors_of` gave holds as long as this stays."""
-    return _changes[0]
-
-
 def _note_change() -> None:
-    _changes[0] += 1
+    changes[0] += 1
 
 
 def _is_local_root(parent: SpanContext | None) -> bool:

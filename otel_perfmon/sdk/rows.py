@@ -9,6 +9,7 @@ from typing import Any, Final
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
@@ -24,7 +25,7 @@ from otel_perfmon.storage.attributes import (
     encode_items,
     storable_text,
 )
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
@@ -48,23 +49,31 @@ class SpanEncoder:
     def encode(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         """The row of an ended span; ``slow_threshold_nano`` decides where the span does not say itself."""
         span = payload
-        parent, status = span._parent, span._status  # each property is a call
+        parent, status_code = span._parent, span._status.status_code  # each property is a call
         context = span._context or INVALID_SPAN_CONTEXT
         cut: list[str] = []
-        name = _storable(span._name, "name", cut, OPERATION_NAME_MAX)
+        name = span._name
+        if type(name) is not str or len(name) > OPERATION_NAME_MAX or not name.isascii():
+            name = _storable(name, "name", cut, OPERATION_NAME_MAX)
         raw = _raw_attributes(span)
         attributes, slow = NO_ATTRIBUTES, None
         if raw:
             attributes = _noted(encode_any_attributes(span._attributes), "attributes", cut)
             slow = raw.get(SLOW_ATTRIBUTE)
-        events = _noted(_events(span), "events", cut) if span._events else NO_ATTRIBUTES
-        links = _noted(_links(span), "links", cut) if span._links else NO_ATTRIBUTES
-        start, end = _time(span._start_time, cut), _time(span._end_time, cut)
+        start, end = span._start_time, span._end_time
+        if type(start) is not int or type(end) is not int or not 0 <= start <= end <= INT64_MAX:
+            start, end = _time(start, cut), _time(end, cut)
         duration = min(end - start, INT64_MAX) if end > start else 0
-        message = _storable(status.description, "status_message", cut) if status.description else ""
-        is_error = status.status_code is StatusCode.ERROR
-        error_type, error_message = _error(span, raw, message) if is_error else ("", "")
-        is_slow = duration > slow_threshold_nano if slow is None else bool(slow)
+        details = None
+        if (
+            status_code is not StatusCode.UNSET
+            or cut
+            or context.trace_state
+            or _is_something(span._events)
+            or _is_something(span._links)
+            or (raw and (attributes.dropped_count or span.dropped_attributes))
+        ):
+            details = _details(span, context, raw, attributes.dropped_count, cut)
         return _new_tuple(
             SpanRow,
             (
@@ -76,24 +85,14 @@ class SpanEncoder:
                 self.resource(span._resource),
                 self.scope(span._instrumentation_scope),
                 _KIND_NUMBERS[span._kind],
+                _flags(context, parent),
                 start,
                 end,
                 duration,
-                _STATUS_NUMBERS[status.status_code],
-                message,
-                1 if is_error else 0,
-                1 if is_slow else 0,
-                error_type,
-                context.trace_state.to_header() if context.trace_state else "",
-                _flags(context, parent),
+                _STATUS_NUMBERS[status_code],
+                1 if (duration > slow_threshold_nano if slow is None else slow) else 0,
                 attributes.text,
-                events.text,
-                links.text,
-                span.dropped_attributes + attributes.dropped_count,
-                span.dropped_events + events.dropped_count,
-                span.dropped_links + links.dropped_count,
-                ",".join(cut) if cut else "",
-                error_message,
+                details,
             ),
         )
 
@@ -143,6 +142,38 @@ def _noted(encoded: Encoded, part: str, cut: list[str]) -> Encoded:
     if encoded.is_altered:
         cut.append(part)
     return encoded
+
+
+def _is_something(items: Any) -> bool:
+    """Whether there are events or links, or were before limits took them."""
+    if type(items) is BoundedList:
+        return bool(items._dq or items.dropped)
+    return bool(items)
+
+
+def _details(
+    span: ReadableSpan, context: SpanContext, raw: Mapping[str, Any], dropped_attributes_count: int, cut: list[str]
+) -> SpanDetails | None:
+    """What few spans have; None where this one has nothing of it."""
+    events = _noted(_events(span), "events", cut) if span._events else NO_ATTRIBUTES
+    links = _noted(_links(span), "links", cut) if span._links else NO_ATTRIBUTES
+    status = span._status
+    message = _storable(status.description, "status_message", cut) if status.description else ""
+    is_error = status.status_code is StatusCode.ERROR
+    error_type, error_message = _error(span, raw, message) if is_error else ("", "")
+    details = SpanDetails(
+        message,
+        error_type,
+        error_message,
+        context.trace_state.to_header() if context.trace_state else "",
+        events.text,
+        links.text,
+        span.dropped_attributes + dropped_attributes_count,
+        span.dropped_events + events.dropped_count,
+        span.dropped_links + links.dropped_count,
+        ",".join(cut),
+    )
+    return None if details == NO_DETAILS else details
 
 
 def _events(span: ReadableSpan) -> Encoded:

@@ -17,7 +17,7 @@ from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
@@ -70,12 +70,20 @@ class Intake:
         rows: list[SpanRow] = []
         own: list[int] = []
         is_shared = len(self._doors) > 1
+        self_nano = self._lineage.self_nano
         done_count = text_size = 0
         try:
             # One call of C for all of them: an interrupt finds each item here or there.
             items.extend(starmap(self.queue.popleft, repeat((), min(count_max, len(self.queue)))))
-            for item in items:
-                text_size += self._add(item, rows, own, is_shared=is_shared)
+            for door, payload, threshold in items:
+                try:
+                    row = door.encode(payload, threshold)
+                    if not (is_shared and self._came_before(row, door)):
+                        text_size += len(row.attributes) if row.details is None else _text_size(row)
+                        own.append(self_nano(row))
+                        rows.append(row)
+                except Exception as error:  # a span that cannot even be read; the others are kept
+                    self._lose_unreadable(error)
                 done_count += 1
                 if not done_count % PROGRESS_ROWS:
                     self._on_progress()
@@ -86,27 +94,14 @@ class Intake:
             self.unfinished = Batch(rows, own, self._lineage.take_edges())
         except BaseException:
             self._put_back_interrupted(items[done_count:])
+            del own[len(rows) :]  # what was between the two is put back
             self.unfinished = self.unfinished or Batch(rows, own, self._lineage.take_edges())
             raise
         return done_count
 
-    def _add(self, item: Item, rows: list[SpanRow], own: list[int], *, is_shared: bool) -> int:
-        """Add the row of one item, if it is to be kept; how many characters of text it has."""
-        door, payload, threshold = item
-        try:
-            row = door.encode(payload, threshold)
-            if is_shared and self._came_before(row, door):
-                return 0
-            self_nano = self._lineage.self_nano(row)
-            text_size = len(row.attributes) + len(row.events) + len(row.links)
-        except Exception as error:  # a span that cannot even be read; the others are kept
-            self._losses.add(
-                "unreadable", 1, f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
-            )
-            return 0
-        rows.append(row)
-        own.append(self_nano)
-        return text_size
+    def _lose_unreadable(self, error: Exception) -> None:
+        why = f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
+        self._losses.add("unreadable", 1, why)
 
     def _put_back_interrupted(self, items: list[Item]) -> None:
         is_same = bool(items) and items[0] is self._interrupted
@@ -123,3 +118,8 @@ class Intake:
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
+
+
+def _text_size(row: SpanRow) -> int:
+    details = row.details or NO_DETAILS
+    return len(row.attributes) + len(details.events) + len(details.links)

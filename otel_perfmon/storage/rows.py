@@ -35,12 +35,33 @@ class ScopeRow:
     attributes: str
 
 
+class SpanDetails(NamedTuple):
+    """What few spans have. What is absent is empty; events and links are JSON arrays.
+
+    ``error_message`` is what error groups are made of; ``altered`` names the parts that were cut or replaced, with
+    commas.
+    """
+
+    status_message: str = ""
+    error_type: str = ""
+    error_message: str = ""
+    trace_state: str = ""
+    events: str = ""
+    links: str = ""
+    dropped_attributes_count: int = 0
+    dropped_events_count: int = 0
+    dropped_links_count: int = 0
+    altered: str = ""
+
+
+NO_DETAILS: Final = SpanDetails()
+
+
 class SpanRow(NamedTuple):
     """One ended span. ``kind`` and ``flags`` as in OTLP; times in nanoseconds since 1970.
 
-    What is absent is empty: ``parent_span_id`` of a root, a text, the JSON of no attributes, events or links. Truths
-    are 0 or 1. ``error_message`` is what error groups are made of; ``altered`` names the parts that were cut or
-    replaced, with commas.
+    What is absent is empty: ``parent_span_id`` of a root, the JSON of no attributes; ``details`` is None where all of
+    them are. ``is_slow`` is 0 or 1.
     """
 
     trace_id: bytes
@@ -51,24 +72,19 @@ class SpanRow(NamedTuple):
     resource: ResourceRow
     scope: ScopeRow
     kind: int
+    flags: int
     start_unix_nano: int
     end_unix_nano: int
     duration_nano: int
     status_code: int
-    status_message: str
-    is_error: int
     is_slow: int
-    error_type: str
-    trace_state: str
-    flags: int
     attributes: str
-    events: str
-    links: str
-    dropped_attributes_count: int
-    dropped_events_count: int
-    dropped_links_count: int
-    altered: str
-    error_message: str
+    details: SpanDetails | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the span failed."""
+        return self.status_code == STATUS_ERROR
 
 
 class PointRow(NamedTuple):

@@ -11,10 +11,12 @@ from otel_perfmon.config import Config, parse_setting
 from otel_perfmon.storage.base import RetentionPolicy, Store
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import recorder_for
+from otel_perfmon.storage.sampling import SamplingPolicy
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 _OF_RETENTION: Final = frozenset({"retention_seconds", "keep_seconds", "size_max_bytes"})
+_OF_SAMPLING: Final = frozenset({"sample_rate", "sample_rates"})
 _OF_ALARM: Final = frozenset({"error_rate_threshold", "error_rate_min_count"})
 
 
@@ -47,4 +49,6 @@ def open_configured_recorder(config: Config, arguments: Mapping[str, Any]) -> Re
     recorder = open_recorder(config.path, policy, is_override=not _OF_RETENTION.isdisjoint(given))
     if recorder.alarm.rule is None or not _OF_ALARM.isdisjoint(given):
         recorder.alarm.rule = AlertRule(config.error_rate_threshold, config.error_rate_min_count)
+    if recorder.sampling_policy is None or not _OF_SAMPLING.isdisjoint(given):
+        recorder.sampling_policy = SamplingPolicy(config.sample_rate, config.sample_rates)
     return recorder

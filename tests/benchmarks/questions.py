@@ -25,7 +25,7 @@ from pathlib import Path
 from otel_perfmon import SpanQuery, Store, Window, open_store
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.lineage import Lineage
-from otel_perfmon.storage.rows import ResourceRow, ScopeRow, SpanRow
+from otel_perfmon.storage.rows import ResourceRow, ScopeRow, SpanDetails, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -69,24 +69,14 @@ def span(rng: random.Random, trace_id: bytes, kind: int, place: int, times: tupl
         resource=RESOURCE,
         scope=SCOPE,
         kind=1,
+        flags=0x101,
         start_unix_nano=end - duration,
         end_unix_nano=end,
         duration_nano=duration,
         status_code=2 if is_error else 0,
-        status_message=message,
-        is_error=int(is_error),
         is_slow=int(is_slow),
-        error_type="ValueError" if is_error else "",
-        trace_state="",
-        flags=0x101,
         attributes=f'{{"cart.items":{rng.randrange(20)},"customer":"c{rng.randrange(100_000)}"}}',
-        events="",
-        links="",
-        dropped_attributes_count=0,
-        dropped_events_count=0,
-        dropped_links_count=0,
-        altered="",
-        error_message=message,
+        details=SpanDetails(message, "ValueError", message) if is_error else None,
     )
 
 

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from otel_perfmon.storage.base import Batch
-from otel_perfmon.storage.rows import EdgeRow, PointRow, ResourceRow, ScopeRow, SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, EdgeRow, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 NOW_S = 1_800_000_000
 """A moment on the full hour."""
@@ -50,6 +50,10 @@ def span_row(name="op", *, service="shop", error=None, slow=False, end=NOW, ms=1
     """A span with ids of its own; ``error`` is its error's message."""
     number = next(_numbers)
     duration = changes.pop("duration_nano", round(ms * 1e6))
+    found = {}
+    if error is not None:
+        found = {"status_message": error, "error_type": "ValueError", "error_message": error}
+    found |= {field: changes.pop(field) for field in SpanDetails._fields if field in changes}
     return SpanRow(
         trace_id=trace_bytes(number),
         span_id=span_bytes(number),
@@ -59,25 +63,19 @@ def span_row(name="op", *, service="shop", error=None, slow=False, end=NOW, ms=1
         resource=resource_row(service),
         scope=scope_row(),
         kind=1,
+        flags=0x101,
         start_unix_nano=end - duration,
         end_unix_nano=end,
         duration_nano=duration,
         status_code=2 if error is not None else 0,
-        status_message=error or "",
-        is_error=int(error is not None),
         is_slow=int(slow),
-        error_type="ValueError" if error is not None else "",
-        trace_state="",
-        flags=0x101,
         attributes="",
-        events="",
-        links="",
-        dropped_attributes_count=0,
-        dropped_events_count=0,
-        dropped_links_count=0,
-        altered="",
-        error_message=error or "",
+        details=SpanDetails(**found) if found else None,
     )._replace(**changes)
+
+
+def details_of(row: SpanRow) -> SpanDetails:
+    return row.details or NO_DETAILS
 
 
 def unstorable_row(name="unstorable", **changes) -> SpanRow:

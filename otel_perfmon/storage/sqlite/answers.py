@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from otel_perfmon.records import EventRecord, LinkRecord, PointRecord, ResourceRecord, ScopeRecord, SpanRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
+from otel_perfmon.storage.rows import STATUS_ERROR
+from otel_perfmon.storage.sqlite.details import decode_details
 
 _IDS_AT_ONCE: Final = 1_000
 
 _SELECT_SPANS: Final = """
-SELECT s.trace_id, s.span_id, s.parent_span_id, iif(s.name = '', o.name, s.name), s.kind, s.start_unix_nano,
-    s.end_unix_nano, s.status_code, s.status_message, s.trace_state, s.flags, s.attributes, s.events, s.links,
-    s.dropped_attributes_count, s.dropped_events_count, s.dropped_links_count, s.resource_id, s.scope_id,
-    s.is_error, s.is_slow, s.error_type, s.altered, s.id
+SELECT s.id, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_nano, s.end_unix_nano, s.status_code,
+    s.flags, s.attributes, s.resource_id, s.scope_id, s.is_slow, s.details
 FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value CROSS JOIN _operations o ON o.id = s.operation_id
 """
 
@@ -28,36 +28,38 @@ def read_spans(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[Span
     rest = iter(ids)
     spans: list[SpanRecord] = []
     while part := list(islice(rest, _IDS_AT_ONCE)):
-        rows = {row[-1]: row for row in connection.execute(_SELECT_SPANS, (json.dumps(part),))}
+        rows = {row[0]: row for row in connection.execute(_SELECT_SPANS, (json.dumps(part),))}
         spans += (_span(rows[key], names) for key in part)
     return tuple(spans)
 
 
 def _span(row: tuple[Any, ...], names: Shared) -> SpanRecord:
+    details = decode_details(row[14])
+    altered = details.get("altered")
     return SpanRecord(
-        trace_id=row[0].hex(),
-        span_id=row[1].hex(),
-        parent_span_id=row[2].hex() or None,
-        name=row[3],
-        kind=row[4],
-        start_unix_nano=row[5],
-        end_unix_nano=row[6],
-        status_code=row[7],
-        status_message=row[8],
-        trace_state=row[9],
-        flags=row[10],
-        attributes=decode_attributes(row[11]),
-        events=tuple(_event(each) for each in json.loads(row[12])) if row[12] else (),
-        links=tuple(_link(each) for each in json.loads(row[13])) if row[13] else (),
-        dropped_attributes_count=row[14],
-        dropped_events_count=row[15],
-        dropped_links_count=row[16],
-        resource=names.resource(row[17]),
-        scope=names.scope(row[18]),
-        is_error=bool(row[19]),
-        is_slow=bool(row[20]),
-        error_type=row[21] or None,
-        altered=tuple(row[22].split(",")) if row[22] else (),
+        trace_id=row[1].hex(),
+        span_id=row[2].hex(),
+        parent_span_id=row[3].hex() or None,
+        name=details.get("name", row[4]),
+        kind=row[5],
+        start_unix_nano=details.get("start_unix_nano", row[6]),
+        end_unix_nano=row[7],
+        status_code=row[8],
+        status_message=details.get("status_message", ""),
+        trace_state=details.get("trace_state", ""),
+        flags=row[9],
+        attributes=decode_attributes(row[10]),
+        events=tuple(_event(each) for each in details.get("events", ())),
+        links=tuple(_link(each) for each in details.get("links", ())),
+        dropped_attributes_count=details.get("dropped_attributes_count", 0),
+        dropped_events_count=details.get("dropped_events_count", 0),
+        dropped_links_count=details.get("dropped_links_count", 0),
+        resource=names.resource(row[11]),
+        scope=names.scope(row[12]),
+        is_error=row[8] == STATUS_ERROR,
+        is_slow=bool(row[13]),
+        error_type=details.get("error_type"),
+        altered=tuple(altered.split(",")) if altered else (),
     )
 
 

@@ -10,7 +10,7 @@ from otel_perfmon.query import Window, int64
 from otel_perfmon.records import ErrorGroup
 from otel_perfmon.storage.cells import COARSE_RESOLUTIONS_S, cover_coarsely
 from otel_perfmon.storage.fingerprint import message_pattern
-from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 GROUPS_PER_OPERATION_MAX: Final = 100
@@ -64,7 +64,8 @@ class _Group:
         """The columns behind the key."""
         first, last = self.first, self.last
         times = (first.end_unix_nano, last.end_unix_nano)
-        return (self.count, *times, first.trace_id, last.trace_id, last.span_id, last.error_message[:MESSAGE_MAX])
+        message = (last.details or NO_DETAILS).error_message[:MESSAGE_MAX]
+        return (self.count, *times, first.trace_id, last.trace_id, last.span_id, message)
 
 
 class ErrorGroups:
@@ -94,7 +95,8 @@ class ErrorGroups:
 
     def _key(self, groups: dict[_Key, _Group], operation_id: int, row: SpanRow) -> _Key:
         """The group of an error; that of other messages where its operation has no room for another group."""
-        kind, message = row.error_type, message_pattern(row.error_message)
+        details = row.details or NO_DETAILS
+        kind, message = details.error_type, message_pattern(details.error_message)
         known = self._known.get(operation_id, {})
         if (kind, message) not in known and (operation_id, kind, message) not in groups:
             known = self._read(operation_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
 
@@ -16,6 +16,31 @@ OPERATIONS_PER_SERVICE_MAX: Final = 2_000
 OVERFLOW_OPERATION: Final = "(other operations)"
 _TOUCH_SECONDS: Final = 3_600
 _CACHE_MAX: Final = 20_000
+
+
+class Place(NamedTuple):
+    """Where a span belongs; ``own_name`` is the name it must carry itself, where its operation is the overflow one."""
+
+    operation_id: int
+    resource_id: int
+    scope_id: int
+    own_name: str
+
+
+class _Places(dict[tuple[str, ResourceRow, ScopeRow], Place]):
+    """The places of names, resources and scopes; what is missing is looked up in the file."""
+
+    def __init__(self, names: Names) -> None:
+        super().__init__()
+        self._names = names
+
+    def __missing__(self, key: tuple[str, ResourceRow, ScopeRow]) -> Place:
+        if len(self) >= _CACHE_MAX:
+            self.clear()
+        name, resource, scope = key
+        operation_id, own_name = self._names.operation(resource, name)
+        found = self[key] = Place(operation_id, self._names.resource(resource), self._names.scope(scope), own_name)
+        return found
 
 
 class Names:
@@ -37,6 +62,7 @@ class Names:
         self._resources: dict[ResourceRow, tuple[int, int, int]] = {}
         self._scopes: dict[ScopeRow, int] = {}
         self._operations: dict[tuple[ResourceRow, str], tuple[int, str]] = {}
+        self.places = _Places(self)
         self._instruments: dict[tuple[Any, ...], int] = {}
         self._full_services: set[int] = set()
         self._overflow_ids: dict[int, int] = {}

@@ -22,8 +22,9 @@ from otel_perfmon.errors import QueryError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, int64, parse_id
 from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.attributes import decode_attributes, storable_text
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX
+from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR
 from otel_perfmon.storage.sqlite.answers import read_spans
+from otel_perfmon.storage.sqlite.details import decode_details, has_error_type
 from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION
 
 SCAN_ROWS_MAX: Final = 200_000
@@ -35,9 +36,9 @@ _BRANCHES_MAX: Final = 64
 
 Row = tuple[Any, ...]
 _COLUMNS: Final = (
-    "s.id, s.end_unix_nano, s.duration_nano, s.operation_id, s.is_error, s.is_slow, s.error_type, s.name, s.attributes"
+    "s.id, s.end_unix_nano, s.duration_nano, s.operation_id, s.status_code, s.is_slow, s.attributes, {details}"
 )
-_ID, _END, _DURATION, _OPERATION, _IS_ERROR, _IS_SLOW, _ERROR_TYPE, _NAME, _ATTRIBUTES = range(9)
+_ID, _END, _DURATION, _OPERATION, _STATUS, _IS_SLOW, _ATTRIBUTES, _DETAILS = range(8)
 
 Position = tuple[int, int]
 """How far a search has come: what it is ordered by, and the row id."""
@@ -106,6 +107,7 @@ class _Plan:
     key: int
     low: int
     high: int
+    columns: str
     matches: Callable[[Row], bool] | None
     after: Position | None
     rows_read: int = 0
@@ -127,10 +129,13 @@ def _plan(connection: sqlite3.Connection, query: SpanQuery) -> _Plan:
         key, low, high = _DURATION, 0, INT64_MAX
     needs_look = is_named or operation_ids is not None or _needs_look(query, is_by_duration=is_by_duration)
     matches = _Filter(query, operation_ids, is_named=is_named).matches if needs_look else None
+    # Details can be long, with all events: read only where they are looked at.
+    details = "s.details" if is_named or query.error_type is not None else "''"
+    columns = _COLUMNS.format(details=details) if needs_look else "s.id, s.end_unix_nano, s.duration_nano"
     after = _parse_token(query)
     if after is not None and query.order == "arrival" and after[1] > last_id(connection):
         after = None  # another file has taken the path: all in it is new
-    return _Plan(branches, is_ordered, key, low, high, matches, after)
+    return _Plan(branches, is_ordered, key, low, high, columns, matches, after)
 
 
 def _branches(connection: sqlite3.Connection, query: SpanQuery) -> tuple[list[int | None], set[int] | None, bool]:
@@ -221,8 +226,7 @@ def _ordered(
     direction = "DESC" if is_falling else "ASC"
     order = f"{column} {direction}, s.id {direction}"
     where, parameters = _indexed_conditions(query, branch)
-    columns = _COLUMNS if plan.matches is not None else "s.id, s.end_unix_nano, s.duration_nano"
-    select = f"SELECT {columns} FROM _spans s WHERE {where}"
+    select = f"SELECT {plan.columns} FROM _spans s WHERE {where}"
     low, high = plan.low, plan.high
     if plan.after is None:
         return connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
@@ -320,7 +324,9 @@ def _take_slowest(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan)
 def _unordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None) -> Iterator[Row]:
     if query.trace_id is None:
         return _ordered(connection, query, plan, branch, is_falling=True)
-    return connection.execute(f"SELECT {_COLUMNS} FROM _spans s WHERE s.trace_id = ?", (parse_id(query.trace_id, 16),))
+    return connection.execute(
+        f"SELECT {plan.columns} FROM _spans s WHERE s.trace_id = ?", (parse_id(query.trace_id, 16),)
+    )
 
 
 def _is_after(position: Position, after: Position | None, *, is_falling: bool) -> bool:
@@ -346,14 +352,14 @@ class _Filter:
         """Whether a row is wanted; what is cheap to tell first."""
         query = self._query
         return (
-            (query.is_error is None or bool(row[_IS_ERROR]) == query.is_error)
+            (query.is_error is None or (row[_STATUS] == STATUS_ERROR) == query.is_error)
             and (query.is_slow is None or bool(row[_IS_SLOW]) == query.is_slow)
             and self._first <= row[_END] <= self._last
             and (query.min_duration_ms is None or row[_DURATION] / 1e6 >= query.min_duration_ms)
             and (query.max_duration_ms is None or row[_DURATION] / 1e6 <= query.max_duration_ms)
             and (self._operation_ids is None or row[_OPERATION] in self._operation_ids)
-            and (self._error_type is None or row[_ERROR_TYPE] == self._error_type)
-            and (self._name is None or row[_NAME] in ("", self._name))
+            and (self._error_type is None or has_error_type(row[_DETAILS], self._error_type))
+            and (self._name is None or decode_details(row[_DETAILS]).get("name", self._name) == self._name)
             and (not query.attributes or _has_attributes(decode_attributes(row[_ATTRIBUTES]), query.attributes))
         )
 

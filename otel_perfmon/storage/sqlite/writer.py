@@ -16,8 +16,7 @@ from typing import Any, Final
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.errors import StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
-from otel_perfmon.storage.intake import PROGRESS_ROWS
-from otel_perfmon.storage.rows import PointRow, SpanRow
+from otel_perfmon.storage.rows import STATUS_ERROR, PointRow, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
@@ -26,6 +25,7 @@ from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
+from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, insert_spans
 from otel_perfmon.storage.sqlite.statements import run_multirow
 from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
 
@@ -40,13 +40,6 @@ _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
 _SLOW_LOOK_SECONDS: Final = 1.0
 """How often free space, and a checkpoint that a reader held up, are looked at."""
-
-_SPAN_COLUMNS: Final = (
-    "trace_id, span_id, parent_span_id, operation_id, name, resource_id, scope_id, kind, start_unix_nano, "
-    "end_unix_nano, duration_nano, status_code, status_message, is_error, is_slow, error_type, trace_state, flags, "
-    "attributes, events, links, dropped_attributes_count, dropped_events_count, dropped_links_count, altered"
-)
-_SPAN_WIDTH: Final = _SPAN_COLUMNS.count(",") + 1
 
 
 class SqliteWriter:
@@ -300,19 +293,12 @@ class SqliteWriter:
     def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
         rollup = Rollup()
         errors: list[tuple[int, SpanRow]] = []
-        values: list[Any] = []
-        names, extend = self._names, values.extend
-        for number, (row, own) in enumerate(zip(batch.spans, batch.self_nano, strict=True)):
-            if not number % PROGRESS_ROWS:
-                self._tell_of_progress()
-            operation_id, name = names.operation(row.resource, row.name)
-            extend(_span_values(row, operation_id, name, names.resource(row.resource), names.scope(row.scope)))
-            rollup.cell(operation_id, row.end_unix_nano).add_span(
-                row.duration_nano, own, row.end_unix_nano, is_error=row.is_error, is_slow=row.is_slow
-            )
-            if row.is_error:
-                errors.append((operation_id, row))
-        run_multirow(connection, f"INSERT INTO _spans ({_SPAN_COLUMNS})", _SPAN_WIDTH, values)
+        for start in range(0, len(batch.spans), SPANS_AT_ONCE):
+            self._tell_of_progress()
+            rows = batch.spans[start : start + SPANS_AT_ONCE]
+            own = batch.self_nano[start : start + SPANS_AT_ONCE]
+            operation_ids = insert_spans(connection, self._names, rollup, rows, own)
+            errors += (pair for pair in zip(operation_ids, rows, strict=True) if pair[1].status_code == STATUS_ERROR)
         self._note_arrival(connection, len(batch.spans))
         rollup.save(connection)
         if errors:
@@ -339,7 +325,7 @@ class SqliteWriter:
 
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
         stored, dropped = len(batch.spans), sum(batch.dropped.values())
-        altered = sum(1 for row in batch.spans if row.altered)
+        altered = sum(1 for row in batch.spans if row.details and row.details.altered)
         ended = stored + dropped + batch.sampled_out
         figures = (ended, stored, stored, batch.sampled_out, 0, 0, altered)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
@@ -382,12 +368,3 @@ class SqliteWriter:
 
 _abandoned: list[sqlite3.Connection] = []
 """What a forked child must neither use nor close."""
-
-
-def _span_values(row: SpanRow, operation_id: int, name: str, resource_id: int, scope_id: int) -> tuple[Any, ...]:
-    """The row in the order of the columns, by position, which costs half of what names do in the busiest loop.
-
-    Ids as bytearray: unlike bytes it needs no adapter (see the schema).
-    """
-    ids = (bytearray(row[0]), bytearray(row[1]), bytearray(row[2]))
-    return (*ids, operation_id, name, resource_id, scope_id, *row[7:25])

@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import NOW, NOW_S, SECOND, RowDoor, span_bytes, span_row, trace_bytes, write
+from storage_kit import NOW, NOW_S, SECOND, RowDoor, details_of, span_bytes, span_row, trace_bytes, write
 
 from otel_perfmon.query import Window
 from otel_perfmon.storage.fingerprint import message_pattern
@@ -256,7 +256,7 @@ def test_error_groups_count_alike_errors_and_name_the_first_and_the_last(store_o
     groups = defaultdict(list)
     for row in rows:
         if row.is_error and operation in (None, row.name):
-            groups[row.name, row.error_type, message_pattern(row.error_message)].append(row)
+            groups[row.name, details_of(row).error_type, message_pattern(details_of(row).error_message)].append(row)
     counts = {key: len(inside(each, hours)) for key, each in groups.items()}
     assert {(group.operation, group.error_type, group.message): group.count for group in found} == {
         key: count for key, count in counts.items() if count and may_be_within(groups[key], window)
@@ -267,7 +267,7 @@ def test_error_groups_count_alike_errors_and_name_the_first_and_the_last(store_o
         assert (group.first_seen, group.last_seen) == (min(ends) / 1e9, max(ends) / 1e9)
         last = [row for row in each if row.end_unix_nano == max(ends)]
         assert (group.last_trace_id, group.last_span_id, group.last_message) in {
-            (row.trace_id.hex(), row.span_id.hex(), row.error_message) for row in last
+            (row.trace_id.hex(), row.span_id.hex(), details_of(row).error_message) for row in last
         }
         assert group.first_trace_id in {row.trace_id.hex() for row in each if row.end_unix_nano == min(ends)}
     assert [group.last_seen for group in found] == sorted((group.last_seen for group in found), reverse=True)

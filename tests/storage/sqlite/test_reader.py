@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from storage_kit import (
     NOW,
     SECOND,
+    details_of,
     edge_row,
     point_row,
     resource_row,
@@ -62,6 +63,7 @@ def sample(tmp_path_factory):
             part = []
             for _ in range(100):
                 error = rng.choice((None, None, None, "no"))
+                kind = {} if error is None else {"error_type": rng.choice(("KeyError", "OSError"))}
                 row = span_row(
                     rng.choice(OPERATIONS),
                     service=rng.choice(SERVICES),
@@ -71,8 +73,9 @@ def sample(tmp_path_factory):
                     ms=rng.choice((0, 1, 2.5, 100, 3_000)),
                     trace_id=trace_bytes(rng.randrange(1, 60)),
                     attributes=encode_attributes(rng.choice(ATTRIBUTES)).text,
+                    **kind,
                 )
-                part.append(row._replace(error_type=rng.choice(("KeyError", "OSError")) if error else ""))
+                part.append(row)
             rows += part
             write(writer, *part)
     with closing(SqliteReader(path)) as reader:
@@ -98,7 +101,7 @@ def expected(rows, query):
             and (query.max_duration_ms is None or ms <= query.max_duration_ms)
             and (query.is_slow is None or row.is_slow == query.is_slow)
             and (query.is_error is None or row.is_error == query.is_error)
-            and (query.error_type is None or row.error_type == query.error_type)
+            and (query.error_type is None or details_of(row).error_type == query.error_type)
             and (query.trace_id is None or row.trace_id.hex() == query.trace_id.lower())
             and all(
                 key in attributes and (type(attributes[key]), attributes[key]) == (type(value), value)

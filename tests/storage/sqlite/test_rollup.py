@@ -26,9 +26,13 @@ spans = st.lists(
 
 def cell_of(spans):
     cell = Cell()
-    for duration, own, end, flags in spans:
-        cell.add_span(duration, own, end, is_error=flags & 1, is_slow=flags >> 1)
+    durations, own, ends, flags = zip(*spans, strict=True)
+    cell.add_spans(durations, own, ends, [2 * (each & 1) for each in flags], [each >> 1 for each in flags])
     return cell
+
+
+def add_span(rollup, end):
+    rollup.add_spans([1], [end], [5], [5], [end], [0], [0])
 
 
 def figures(cell):
@@ -121,7 +125,7 @@ def test_more_cells_than_fit_into_one_statement_are_all_merged(db_path, monkeypa
         for _ in range(2):
             rollup = Rollup()
             for i in range(100):
-                rollup.cell(1, NOW + i * 10 * SECOND).add_span(5, 5, NOW, is_error=0, is_slow=0)
+                add_span(rollup, NOW + i * 10 * SECOND)
             rollup.save(connection)
         counts = connection.execute("SELECT resolution_s, count(*), sum(count) FROM _rollups GROUP BY 1").fetchall()
         assert counts == [(10, 100, 200), (60, 17, 200), (3600, 1, 200), (86400, 1, 200)]
@@ -141,7 +145,7 @@ def test_cells_are_looked_up_through_the_primary_key(db_path):
         connection.execute("INSERT INTO _operations VALUES (1, 1, 'op', 0)")
         connection.set_trace_callback(seen.append)
         rollup = Rollup()
-        rollup.cell(1, NOW).add_span(5, 5, NOW, is_error=0, is_slow=0)
+        add_span(rollup, NOW)
         rollup.save(connection)
         connection.set_trace_callback(None)
         query = next(each for each in seen if "json_group_array" in each)

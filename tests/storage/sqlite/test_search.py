@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_kit import NOW, SECOND, resource_row, span_bytes, span_row, trace_bytes, write
+from storage_kit import NOW, SECOND, details_of, resource_row, span_bytes, span_row, trace_bytes, write
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import SpanQuery, Window
@@ -91,7 +91,7 @@ def is_wanted(row, query):
         and (query.max_duration_ms is None or ms <= query.max_duration_ms)
         and query.is_slow in (None, bool(row.is_slow))
         and query.is_error in (None, bool(row.is_error))
-        and query.error_type in (None, row.error_type)
+        and query.error_type in (None, details_of(row).error_type)
         and (not query.attributes or row.attributes == '{"k":1}')
         and query.trace_id in (None, row.trace_id.hex())
     )

@@ -126,7 +126,7 @@ def test_an_unstorable_span_is_left_out_and_counted_and_the_others_stay(writer, 
     ids=lambda changes: next(iter(changes)),
 )
 def test_whatever_makes_a_row_unstorable_only_that_row_is_lost(writer, db_path, changes):
-    assert write(writer, span_row("a"), span_row("b")._replace(**changes), span_row("c")) == 1
+    assert write(writer, span_row("a"), span_row("b", **changes), span_row("c")) == 1
     assert names_in(db_path) == ["a", "c"]
     assert_account_balances(db_path, stored=2, dropped=1)
 

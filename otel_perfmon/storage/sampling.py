@@ -1,0 +1,165 @@
+"""Which spans are stored when not all of them are to be: whole local traces, and those that matter for certain.
+
+A local trace is what runs in this process under a span without a local parent, its root. It is sampled by its trace id
+(the last 56 bits against the rate, so that all processes agree: opentelemetry-specification, trace/tracestate-
+probability-sampling), or else held here until its root ends, and kept whole as soon as any of it is slow or failed.
+Whatever happens to a span here, it was counted before: statistics know nothing of sampling.
+
+What is held is bounded. Spans beyond that are sampled out with their trace; if it is kept after all, they are counted
+as dropped, ``not_held``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from otel_perfmon.storage.generations import Generations
+from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.rows import STATUS_ERROR, SpanRow
+
+HELD_PER_TRACE_MAX: Final = 128
+HELD_MAX: Final = 10_000
+HELD_TEXT_MAX: Final = 16 * 1024 * 1024
+"""Characters of attributes, events and links in all that is held."""
+TRACES_MAX: Final = 10_000
+_RANDOM_BYTES: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPolicy:
+    """The share of local traces to store, 0 to 1, and other shares for those whose root is a certain operation."""
+
+    rate: float = 1.0
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_sampling(self) -> bool:
+        """Whether anything is left out."""
+        return min(self.rate, *self.rates.values(), 1.0) < 1
+
+
+class _LocalTrace:
+    """What is known of a trace whose root has not ended yet."""
+
+    __slots__ = ("not_held", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[SpanRow, int]] = []
+        self.not_held = 0
+
+
+class TailSampling:
+    """Feed it each span once, in the order of their ends; not thread-safe."""
+
+    def __init__(self, policy: SamplingPolicy, losses: Losses) -> None:
+        self.policy = policy
+        self._losses = losses
+        self._bound = _bound_of(policy.rate)
+        self._bounds = {name: _bound_of(rate) for name, rate in policy.rates.items()}
+        self._certain = max(self._bound, *self._bounds.values(), b"")
+        self._traces: dict[bytes, _LocalTrace] = {}
+        self._kept: Generations[bytes, bool] = Generations(TRACES_MAX)
+        self._held_count = self._text_size = 0
+        self._sampled_out = 0
+
+    def sift(self, row: SpanRow, text_size: int) -> list[SpanRow]:
+        """The spans to be stored now that this one has ended, ``text_size`` characters large."""
+        trace_id = row.trace_id
+        randomness = b"\0" + trace_id[-_RANDOM_BYTES:]
+        if randomness >= self._certain:
+            return [row]
+        if row.is_slow or row.status_code == STATUS_ERROR or self._kept.get(trace_id):
+            return self._keep(trace_id, row)
+        if row.parent_span_id and not row.is_parent_remote:
+            self._hold(trace_id, self._traces.get(trace_id), row, text_size)
+        elif randomness >= self._bounds.get(row.name, self._bound):
+            return self._keep(trace_id, row)
+        else:
+            self._sampled_out += 1
+            if trace_id in self._traces:
+                self._sample_out(trace_id, row)
+        return []
+
+    def take_sampled_out(self) -> int:
+        """How many spans were sampled out since the last time."""
+        count, self._sampled_out = self._sampled_out, 0
+        return count
+
+    def give_up(self) -> None:
+        """Sample out everything held: the end of the process has come before that of the roots."""
+        for trace_id in list(self._traces):
+            self._sampled_out += self._let_go(trace_id)
+
+    @property
+    def held_count(self) -> int:
+        """How many spans are held."""
+        return self._held_count
+
+    def _keep(self, trace_id: bytes, row: SpanRow) -> list[SpanRow]:
+        """The whole trace so far; what is still to come of it is kept too."""
+        self._kept.set(trace_id, value=True)
+        trace = self._traces.pop(trace_id, None)
+        if trace is None:
+            return [row]
+        if trace.not_held:
+            why = f"{trace.not_held} spans of a trace that is kept did not fit into what sampling may hold"
+            self._losses.add("not_held", trace.not_held, why)
+        return [*self._release(trace), row]
+
+    def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow, text_size: int) -> None:
+        if trace is None:
+            if len(self._traces) >= TRACES_MAX:
+                self._sampled_out += self._let_go(next(iter(self._traces)))
+            trace = self._traces[trace_id] = _LocalTrace()
+        if len(trace.rows) >= HELD_PER_TRACE_MAX or not self._has_room_beside(trace, text_size):
+            trace.not_held += 1
+            return
+        trace.rows.append((row, text_size))
+        self._held_count += 1
+        self._text_size += text_size
+
+    def _has_room_beside(self, trace: _LocalTrace, text_size: int) -> bool:
+        """Make room by no longer holding what has been held for longest."""
+        while self._held_count >= HELD_MAX or self._text_size + text_size > HELD_TEXT_MAX:
+            oldest = next((each for each in self._traces.values() if each.rows), trace)
+            if oldest is trace:
+                return False
+            oldest.not_held += len(oldest.rows)
+            self._release(oldest)
+        return True
+
+    def _release(self, trace: _LocalTrace) -> list[SpanRow]:
+        """The spans of a trace, which are no longer held."""
+        self._held_count -= len(trace.rows)
+        self._text_size -= sum(size for _, size in trace.rows)
+        rows, trace.rows = [row for row, _ in trace.rows], []
+        return rows
+
+    def _let_go(self, trace_id: bytes) -> int:
+        """Forget a trace; how many spans it had."""
+        trace = self._traces.pop(trace_id)
+        return len(self._release(trace)) + trace.not_held
+
+    def _sample_out(self, trace_id: bytes, root: SpanRow) -> None:
+        """Sample out what ran under ``root``; another local root of the same trace may still be running."""
+        trace = self._traces[trace_id]
+        children: dict[bytes, list[tuple[SpanRow, int]]] = {}
+        for entry in trace.rows:
+            children.setdefault(entry[0].parent_span_id, []).append(entry)
+        below = children.pop(root.span_id, [])
+        for row, _ in below:  # grows while it is walked
+            below += children.pop(row.span_id, ())
+        others = [entry for entry in trace.rows if entry[0].parent_span_id in children]
+        self._sampled_out += self._let_go(trace_id) - len(others)
+        if others:
+            trace = self._traces[trace_id] = _LocalTrace()
+            trace.rows = others
+            self._held_count += len(others)
+            self._text_size += sum(size for _, size in others)
+
+
+def _bound_of(rate: float) -> bytes:
+    """The least of the last 56 bits of a trace id that is sampled at that rate; none reaches that of 0."""
+    return round((1 - rate) * 2**56).to_bytes(_RANDOM_BYTES + 1, "big")
