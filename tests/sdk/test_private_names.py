@@ -1,4 +1,7 @@
-"""The private names of OpenTelemetry that `otel_perfmon.sdk` touches: all are known here, and the installed SDK has them."""
+"""The private names of OpenTelemetry that `otel_perfmon.sdk` touches: all are known, and there.
+
+Run on another SDK, this says what of it has moved. What the histogram touches stands in `gathering.PRIVATE_NAMES`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,69 @@ from opentelemetry import context, trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import sampling
+from opentelemetry.sdk.util import BoundedList
 
 import otel_perfmon.sdk
+from otel_perfmon.sdk import gathering
 
 FILES = sorted(Path(otel_perfmon.sdk.__file__).parent.glob("*.py"))
+
+
+def _provider() -> sdk.TracerProvider:
+    return sdk.TracerProvider(shutdown_on_exit=False)
+
+
+def _span() -> sdk.Span:
+    span = _provider().get_tracer("t").start_span("op")
+    assert isinstance(span, sdk.Span)
+    return span
+
+
+OWNERS = {
+    "opentelemetry.trace": lambda: trace,
+    "the runtime context": lambda: context._RUNTIME_CONTEXT,
+    "opentelemetry.sdk.trace": lambda: sdk,
+    "opentelemetry.sdk.trace.sampling": lambda: sampling,
+    "a provider": _provider,
+    "a processor of processors": lambda: _provider()._active_span_processor,
+    "a tracer": lambda: _provider().get_tracer("t"),
+    "a span": _span,
+    "attributes": BoundedAttributes,
+    "a bounded list": lambda: BoundedList(1),
+    "a sampler that is always on": lambda: sampling.ALWAYS_ON,
+    "a sampler by the parent": lambda: sampling.ParentBased(sampling.ALWAYS_ON),
+    "a sampler that always records": lambda: sampling.AlwaysRecordSampler(sampling.ALWAYS_ON),
+}
+TOUCHED = {
+    "opentelemetry.trace": ["_TRACER_PROVIDER"],
+    "the runtime context": ["_current_context"],
+    "opentelemetry.sdk.trace": ["_Span"],
+    "opentelemetry.sdk.trace.sampling": ["_get_from_env_or_default"],
+    "a provider": ["_active_span_processor"],
+    "a processor of processors": ["_lock", "_on_ending", "_span_processors"],
+    "a tracer": ["_instrumentation_scope", "_span_limits", "_tracer_config", "_tracer_metrics"],
+    "a span": [
+        *(
+            "_attributes",
+            "_context",
+            "_end_time",
+            "_events",
+            "_instrumentation_info",
+            "_instrumentation_scope",
+            "_kind",
+        ),
+        *("_limits", "_links", "_lock", "_name", "_new_events", "_new_links", "_parent", "_readable_span"),
+        *("_record_end_metrics", "_record_exception", "_resource", "_sampler", "_set_status_on_exception"),
+        *("_span_processor", "_start_time", "_status", "_trace_config"),
+    ],
+    "attributes": ["_dict", "_immutable"],
+    "a bounded list": ["_dq"],
+    "a sampler that is always on": ["_decision"],
+    "a sampler by the parent": ["_local_parent_sampled", "_remote_parent_sampled", "_root"],
+    "a sampler that always records": ["_root"],
+}
+PYTHONS = {"_replace"}
+"""Of a named tuple."""
 
 
 @cache
@@ -71,5 +133,27 @@ def _targets(target: ast.expr) -> Iterator[str]:
             yield from _targets(each)
 
 
-if __name__ == "__main__":
-    print(sorted(_touched() - _own()), sorted(_imported()), sorted(_touched() & _own()), sep="\n")
+def _metrics_names() -> set[str]:
+    """`test_histogram` proves that these exist."""
+    return {name for names in gathering.PRIVATE_NAMES.values() for name in names}
+
+
+def test_every_private_name_that_is_touched_is_in_the_table() -> None:
+    known = {name for names in TOUCHED.values() for name in names} | _metrics_names() | PYTHONS
+    assert _touched() - _own() - known == set()
+
+
+def test_every_name_in_the_table_is_touched() -> None:
+    written = {name for tree in _trees() for name in ast.walk(tree) if isinstance(name, ast.Constant)}
+    touched = _touched() | {each.value for each in written if isinstance(each.value, str)}
+    assert {name for names in TOUCHED.values() for name in names} - touched == set()
+
+
+@pytest.mark.parametrize(("owner", "name"), [(owner, name) for owner in TOUCHED for name in TOUCHED[owner]])
+def test_the_installed_sdk_has_every_private_name_that_is_touched(owner: str, name: str) -> None:
+    assert hasattr(OWNERS[owner](), name), f"{owner} has no {name}"
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(_imported()))
+def test_the_installed_sdk_has_every_private_name_that_is_imported(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
