@@ -23,6 +23,12 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes, _ViewInstrumentMatch
 from opentelemetry.sdk.metrics._internal.aggregation import (
+    DefaultAggregation,
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    LastValueAggregation,
+    SumAggregation,
     _DropAggregation,
     _ExplicitBucketHistogramAggregation,
     _ExponentialBucketHistogramAggregation,
@@ -34,49 +40,68 @@ from opentelemetry.sdk.metrics._internal.exemplar import (
     SimpleFixedSizeExemplarReservoir,
     TraceBasedExemplarFilter,
 )
+from opentelemetry.sdk.metrics._internal.instrument import _Histogram
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
-from opentelemetry.trace import NonRecordingSpan, SpanContext
+from opentelemetry.sdk.metrics._internal.view import _default_reservoir_factory
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from otel_perfmon.sdk.exponential import add_to_exponential_buckets, offer_by_lot
 
-Place = Context | SpanContext | None
-"""Where a measurement was made: its context, or only what an exemplar takes of it."""
-Gathered = tuple[int, dict[str, str], Place, int, Mapping[Any, Any]]
-"""One measurement: elapsed_nano, attributes, place, end_unix_nano, and the storages of the readers of that moment."""
-STATELESS_FILTERS: Final = (AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter)
+Gathered = tuple[int, dict[str, str], Any, int | None, int, Mapping[Any, Any]]
+"""One measurement: elapsed_nano, attributes, trace_id, span_id, end_unix_nano, the storages of that moment's readers.
+
+The ids are those of the span around it, None if its exemplar needs none; or the place of the first has its context.
+"""
+NOTHING, SAMPLED_IDS, IDS, CONTEXT = "nothing", "sampled ids", "ids", "context"
+_KEPT_FOR_FILTER: Final[Mapping[type, str]] = {
+    AlwaysOffExemplarFilter: NOTHING,
+    TraceBasedExemplarFilter: SAMPLED_IDS,
+    AlwaysOnExemplarFilter: IDS,
+}
+_STOCK_AGGREGATIONS: Final = (
+    *(DefaultAggregation, DropAggregation, LastValueAggregation, SumAggregation),
+    *(ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation),
+)
+_NO_CONTEXT: Final = Context()
+_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
+
+
+def what_exemplars_need(config: Any, storages: Iterable[Any]) -> str:
+    """What to keep of a measurement's context; a filter, reservoir or aggregation of the user's may look at it all."""
+    aggregations = [view._aggregation for view in config.views]
+    aggregations += [storage._instrument_class_aggregation.get(_Histogram) for storage in storages]
+    is_stock = all(type(each) in _STOCK_AGGREGATIONS for each in aggregations) and all(
+        view._exemplar_reservoir_factory is _default_reservoir_factory for view in config.views
+    )
+    return _KEPT_FOR_FILTER.get(type(config.exemplar_filter), CONTEXT) if is_stock else CONTEXT
 
 
 class Verdicts:
-    """Which measurements the exemplar filter accepts.
+    """Which measurements the exemplar filter accepts: told by what was ``kept``, or asked.
 
-    The SDK's own filters always say the same about a measurement, and are asked only about those that matter. Any other
-    is asked about each one, once, in order, as the SDK would.
+    A filter is asked about each measurement, once, in order, as the SDK would.
     """
 
-    __slots__ = ("_given", "_is_trace_based", "_should_sample", "are_all_no")
+    __slots__ = ("_given", "_kept", "are_all_no")
 
-    def __init__(self, exemplar_filter: Any, items: Iterable[Gathered]) -> None:
-        self._should_sample = exemplar_filter.should_sample
-        self.are_all_no = type(exemplar_filter) is AlwaysOffExemplarFilter
-        self._is_trace_based = type(exemplar_filter) is TraceBasedExemplarFilter
-        self._given: dict[int, bool] | None = None
-        if type(exemplar_filter) not in STATELESS_FILTERS:
-            self._given = {id(item): self._ask(item) for item in items}
+    def __init__(self, exemplar_filter: Any, kept: str, items: Iterable[Gathered]) -> None:
+        self._kept = kept
+        self.are_all_no = kept is NOTHING
+        self._given = {id(item): _ask(exemplar_filter, item) for item in items} if kept is CONTEXT else {}
 
     def accepts(self, item: Gathered) -> bool:
         """Whether the filter accepts ``item``, one of those that were given at the start."""
-        if self._given is not None:
-            return self._given[id(item)]
-        if self._is_trace_based and isinstance(item[2], SpanContext):
-            return item[2].trace_flags.sampled
-        return self._ask(item)
+        if self._kept is SAMPLED_IDS:
+            return item[3] is not None
+        return self._kept is IDS or self._given.get(id(item), False)
 
-    def _ask(self, item: Gathered) -> bool:
-        try:
-            return bool(self._should_sample(item[0] / 1e9, item[3], item[1], _context_of(item)))
-        except Exception:  # a filter of the user's: its failure costs the exemplar, not the measurement
-            return False
+
+def _ask(exemplar_filter: Any, item: Gathered) -> bool:
+    try:
+        return bool(exemplar_filter.should_sample(item[0] / 1e9, item[4], item[1], _context_of(item)))
+    except Exception:  # a filter of the user's: its failure costs the exemplar, not the measurement
+        return False
 
 
 class OneByOne:
@@ -91,7 +116,7 @@ class OneByOne:
     def hand_over(self) -> None:
         """As `Portion.hand_over`."""
         consume, instrument, accepts = self._part.consume_measurement, self._instrument, self._verdicts.accepts
-        _call_for_each(lambda item: consume(_measurement(instrument, item), accepts(item)), self._items)
+        _call_for_each(lambda item: consume(measurement_of(instrument, item), accepts(item)), self._items)
 
 
 class Portion:
@@ -121,27 +146,24 @@ class Portion:
         elif kind is _ExponentialBucketHistogramAggregation:
             _add_to_exponential_buckets(instrument, aggregation, items, self._verdicts)
         else:
-            _call_for_each(lambda item: aggregation.aggregate(_measurement(instrument, item), accepts(item)), items)
+            _call_for_each(lambda item: aggregation.aggregate(measurement_of(instrument, item), accepts(item)), items)
 
     def _begin(self) -> Any:
         """Have the SDK make the aggregation, as it does with the first measurement of its kind."""
         match, first = self._match, self._items[0]
         with suppress(Exception):  # a reservoir of the user's: the measurement is in all the same
-            match.consume_measurement(_measurement(match._instrument, first), self._verdicts.accepts(first))
+            match.consume_measurement(measurement_of(match._instrument, first), self._verdicts.accepts(first))
         aggregation = match._attributes_aggregation[self._key]
-        _begin_at(aggregation, first[3])
+        _begin_at(aggregation, first[4])
         return aggregation
 
 
-_NO_CONTEXT: Final = Context()
-
-
-def portions_of(instrument: Any, exemplar_filter: Any, items: list[Gathered]) -> list[Portion | OneByOne]:
+def portions_of(instrument: Any, exemplar_filter: Any, kept: str, items: list[Gathered]) -> list[Portion | OneByOne]:
     """The portions of a batch, for every reader; all ``items`` have the same readers. Order is kept within each."""
-    verdicts = Verdicts(exemplar_filter, items)
+    verdicts = Verdicts(exemplar_filter, kept, items)
     by_attributes = _grouped(items, None)
     portions: list[Portion | OneByOne] = []
-    for storage in items[0][4].values():
+    for storage in items[0][-1].values():
         if type(storage) is not MetricReaderStorage:
             portions.append(OneByOne(storage, instrument, items, verdicts))
             continue
@@ -183,7 +205,7 @@ def _add_to_buckets(aggregation: Any, items: list[Gathered], verdicts: Verdicts)
 
 def _add_to_exponential_buckets(instrument: Any, aggregation: Any, items: list[Gathered], verdicts: Verdicts) -> None:
     def aggregate(number: int) -> None:
-        aggregation.aggregate(_measurement(instrument, items[number]), should_sample_exemplar=False)
+        aggregation.aggregate(measurement_of(instrument, items[number]), should_sample_exemplar=False)
 
     add_to_exponential_buckets(aggregation, [item[0] / 1e9 for item in items], aggregate)
     if not verdicts.are_all_no:  # the SDK offers no exemplar of a zero here
@@ -192,9 +214,9 @@ def _add_to_exponential_buckets(instrument: Any, aggregation: Any, items: list[G
 
 def _offer(reservoir: Any, items: list[Gathered]) -> None:
     if type(reservoir) is SimpleFixedSizeExemplarReservoir:
-        offer_by_lot(reservoir, ((item[0] / 1e9, item[3], dict(item[1]), _context_of(item)) for item in items))
+        offer_by_lot(reservoir, ((item[0] / 1e9, item[4], dict(item[1]), _context_of(item)) for item in items))
     else:
-        _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[3], dict(item[1]), _context_of(item)), items)
+        _call_for_each(lambda item: reservoir.offer(item[0] / 1e9, item[4], dict(item[1]), _context_of(item)), items)
 
 
 def _last_of_each_bucket(items: list[Gathered], buckets: list[int], verdicts: Verdicts) -> list[Gathered]:
@@ -207,7 +229,7 @@ def _last_of_each_bucket(items: list[Gathered], buckets: list[int], verdicts: Ve
     for item, bucket in zip(reversed(items), reversed(buckets), strict=True):
         if bucket not in missing or not verdicts.accepts(item):
             continue
-        has_span = trace.get_current_span(_context_of(item)) is not trace.INVALID_SPAN
+        has_span = item[3] is not None or trace.get_current_span(_context_of(item)) is not trace.INVALID_SPAN
         if has_span or bucket not in started:
             kept.append(item)
             started.add(bucket)
@@ -244,16 +266,17 @@ def _begin_at(aggregation: Any, unix_nano: int) -> None:
         aggregation._start_time_unix_nano = unix_nano
 
 
-def _measurement(instrument: Any, item: Gathered) -> Measurement:
-    elapsed_nano, attributes, _, end_unix_nano, _ = item
-    return Measurement(elapsed_nano / 1e9, end_unix_nano, instrument, _context_of(item), attributes)
+def measurement_of(instrument: Any, item: Gathered) -> Measurement:
+    """The measurement as the SDK knows it."""
+    return Measurement(item[0] / 1e9, item[4], instrument, _context_of(item), item[1])
 
 
 def _context_of(item: Gathered) -> Context:
-    place = item[2]
-    if isinstance(place, SpanContext):
-        return trace.set_span_in_context(NonRecordingSpan(place), _NO_CONTEXT)
-    return _NO_CONTEXT if place is None else place
+    place, span_id = item[2], item[3]
+    if span_id is None:
+        return _NO_CONTEXT if place is None else place
+    span_context = SpanContext(place, span_id, is_remote=False, trace_flags=_SAMPLED)
+    return trace.set_span_in_context(NonRecordingSpan(span_context), _NO_CONTEXT)
 
 
 def _call_for_each(function: Callable[[Gathered], None], items: Iterable[Gathered]) -> None:

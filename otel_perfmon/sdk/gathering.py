@@ -28,21 +28,32 @@ from opentelemetry.sdk.metrics._internal.aggregation import (
     ExplicitBucketHistogramAggregation,
     ExponentialBucketHistogramAggregation,
 )
-from opentelemetry.sdk.metrics._internal.exemplar import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter
+from opentelemetry.sdk.metrics._internal.exemplar import AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics._internal.instrument import _Histogram
-from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics._internal.metric_reader_storage import MetricReaderStorage
 from opentelemetry.sdk.metrics._internal.sdk_configuration import SdkConfiguration
-from opentelemetry.sdk.metrics._internal.view import _default_reservoir_factory
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import INVALID_SPAN, Span
+from opentelemetry.trace import INVALID_SPAN, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from otel_perfmon.sdk.bulk import STATELESS_FILTERS, Gathered, OneByOne, Place, Portion, Verdicts, portions_of
+from otel_perfmon.sdk.bulk import (
+    CONTEXT,
+    IDS,
+    NOTHING,
+    SAMPLED_IDS,
+    Gathered,
+    OneByOne,
+    Portion,
+    Verdicts,
+    measurement_of,
+    portions_of,
+    what_exemplars_need,
+)
 from otel_perfmon.storage.fork import tell_of_forks
 
-GATHERED_MAX: Final = 4_096
+GATHERED_MAX: Final = 2_048
+"""0.3 MB. With 256 a measurement of one of 50 operations costs 5 µs, with 2,048 or more 2 µs."""
 _WAITING_FROM: Final = 4 * GATHERED_MAX
 """From here on who records waits for the thread that hands over: it gets the processor too seldom."""
 _WAIT_SECONDS: Final = 0.1
@@ -52,9 +63,9 @@ PRIVATE_NAMES: Final = {
     "_Histogram": ("_measurement_consumer", "_meter_config"),
     "_ProxyMeterConfig": ("_config",),
     "SynchronousMeasurementConsumer": ("_async_instruments", "_reader_storages", "_sdk_config"),
-    "MetricReaderStorage": ("_get_or_init_view_instrument_match",),
+    "MetricReaderStorage": ("_get_or_init_view_instrument_match", "_instrument_class_aggregation"),
     "_ViewInstrumentMatch": ("_aggregation", "_attributes_aggregation", "_instrument", "_lock", "_view"),
-    "View": ("_attribute_keys", "_exemplar_reservoir_factory"),
+    "View": ("_aggregation", "_attribute_keys", "_exemplar_reservoir_factory"),
     "_ExplicitBucketHistogramAggregation": (
         *("_boundaries", "_get_empty_bucket_counts", "_lock", "_max", "_min", "_previous_collection_start_nano"),
         *("_record_min_max", "_reservoir", "_start_time_unix_nano", "_sum", "_value"),
@@ -67,10 +78,9 @@ PRIVATE_NAMES: Final = {
     "SimpleFixedSizeExemplarReservoir": ("_lock", "_measurements_seen", "_reservoir_storage", "_size"),
 }
 """What is touched of OpenTelemetry's inside for the histogram, by class; without it, it gets plain ``record()``."""
-_WIDTH: Final = 5
+_WIDTH: Final = 6
 _storages_of = itemgetter(_WIDTH - 1)
-_NOTHING, _SPAN, _CONTEXT = "nothing", "span", "context"
-_finding: Final = threading.Lock()
+_finding: Final = threading.RLock()
 _logger = logging.getLogger("otel_perfmon")
 
 
@@ -81,8 +91,8 @@ class Gatherer:
         self.instrument = instrument
         self._consumer: Any = instrument._measurement_consumer
         self._meter_config: Any = instrument._meter_config
-        self._kept = _what_exemplars_need(self._consumer._sdk_config)
-        # Flat, `_WIDTH` places for each measurement: a tuple for each would be one more for the garbage collector.
+        self._kept, self._seen_storages = NOTHING, None
+        # Flat, `_WIDTH` places for each measurement: tuples would be work for the garbage collector.
         self._gathered: list[Any] = []
         self._portions: deque[Portion | OneByOne] = deque()
         # Re-entrant, and so it always knows whether its own thread is at it: see `_hand_over`.
@@ -94,16 +104,23 @@ class Gatherer:
         storages = self._consumer._reader_storages  # a new mapping for every change of the readers
         if not storages or not self._meter_config._config.is_enabled:
             return
-        place: Place = None
-        if self._kept is _SPAN:
-            # Not the context: it holds the span and all that is in it, and keeping those costs 4-8 µs each.
-            span = context.get(_SPAN_KEY)
-            if isinstance(span, Span) and span is not INVALID_SPAN:
-                place = span.get_span_context()
-        elif self._kept is _CONTEXT:
-            place = context
+        if storages is not self._seen_storages:
+            self._look_at(storages)
+        kept = self._kept
+        trace_id: Any = None
+        span_id: int | None = None
+        if kept is SAMPLED_IDS or kept is IDS:
+            # Never the context: it holds the span and all that is in it. Kept till the hand-over, they cost the garbage
+            # collector and the allocator 3-8 µs each; numbers cost them nothing.
+            span: Any = context.get(_SPAN_KEY)
+            if span is not None and span is not INVALID_SPAN:
+                ids = span.get_span_context()
+                if kept is IDS or ids[3] & TraceFlags.SAMPLED:  # by place: a property costs twice as much
+                    trace_id, span_id = ids[0], ids[1]
+        elif kept is CONTEXT:
+            trace_id = context
         gathered = self._gathered
-        gathered.extend((elapsed_nano, attributes, place, end_unix_nano, storages))
+        gathered.extend((elapsed_nano, attributes, trace_id, span_id, end_unix_nano, storages))
         if len(gathered) >= _WIDTH * GATHERED_MAX:
             is_behind = len(gathered) >= _WIDTH * _WAITING_FROM
             self._hand_over(_WAIT_SECONDS if is_behind else 0, is_collecting=False)
@@ -111,10 +128,14 @@ class Gatherer:
     def callback(self, options: Any) -> tuple[()]:
         """What the SDK asks an observable instrument: hand over, and observe nothing."""
         instruments = self._consumer._async_instruments
-        if instruments[-1] is not self:
-            # An observable instrument that was registered later may record when it is asked: come again after it. The
-            # list is at most twice as long for it. Its lock is held by the collection that asks.
-            instruments.append(self)
+        for each in reversed(instruments):
+            if each is self:
+                break
+            if not isinstance(each, Gatherer):
+                # An observable instrument that was registered later may record when it is asked: come again after it.
+                # There is one more place in the list for it. Its lock is held by the collection that asks.
+                instruments.append(self)
+                break
         self._hand_over(max(0.0, options.timeout_millis / 1000), is_collecting=True)
         return ()
 
@@ -136,6 +157,12 @@ class Gatherer:
 
     def finish(self) -> None:
         """Nothing: the SDK's readers do not collect at the end of a process that multiprocessing made either."""
+
+    def _look_at(self, storages: Any) -> None:
+        """Find out what to keep of a context for these readers; once it is the whole, it stays so."""
+        if self._kept is not CONTEXT:
+            self._kept = what_exemplars_need(self._consumer._sdk_config, storages.values())
+        self._seen_storages = storages
 
     def _hand_over(self, timeout_seconds: float, *, is_collecting: bool) -> None:
         lock = self._lock
@@ -168,11 +195,11 @@ class Gatherer:
     def _portions_of(self, batch: list[Gathered]) -> list[Portion | OneByOne]:
         instrument, exemplar_filter = self.instrument, self._consumer._sdk_config.exemplar_filter
         try:
-            return portions_of(instrument, exemplar_filter, batch)
+            return portions_of(instrument, exemplar_filter, self._kept, batch)
         except Exception as error:  # the outer rim: a view's aggregation that cannot be made, for one
             self._warn(error)
-        verdicts = Verdicts(exemplar_filter, batch)
-        return [OneByOne(storage, instrument, batch, verdicts) for storage in batch[0][4].values()]
+        verdicts = Verdicts(exemplar_filter, self._kept, batch)
+        return [OneByOne(storage, instrument, batch, verdicts) for storage in batch[0][-1].values()]
 
     def _hand_over_portions(self, *, is_collecting: bool) -> None:
         portions = self._portions
@@ -196,11 +223,15 @@ class Gatherer:
 
 
 def find_gatherer(instrument: Any) -> Gatherer | None:
-    """The gatherer of a histogram; None if that is not the SDK's, or not as the SDK's was when this was written."""
+    """The gatherer of a histogram; None if that is not the SDK's, or the SDK is not as it was when this was written.
+
+    Raises `AttributeError` when it is too different even to see that.
+    """
     consumer = getattr(instrument, "_measurement_consumer", None)
     if type(instrument) is not _Histogram or type(consumer) is not SynchronousMeasurementConsumer:
         return None
-    if instrument._meter_config is None or not adds_as_the_sdk_does():
+    meter_config: Any = instrument._meter_config
+    if not isinstance(meter_config._config.is_enabled, bool) or not adds_as_the_sdk_does():
         return None
     with _finding:
         for each in consumer._async_instruments:
@@ -230,13 +261,14 @@ def _tried(aggregation: Any, *, is_bulk: bool) -> tuple[Any, ...]:
     consumer = SynchronousMeasurementConsumer(config, ())
     instrument: Any = _Histogram("tried", None, consumer)  # type: ignore[arg-type]
     nanos, attributes = (100_000_000, 250_000_000, 0, 700_000_001), {"k": "v"}
-    items: list[Gathered] = [(nano, attributes, Context(), 1, {None: storage}) for nano in nanos]
+    items: list[Gathered] = [(nano, attributes, 7, nano + 1, 1, {None: storage}) for nano in nanos]
     if is_bulk:
-        for portion in portions_of(instrument, config.exemplar_filter, items):
+        kept = what_exemplars_need(config, [storage])
+        for portion in portions_of(instrument, config.exemplar_filter, kept, items):
             portion.hand_over()
     else:
         for item in items:
-            storage.consume_measurement(Measurement(item[0] / 1e9, item[3], instrument, item[2], item[1]))
+            storage.consume_measurement(measurement_of(instrument, item))
     (match,) = storage._instrument_view_instrument_matches[instrument]
     made: Any = next(iter(match._attributes_aggregation.values()))
     made._start_time_unix_nano = made._previous_collection_start_nano = 0
@@ -248,11 +280,3 @@ def _batches(taken: list[Any]) -> list[list[Gathered]]:
     places = iter(taken)
     items = zip(*[places] * _WIDTH, strict=True)
     return [list(run) for _, run in groupby(items, _storages_of)]
-
-
-def _what_exemplars_need(config: Any) -> str:
-    """What must be kept of a measurement's context: a filter or a reservoir of the user's may look at anything."""
-    if type(config.exemplar_filter) is AlwaysOffExemplarFilter:
-        return _NOTHING
-    are_all_stock = all(view._exemplar_reservoir_factory is _default_reservoir_factory for view in config.views)
-    return _SPAN if are_all_stock and type(config.exemplar_filter) in STATELESS_FILTERS else _CONTEXT

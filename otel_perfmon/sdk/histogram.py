@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpHistogram
-from opentelemetry.metrics._internal import _ProxyMeter
 
 _SCOPE = "otel_perfmon"
 Record = Callable[[int, dict[str, str], Context, int], None]
@@ -47,7 +47,7 @@ class DurationHistogram:
         self._name, self._unit, self._description, self._boundaries_s = name, unit, description, boundaries_s
         self.is_read, self.record = False, _record_nowhere
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
-        if not isinstance(meter, _ProxyMeter) or not self._await(meter):
+        if not self._await(meter):
             self.bind(meter)
 
     def bind(self, meter: Meter) -> None:
@@ -62,12 +62,12 @@ class DurationHistogram:
             self.record = _recorder_of(instrument)
             self.is_read = True
 
-    def _await(self, meter: _ProxyMeter) -> bool:
-        """Be told of the real meter as soon as there is one; False if the API has changed, or there is one already."""
+    def _await(self, meter: Any) -> bool:
+        """Be told of the real meter as soon as there is one; False if this is one, or the API's proxy has changed."""
         try:
             with meter._lock:
                 if meter._real_meter is None:
-                    meter._instruments.append(_Awaiting(self))  # type: ignore[arg-type]
+                    meter._instruments.append(_Awaiting(self))
                     return True
         except AttributeError:
             pass

@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
 
 from otel_perfmon.sdk.rows import SpanEncoder
+from otel_perfmon.sdk.span import EndedSpanProcessor, Span
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
 changes: Final = [0]
@@ -33,7 +34,11 @@ class SpanDoor:
 
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""
-        is_taken = self.recorder.record(self._encoder, span, self.slow_threshold_nano)
+        if type(span) is Span and span.door is None:
+            span.door, span.slow_threshold_nano = self._encoder, self.slow_threshold_nano
+            is_taken = self.recorder.take(span)
+        else:
+            is_taken = self.recorder.record(self._encoder, span, self.slow_threshold_nano)
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):
@@ -41,7 +46,7 @@ class SpanDoor:
         return is_taken
 
 
-class StoreSpanProcessor(SpanProcessor):
+class StoreSpanProcessor(EndedSpanProcessor):
     """Stores every span that ends, sampled or only recorded. Its recorder is not its own: `shutdown` only flushes."""
 
     def __init__(self, door: SpanDoor) -> None:

@@ -16,6 +16,7 @@ from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESS
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
 
 from otel_perfmon.query import INT64_MAX
+from otel_perfmon.sdk.span import UNSET, Span
 from otel_perfmon.storage.attributes import (
     NO_ATTRIBUTES,
     TEXT_MAX,
@@ -23,6 +24,7 @@ from otel_perfmon.storage.attributes import (
     encode_attributes,
     encode_foreign_attributes,
     encode_items,
+    encode_plain_attributes,
     storable_text,
 )
 from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanDetails, SpanRow
@@ -45,9 +47,83 @@ class SpanEncoder:
     def __init__(self) -> None:
         self._resources: dict[int, tuple[Resource, ResourceRow]] = {}
         self._scopes: dict[int, tuple[Any, ScopeRow]] = {}
+        self._origins: dict[int, tuple[Resource, ResourceRow, ScopeRow, Any]] = {}
 
     def encode(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         """The row of an ended span; ``slow_threshold_nano`` decides where the span does not say itself."""
+        if type(payload) is Span and payload._is_plain:
+            row = self._encode_plain(payload, slow_threshold_nano)
+            if row is not None:
+                return row
+        return self._encode_any(payload, slow_threshold_nano)
+
+    def _encode_plain(self, span: Span, slow_threshold_nano: int) -> SpanRow | None:
+        """The row of a span of ours that has a name, times and plain attributes and nothing else, as most have.
+
+        Costs 1.1 µs, where `_encode_any` takes 4 and lets the span make all its parts. None if there is more to it.
+        """
+        name, values = span._name, span._values
+        start, end = span._start_time, span._end_time
+        if (
+            span._status is not UNSET
+            or span._trace_state
+            or type(name) is not str
+            or len(name) > OPERATION_NAME_MAX
+            or not name.isascii()
+            or type(start) is not int
+            or type(end) is not int
+            or not 0 <= start <= end <= INT64_MAX
+        ):
+            return None
+        duration = end - start
+        is_slow, text = duration > slow_threshold_nano, ""
+        if values:
+            if SLOW_ATTRIBUTE in values:
+                is_slow = values[SLOW_ATTRIBUTE]
+            plain_text = encode_plain_attributes(values)
+            if plain_text is None:
+                return None
+            text = plain_text
+        origin = self._origins.get(id(span._tracer))
+        if origin is None or origin[0] is not span._resource:
+            origin = self._note_origin(span)
+        parent, parent_id, is_parent_remote = span._parent, b"", False
+        flags = span._trace_flags | _FLAG_HAS_IS_REMOTE
+        if parent is not None:
+            parent_id, is_parent_remote = parent[1].to_bytes(8, "big"), parent[2]
+            if is_parent_remote:
+                flags |= _FLAG_IS_REMOTE
+        return _new_tuple(
+            SpanRow,
+            (
+                span._trace_id.to_bytes(16, "big"),
+                span._span_id.to_bytes(8, "big"),
+                parent_id,
+                is_parent_remote,
+                name,
+                origin[1],
+                origin[2],
+                1 if span._kind is SpanKind.INTERNAL else _KIND_NUMBERS[span._kind],
+                flags,
+                start,
+                end,
+                duration,
+                0,
+                1 if is_slow else 0,
+                text,
+                None,
+            ),
+        )
+
+    def _note_origin(self, span: Span) -> tuple[Resource, ResourceRow, ScopeRow, Any]:
+        """What is the same for all spans of a tracer, which is kept alive so that its id stays its own."""
+        if len(self._origins) >= _SHARED_MAX:
+            self._origins.clear()
+        rows = self.resource(span._resource), self.scope(span._instrumentation_scope)
+        origin = self._origins[id(span._tracer)] = (span._resource, *rows, span._tracer)
+        return origin
+
+    def _encode_any(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         span = payload
         parent, status_code = span._parent, span._status.status_code  # each property is a call
         context = span._context or INVALID_SPAN_CONTEXT

@@ -17,9 +17,7 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import Status, StatusCode
-
-from otel_perfmon.sdk.processor import StoreSpanProcessor
+from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 if TYPE_CHECKING:
     from otel_perfmon.sdk.tracer import Tracer
@@ -29,13 +27,25 @@ _PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 """Types of values that the SDK takes as they are."""
 
 
+class EndedSpanProcessor(sdk.SpanProcessor):
+    """A processor that does nothing when a span starts, and reads it as it is when it has ended: it needs no copy."""
+
+
 class Span(sdk._Span):
     """A span of the SDK. `Tracer.start_span` fills it in; the constructor is the SDK's, for who makes one by hand.
 
     ``_values`` holds the plain attributes. ``_is_plain`` says that nothing beside those was ever asked for.
     """
 
+    door: Any = None
+    """The door through which it went into a queue, with the threshold of that moment."""
+    slow_threshold_nano = 0
     _tracer: Tracer
+    _trace_id: int
+    _span_id: int
+    _trace_flags: TraceFlags
+    _trace_state: TraceState
+    _span_context: SpanContext | None
     _values: dict[str, Any]
     _is_plain = False
     _end_time: int | None = None
@@ -53,6 +63,22 @@ class Span(sdk._Span):
             raise AttributeError(message)
         # Of two threads one makes the part that both get.
         return self.__dict__.setdefault(name, make(self))
+
+    def get_span_context(self) -> SpanContext:
+        """As the SDK's, made when it is first asked for."""
+        context = self._span_context
+        if context is None:
+            parts = (self._trace_id, self._span_id, False, self._trace_flags, self._trace_state, True)
+            context = self._span_context = tuple.__new__(SpanContext, parts)
+        return context
+
+    @property
+    def _context(self) -> SpanContext:
+        return self.get_span_context()
+
+    @_context.setter
+    def _context(self, context: SpanContext) -> None:
+        self._span_context = context
 
     def set_attribute(self, key: str, value: Any) -> None:
         """As the SDK's."""
@@ -107,7 +133,7 @@ class Span(sdk._Span):
             processor._on_ending(self)
         copy: ReadableSpan | None = None
         for processor in processors:
-            if type(processor) is StoreSpanProcessor:
+            if isinstance(processor, EndedSpanProcessor):
                 processor.on_end(self)
             else:
                 copy = copy or self._readable_span()

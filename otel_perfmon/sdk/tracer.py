@@ -27,11 +27,9 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 from otel_perfmon.sdk import context as contexts
 from otel_perfmon.sdk.current_span import CurrentSpan
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
-from otel_perfmon.sdk.processor import StoreSpanProcessor
-from otel_perfmon.sdk.span import UNSET, Span, are_plain
+from otel_perfmon.sdk.span import UNSET, EndedSpanProcessor, Span, are_plain
 
 _new_span: Final = object.__new__
-_new_tuple: Final = tuple.__new__
 _IS_VALID: Final = 5
 """Where a `SpanContext`, which is a tuple, has its mark of validity."""
 _SAMPLED: Final = int(TraceFlags.SAMPLED)
@@ -49,7 +47,7 @@ class Tracer(sdk.Tracer):
     attributes_max = 0
     """So many plain attributes may a span have without a look at its other limits."""
     own_processors: tuple[sdk.SpanProcessor, ...] = ()
-    """The processors of the provider, when all of them are `StoreSpanProcessor`, which want no start and no copy."""
+    """The processors of the provider, when all of them are `EndedSpanProcessor`."""
 
     def start_as_current_span(  # type: ignore[override]  # what the SDK's gives is a context manager and decorator too
         self,
@@ -83,7 +81,7 @@ class Tracer(sdk.Tracer):
     ) -> trace.Span:
         """As the SDK's."""
         outer: Any = (contexts.current() if context is None else context).get(contexts.SPAN_KEY)
-        parent = outer._context if type(outer) is Span else None if outer is None else _context_of(outer)
+        parent = None if outer is None else outer.get_span_context() if type(outer) is Span else _context_of(outer)
         if not self._tracer_config.is_enabled:
             return NonRecordingSpan(parent or trace.INVALID_SPAN_CONTEXT)
         generator = self.id_generator
@@ -102,15 +100,22 @@ class Tracer(sdk.Tracer):
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
             decision, trace_state, attributes = result.decision, result.trace_state, dict(result.attributes)
             is_sampled = _SAMPLED if decision.is_sampled() else 0
-        span_context = _make_context(generator, trace_id, _FLAGS[flags | is_sampled], trace_state)
+        span_id, flags = generator.generate_span_id(), _FLAGS[flags | is_sampled]
+        span_context = None
+        if type(generator) is not TimeOrderedIdGenerator or trace_state is None or not _is_recording(decision):
+            span_context = SpanContext(trace_id, span_id, False, flags, trace_state)
         metrics = self._tracer_metrics
         record_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
-        if decision is not _ON and not decision.is_recording():
+        if span_context is not None and not _is_recording(decision):
             return NonRecordingSpan(span_context)
         span = _new_span(Span)
         span._tracer = self
         span._name = name
-        span._context = span_context
+        span._trace_id = trace_id
+        span._span_id = span_id
+        span._trace_flags = flags
+        span._trace_state = trace_state
+        span._span_context = span_context
         span._parent = parent
         span._kind = kind
         span._status = UNSET
@@ -147,7 +152,7 @@ class Tracer(sdk.Tracer):
         processor.on_start(span, parent_context=context)
         if type(processor) is SynchronousMultiSpanProcessor:
             processors = processor._span_processors
-            if all(type(each) is StoreSpanProcessor for each in processors):
+            if all(isinstance(each, EndedSpanProcessor) for each in processors):
                 self.own_processors = processors
 
     def _look_at_sampler(self) -> None:
@@ -227,10 +232,5 @@ def _context_of(span: Any) -> SpanContext | None:
     return context
 
 
-def _make_context(
-    generator: IdGenerator, trace_id: int, flags: TraceFlags, trace_state: TraceState | None
-) -> SpanContext:
-    span_id = generator.generate_span_id()
-    if type(generator) is TimeOrderedIdGenerator and trace_state is not None:  # valid for certain
-        return _new_tuple(SpanContext, (trace_id, span_id, False, flags, trace_state, True))
-    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=trace_state)
+def _is_recording(decision: sampling.Decision) -> bool:
+    return decision is _ON or decision.is_recording()

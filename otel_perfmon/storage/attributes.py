@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from json.encoder import c_make_encoder, encode_basestring
 from typing import Any, Final, NamedTuple
 
 TEXT_MAX: Final = 65_536
@@ -28,6 +29,21 @@ INTEGER_BITS_MAX: Final = 1_024
 _plain = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False).encode
 _escaped = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
+
+
+def _make_scalar_encoder() -> Callable[[Any], str]:
+    """`_plain`, without making its C part anew for each call, which is most of what a small object takes (1.9 µs)."""
+    if c_make_encoder is None:
+        return _plain
+    encode_in_c = c_make_encoder(None, _refuse, encode_basestring, None, ":", ",", False, False, False)
+    return lambda attributes: "".join(encode_in_c(attributes, 0))
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(type(value))
+
+
+_scalars = _make_scalar_encoder()
 
 
 class Encoded(NamedTuple):
@@ -51,13 +67,17 @@ def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
         return EMPTY
     if not _SCALARS.issuperset(map(type, attributes.values())):  # lists, bytes, what may hold itself
         return encode_foreign_attributes(attributes)
+    text = encode_plain_attributes(attributes)
+    return encode_foreign_attributes(attributes) if text is None else Encoded(text)
+
+
+def encode_plain_attributes(attributes: Mapping[str, Any]) -> str | None:
+    """The JSON of attributes that are text, numbers and truths, if that is all there is to it; never raises."""
     try:
-        text = _plain(attributes)
-    except Exception:  # NaN, a number of 5,000 digits
-        return encode_foreign_attributes(attributes)
-    if len(text) > TEXT_MAX or '"@' in text or not _is_utf8(text):
-        return encode_foreign_attributes(attributes)
-    return Encoded(text)
+        text = _scalars(attributes)
+    except Exception:  # bytes, NaN, a number of 5,000 digits
+        return None
+    return None if len(text) > TEXT_MAX or '"@' in text or not _is_utf8(text) else text
 
 
 def encode_foreign_attributes(attributes: Mapping[Any, Any]) -> Encoded:

@@ -15,6 +15,7 @@ from otel_perfmon.storage.rows import EdgeRow, ResourceRow, SpanRow
 WAITING_MAX: Final = 50_000
 """Spans of each kind remembered in one generation."""
 
+_OPERATIONS_MAX: Final = 10_000
 _HOUR_NANO: Final = 3_600_000_000_000
 _Operation = tuple[ResourceRow, str]
 
@@ -33,6 +34,7 @@ class Lineage:
     def __init__(self, waiting_max: int = WAITING_MAX) -> None:
         self._waiting: Generations[bytes, _Children] = Generations(waiting_max)
         self._ended: Generations[bytes, _Operation] = Generations(waiting_max)
+        self._operations: dict[_Operation, _Operation] = {}
         self._edges: dict[tuple[ResourceRow, str, ResourceRow, str, int], list[int]] = {}
 
     def self_nano(self, row: SpanRow) -> int:
@@ -46,7 +48,7 @@ class Lineage:
                 self._add_edge((row.resource, row.name, resource, name, hour), count, nano)
         if row.parent_span_id and not row.is_parent_remote:
             self._note_call(row.trace_id + row.parent_span_id, row)
-        self._ended.set(own, (row.resource, row.name))
+        self._ended.set(own, self._operation_of(row))
         return self_nano
 
     def take_edges(self) -> list[EdgeRow]:
@@ -69,6 +71,16 @@ class Lineage:
         call = children.calls.setdefault((row.resource, row.name, hour), [0, 0])
         call[0] += 1
         call[1] += row.duration_nano
+
+    def _operation_of(self, row: SpanRow) -> _Operation:
+        """One tuple for each operation: of one for each span the garbage collector would have to visit 100,000."""
+        key = (row.resource, row.name)
+        operation = self._operations.get(key)
+        if operation is None:
+            if len(self._operations) >= _OPERATIONS_MAX:
+                self._operations.clear()
+            operation = self._operations[key] = key
+        return operation
 
     def _add_edge(self, key: tuple[ResourceRow, str, ResourceRow, str, int], count: int, nano: int) -> None:
         edge = self._edges.setdefault(key, [0, 0])

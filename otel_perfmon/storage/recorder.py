@@ -23,10 +23,11 @@ from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
-from otel_perfmon.storage.intake import Door, Intake
+from otel_perfmon.storage.intake import Door, Intake, Item
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
+from otel_perfmon.storage.sampling import SamplingPolicy
 from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
@@ -83,18 +84,22 @@ class Recorder:
 
     def record(self, door: Door, payload: Any, slow_threshold_nano: int = 0) -> bool:
         """Take one ended span; False when it was dropped, which is counted. Never raises, never waits for long."""
+        return self.take(Item(payload, door, slow_threshold_nano))
+
+    def take(self, item: Any) -> bool:
+        """The same, of an `Item`, or of what has its door and threshold itself."""
         queue = self._intake.queue
         waiting = len(queue)
         try:
             has_room = waiting < QUEUE_MAX or self._make_room()
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
-            queue.append((door, payload, slow_threshold_nano))
+            queue.append(item)
             raise
         if not has_room:
             why = f"the queue is full and {self.path} cannot be written: {self._error or 'the disk is too slow'}"
             self._losses.add("queue_full", 1, why)
             return False
-        queue.append((door, payload, slow_threshold_nano))
+        queue.append(item)
         if not self._is_awake:
             self._wake()
         elif waiting == BATCH_MAX:
@@ -182,6 +187,15 @@ class Recorder:
         self.flush_or_raise()
         return remove_in_steps(step, partial(self._writing, FLUSH_TIMEOUT_SECONDS), self._keep_up)
 
+    @property
+    def sampling_policy(self) -> SamplingPolicy | None:
+        """Which share of the traces is stored from now on; None until somebody says."""
+        return self._intake.sampling_policy
+
+    @sampling_policy.setter
+    def sampling_policy(self, policy: SamplingPolicy) -> None:
+        self._intake.sampling_policy = policy
+
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What is kept from now on, and for how long."""
         self._writer.set_retention(policy)
@@ -237,7 +251,7 @@ class Recorder:
         intake = self._intake
         self._writer.abandon()
         self._start_afresh()
-        self._intake.open_doors_of(intake)
+        self._intake.go_on_from(intake)
 
     # --- inside
 
