@@ -69,7 +69,7 @@ TOUCHED = {
         ),
         *("_limits", "_links", "_lock", "_name", "_new_events", "_new_links", "_parent", "_readable_span"),
         *("_record_end_metrics", "_record_exception", "_resource", "_sampler", "_set_status_on_exception"),
-        *("_span_processor", "_start_time", "_status", "_trace_config"),
+        *("_span_processor", "_start_time", "_status"),
     ],
     "attributes": ["_dict", "_immutable"],
     "a bounded list": ["_dq"],
