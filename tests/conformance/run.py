@@ -133,6 +133,7 @@ def check(sdk_version: str, table: dict[str, str]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         python = make_environment(sdk_version, Path(folder) / "venv")
         source = fetch_tests(python, sdk_version, Path(folder))
+        names_are_there = check_private_names(python)
         stock = run_tests(python, source, "opentelemetry", [HERE / "outcomes"])
         ours = run_tests(python, source, "otel_perfmon", [HERE / "outcomes", HERE / "ours"])
     comparison = compare(stock, ours, table)
@@ -146,7 +147,14 @@ def check(sdk_version: str, table: dict[str, str]) -> bool:
         print(f"  WRONG: {test} passes on the SDK's provider and not on ours")
     for test in comparison.needless:
         print(f"  WRONG: {test} is listed in deviations.py and does not deviate")
-    return comparison.is_good
+    return comparison.is_good and names_are_there
+
+
+def check_private_names(python: Path) -> bool:
+    """Whether this SDK has every private name that we touch."""
+    pytest = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
+    names = ROOT / "tests" / "sdk" / "test_private_names.py"
+    return subprocess.run([*pytest, "--noconftest", str(names)], cwd=ROOT, check=False).returncode == 0
 
 
 def main() -> int:
