@@ -338,7 +338,11 @@ class Run:
             current = self.tracer.start_as_current_span(end_on_exit=block.end_on_exit, **arguments)
             if block.form in {"function", "twice"}:
                 traced = current(body)
-                return [traced() for _ in range(1 if block.form == "function" else 2)]
+                results = [traced()]
+                if block.form == "twice":
+                    self.clock.now += 1000
+                    results.append(traced())
+                return results
             if block.form == "coroutine":
                 return drive(current(coroutine)())
             with current as span:
