@@ -63,7 +63,9 @@ PRIVATE_NAMES: Final = {
     "_Histogram": ("_measurement_consumer", "_meter_config"),
     "_ProxyMeterConfig": ("_config",),
     "SynchronousMeasurementConsumer": ("_async_instruments", "_reader_storages", "_sdk_config"),
-    "MetricReaderStorage": ("_get_or_init_view_instrument_match", "_instrument_class_aggregation"),
+    "MetricReaderStorage": (
+        *("_get_or_init_view_instrument_match", "_instrument_class_aggregation", "_instrument_view_instrument_matches"),
+    ),
     "_ViewInstrumentMatch": ("_aggregation", "_attributes_aggregation", "_instrument", "_lock", "_view"),
     "View": ("_aggregation", "_attribute_keys", "_exemplar_reservoir_factory"),
     "_ExplicitBucketHistogramAggregation": (
