@@ -90,7 +90,7 @@ class MonitoredOperation(Call):
 
 
 class DisabledOperation(MonitoredOperation):
-    """What `PerformanceMonitor.monitor` gives under ``OTEL_SDK_DISABLED=true``: one object for all, that does nothing."""
+    """What `PerformanceMonitor.monitor` gives under ``OTEL_SDK_DISABLED=true``: one object for all; does nothing."""
 
     __slots__ = ()
 
@@ -103,7 +103,8 @@ class DisabledOperation(MonitoredOperation):
         return
 
     def __call__(self, function: _F) -> _F:
-        super().__call__(function)  # refuses what cannot be decorated
+        """The function as it is; what cannot be decorated is refused all the same."""
+        super().__call__(function)
         return function
 
 

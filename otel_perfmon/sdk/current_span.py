@@ -6,15 +6,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
 from otel_perfmon.sdk import context as contexts
-
-if TYPE_CHECKING:
-    from otel_perfmon.sdk.tracer import Tracer
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -28,7 +25,7 @@ class CurrentSpan:
 
     __slots__ = ("_arguments", "_ends_on_exit", "_span", "_token", "_tracer")
 
-    def __init__(self, tracer: Tracer, arguments: tuple[Any, ...], ends_on_exit: bool) -> None:
+    def __init__(self, tracer: trace.Tracer, arguments: tuple[Any, ...], ends_on_exit: bool) -> None:
         self._tracer = tracer
         self._arguments = arguments  # of start_span; the last two: record_exception, set_status_on_exception
         self._ends_on_exit = ends_on_exit

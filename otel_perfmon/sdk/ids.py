@@ -12,10 +12,10 @@ import random
 import time
 import weakref
 
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 
-class TimeOrderedIdGenerator(IdGenerator):
+class TimeOrderedIdGenerator(RandomIdGenerator):
     """Random span ids and time-ordered trace ids. Any number of threads; reseeded after a fork."""
 
     def __init__(self) -> None:

@@ -11,15 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
-
-if TYPE_CHECKING:
-    from otel_perfmon.sdk.tracer import Tracer
 
 UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
@@ -39,7 +36,7 @@ class Span(sdk._Span):
     door: Any = None
     """The door through which it went into a queue, with the threshold of that moment."""
     slow_threshold_nano = 0
-    _tracer: Tracer
+    _tracer: Any
     _trace_id: int
     _span_id: int
     _trace_flags: TraceFlags

@@ -9,6 +9,7 @@ and its block.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, Final
@@ -21,7 +22,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, sampling
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    TraceState,
+)
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from otel_perfmon.sdk.context import SPAN_KEY, current
@@ -66,7 +75,7 @@ class Tracer(sdk.Tracer):
         arguments = (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception)
         return CurrentSpan(self, arguments, end_on_exit)
 
-    def start_span(  # noqa: C901, PLR0912, PLR0915, PLR0917 - in one piece: each further call would be 4 %
+    def start_span(  # noqa: PLR0915, PLR0917 - in one piece: each further call would be 4 %
         self,
         name: str,
         context: Context | None = None,
@@ -96,8 +105,7 @@ class Tracer(sdk.Tracer):
             decision = _ON
         else:
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
-            decision, attributes = result.decision, dict(result.attributes)
-            trace_state = result.trace_state or DEFAULT_TRACE_STATE
+            decision, attributes, trace_state = _parts_of(result)
             is_sampled = _SAMPLED if decision is _ON else 0
         span_id, flags = generator.generate_span_id(), _FLAGS[flags | is_sampled]
         span_context = None
@@ -125,13 +133,8 @@ class Tracer(sdk.Tracer):
             span._is_plain = True
         else:
             self._set_attributes(span, attributes)
-        if links:
-            span._links = span._new_links(links)
-            span._is_plain = False
-        if not (record_exception and set_status_on_exception):
-            span._record_exception, span._set_status_on_exception = record_exception, set_status_on_exception
-        if record_end is not None:
-            span._record_end_metrics = record_end
+        if links or record_end is not None or not (record_exception and set_status_on_exception):
+            _set_rest(span, links, record_end, record_exception, set_status_on_exception)
         processor = span._span_processor = self.span_processor
         span._start_time = start_time if start_time is not None else time_ns()
         is_plural = type(processor) is SynchronousMultiSpanProcessor
@@ -178,7 +181,9 @@ class Tracer(sdk.Tracer):
         limits = self._span_limits
         span._attributes = BoundedAttributes(
             limits.max_span_attributes,
-            MappingProxyType(attributes),  # as the SDK's samplers give them: what is no mapping is refused here
+            attributes
+            if isinstance(attributes, MappingProxyType)
+            else MappingProxyType(attributes),  # as the SDK's samplers give them: what is no mapping is refused here
             immutable=False,
             max_value_len=limits.max_span_attribute_length,
         )
@@ -216,6 +221,22 @@ class TracerProvider(sdk.TracerProvider):
         if tracer.__class__ is sdk.Tracer:
             _make_ours(tracer)
         return tracer
+
+
+def _parts_of(result: sampling.SamplingResult) -> tuple[sampling.Decision, Any, TraceState]:
+    attributes: Any = result.attributes
+    with suppress(AttributeError, TypeError):  # no mapping: the SDK says what it thinks of it
+        attributes = dict(attributes)
+    return result.decision, attributes, result.trace_state or DEFAULT_TRACE_STATE
+
+
+def _set_rest(span: Any, links: Any, record_end: Any, record_exception: bool, set_status_on_exception: bool) -> None:
+    """What few spans are started with."""
+    span._record_exception, span._set_status_on_exception = record_exception, set_status_on_exception
+    span._record_end_metrics = record_end
+    if links:
+        span._links = span._new_links(links)
+        span._is_plain = False
 
 
 def _make_ours(tracer: Any) -> None:
