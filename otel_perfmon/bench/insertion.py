@@ -92,16 +92,16 @@ def _write(writer: SqliteWriter, rows: Sequence[SpanRow]) -> None:
 
 
 def stored_values(path: str, count: int) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The columns of the table of spans that hold something, and the values of ``count`` rows, as they were bound.
+    """The stored columns of the table of spans, and the values of ``count`` rows, as they were bound.
 
     Read from the file, so that they are the schema's, whatever it is. Bytes as bytearray, which needs no adapter.
     """
     with closing(connections.open_reader(path)) as connection:
-        cursor = connection.execute("SELECT * FROM _spans ORDER BY id LIMIT ?", (count,))
-        names = [column[0] for column in cursor.description]
-        rows = cursor.fetchall()
-    used = [place for place, name in enumerate(names) if name != "id" and any(row[place] is not None for row in rows)]
-    return [names[place] for place in used], [tuple(_bound(row[place]) for place in used) for row in rows]
+        described = connection.execute("PRAGMA table_info(_spans)").fetchall()  # without what is generated
+        columns = [name for _, name, *_ in described if name != "id"]
+        query = f"SELECT {', '.join(columns)} FROM _spans ORDER BY id LIMIT ?"
+        rows = connection.execute(query, (count,)).fetchall()
+    return columns, [tuple(map(_bound, row)) for row in rows]
 
 
 def _bound(value: Any) -> Any:

@@ -75,7 +75,7 @@ class Tracer(sdk.Tracer):
         arguments = (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception)
         return CurrentSpan(self, arguments, end_on_exit)
 
-    def start_span(  # noqa: PLR0915, PLR0917 - in one piece: each further call would be 4 %
+    def start_span(  # noqa: PLR0917 - in one piece: each further call would be 4 %
         self,
         name: str,
         context: Context | None = None,
@@ -116,21 +116,13 @@ class Tracer(sdk.Tracer):
         if decision is _DROP:
             return NonRecordingSpan(span_context or INVALID_SPAN_CONTEXT)
         span = _new_span(Span)
-        span._tracer = self
-        span._name = name
-        span._trace_id = trace_id
-        span._span_id = span_id
-        span._trace_flags = flags
-        span._trace_state = trace_state
-        span._span_context = span_context
-        span._parent = parent
-        span._kind = kind
-        span._status = UNSET
-        span._resource = self.resource
-        span._end_time = None
+        span._tracer, span._name, span._kind = self, name, kind
+        span._trace_id, span._span_id = trace_id, span_id
+        span._trace_flags, span._trace_state = flags, trace_state
+        span._span_context, span._parent = span_context, parent
+        span._status, span._end_time, span._resource = UNSET, None, self.resource
         if attributes is None:
-            span._values = {}
-            span._is_plain = True
+            span._values, span._is_plain = {}, True
         else:
             self._set_attributes(span, attributes)
         if links or record_end is not None or not (record_exception and set_status_on_exception):
@@ -178,12 +170,12 @@ class Tracer(sdk.Tracer):
             span._values = attributes.copy()
             span._is_plain = True
             return
+        if not isinstance(attributes, MappingProxyType):
+            attributes = MappingProxyType(attributes)  # as from the SDK's samplers: what is no mapping is refused
         limits = self._span_limits
         span._attributes = BoundedAttributes(
             limits.max_span_attributes,
-            attributes
-            if isinstance(attributes, MappingProxyType)
-            else MappingProxyType(attributes),  # as the SDK's samplers give them: what is no mapping is refused here
+            attributes,
             immutable=False,
             max_value_len=limits.max_span_attribute_length,
         )

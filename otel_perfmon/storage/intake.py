@@ -18,7 +18,7 @@ from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
-from otel_perfmon.storage.sampling import SamplingPolicy, TailSampling
+from otel_perfmon.storage.sampling import SamplingChoice, TailSampling
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
@@ -51,7 +51,7 @@ class Item(NamedTuple):
 class Intake:
     """A queue of what doors brought. Any thread may append to ``queue``; one at a time takes batches."""
 
-    def __init__(self, losses: Losses, on_progress: Callable[[], None]) -> None:
+    def __init__(self, losses: Losses, on_progress: Callable[[], None], choice: SamplingChoice | None = None) -> None:
         self._on_progress = on_progress
         self.queue: deque[Any] = deque()
         self.unfinished: Batch | None = None
@@ -61,17 +61,16 @@ class Intake:
         self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
         self._interrupted: Any = None
         self._interruption_count = 0
-        self.sampling_policy: SamplingPolicy | None = None
+        self._choice = choice or SamplingChoice()
         self._sampling: TailSampling | None = None
 
     def open_door(self, door: Door) -> None:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
         self._doors.add(door)
 
-    def go_on_from(self, other: Intake) -> None:
-        """Keep the doors and the policy of another intake, and nothing that it has taken in."""
+    def open_doors_of(self, other: Intake) -> None:
+        """Keep the doors of another intake open."""
         self._doors = other._doors
-        self.sampling_policy = other.sampling_policy
 
     def take_batch(self, count_max: int) -> int:
         """Make a batch of at most ``count_max`` items, in ``unfinished``; how many were taken from the queue for it.
@@ -135,7 +134,7 @@ class Intake:
         return Batch(rows, own, edges, kept=kept, counted=counted, sampled_out=self._sampling.take_sampled_out())
 
     def _follow_policy(self) -> None:
-        policy, sampling = self.sampling_policy, self._sampling
+        policy, sampling = self._choice.policy, self._sampling
         if policy is not None and (sampling is not None or policy.is_sampling):
             if sampling is None:
                 self._sampling = TailSampling(policy, self._losses)

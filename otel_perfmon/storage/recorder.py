@@ -27,7 +27,7 @@ from otel_perfmon.storage.intake import Door, Intake, Item
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
-from otel_perfmon.storage.sampling import SamplingPolicy
+from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
@@ -56,6 +56,7 @@ class Recorder:
         self._writer.on_progress = self._note_progress
         self._is_finished = False
         self.alarm = Alarm(path, writer)
+        self.sampling = SamplingChoice()
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -65,7 +66,7 @@ class Recorder:
         self._losses = Losses()
         self.alarm.start_afresh(self._losses)
         self._maintenance.start_afresh(self._losses)
-        self._intake = Intake(self._losses, self._note_progress)
+        self._intake = Intake(self._losses, self._note_progress, self.sampling)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()
@@ -87,7 +88,7 @@ class Recorder:
         return self.take(Item(payload, door, slow_threshold_nano))
 
     def take(self, item: Any) -> bool:
-        """The same, of an `Item`, or of what has its door and threshold itself."""
+        """The same, of an `Item`, or of what is one for itself."""
         queue = self._intake.queue
         waiting = len(queue)
         try:
@@ -163,13 +164,8 @@ class Recorder:
                     remaining -= self._drain(BATCH_MAX, min(WRITE_TIMEOUT_SECONDS, lock_timeout_seconds))
                     self._maintenance.shrink_if_over_size()
                 self._write_account()
-        except _ContendedError:
-            return False
-        except StoreError as error:
-            self._error = error
-            return False
         except Exception as error:  # the outer rim: our own failure is not the program's
-            self._error = StoreError(f"{self.path} could not be written: {error!r:.200}")
+            self._note_failure(error)
             return False
         finally:
             self._flushing_threads.discard(threading.get_ident())
@@ -186,15 +182,6 @@ class Recorder:
     def _in_steps(self, step: Callable[[], tuple[int, bool]]) -> int:
         self.flush_or_raise()
         return remove_in_steps(step, partial(self._writing, FLUSH_TIMEOUT_SECONDS), self._keep_up)
-
-    @property
-    def sampling_policy(self) -> SamplingPolicy | None:
-        """Which share of the traces is stored from now on; None until somebody says."""
-        return self._intake.sampling_policy
-
-    @sampling_policy.setter
-    def sampling_policy(self, policy: SamplingPolicy) -> None:
-        self._intake.sampling_policy = policy
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What is kept from now on, and for how long."""
@@ -252,7 +239,7 @@ class Recorder:
         intake = self._intake
         self._writer.abandon()
         self._start_afresh()
-        self._intake.go_on_from(intake)
+        self._intake.open_doors_of(intake)
 
     # --- inside
 
@@ -404,10 +391,15 @@ class Recorder:
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
-            self._losses.warn(
-                "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
-            )
+            why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
+            self._losses.warn("unstorable", why)
         return taken
+
+    def _note_failure(self, error: Exception) -> None:
+        if not isinstance(error, StoreError):
+            error = StoreError(f"{self.path} could not be written: {error!r:.200}")
+        if not isinstance(error, _ContendedError):
+            self._error = error
 
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""
@@ -436,23 +428,18 @@ class Recorder:
         try:
             with self._writing(0):
                 self._drain(HELP_BATCH_MAX, HELP_TIMEOUT_SECONDS)
-        except _ContendedError:
-            return False
-        except StoreError as error:
-            self._error = error
-            return False
-        except Exception:  # the writer thread meets it too, and reports it
+        except Exception as error:  # the writer thread meets it too, and reports it
+            self._note_failure(error)
             return False
         return True
 
     def _write_account(self) -> None:
-        dropped, sampled_out = self._losses.take(), self._intake.take_sampled_out()
-        if dropped or sampled_out:
+        batch = Batch(dropped=self._losses.take(), sampled_out=self._intake.take_sampled_out())
+        if batch.dropped or batch.sampled_out:
             try:
-                batch = Batch(dropped=dropped, sampled_out=sampled_out)
                 self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             except BaseException:
-                self._losses.put_back(dropped)
+                self._losses.put_back(batch.dropped)
                 raise
 
     def _give_up_queue(self) -> None:

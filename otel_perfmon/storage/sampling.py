@@ -40,6 +40,12 @@ class SamplingPolicy:
         return min(self.rate, *self.rates.values(), 1.0) < 1
 
 
+class SamplingChoice:
+    """The policy that holds, None until somebody says; any thread may set it."""
+
+    policy: SamplingPolicy | None = None
+
+
 class _LocalTrace:
     """What is known of a trace whose root has not ended yet."""
 

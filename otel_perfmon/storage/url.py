@@ -49,6 +49,6 @@ def open_configured_recorder(config: Config, arguments: Mapping[str, Any]) -> Re
     recorder = open_recorder(config.path, policy, is_override=not _OF_RETENTION.isdisjoint(given))
     if recorder.alarm.rule is None or not _OF_ALARM.isdisjoint(given):
         recorder.alarm.rule = AlertRule(config.error_rate_threshold, config.error_rate_min_count)
-    if recorder.sampling_policy is None or not _OF_SAMPLING.isdisjoint(given):
-        recorder.sampling_policy = SamplingPolicy(config.sample_rate, config.sample_rates)
+    if recorder.sampling.policy is None or not _OF_SAMPLING.isdisjoint(given):
+        recorder.sampling.policy = SamplingPolicy(config.sample_rate, config.sample_rates)
     return recorder

@@ -16,7 +16,6 @@ from opentelemetry import context, trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import sampling
-from opentelemetry.sdk.util import BoundedList
 
 import otel_perfmon.sdk
 from otel_perfmon.sdk import gathering
@@ -44,7 +43,7 @@ OWNERS = {
     "a tracer": lambda: _provider().get_tracer("t"),
     "a span": _span,
     "attributes": BoundedAttributes,
-    "a bounded list": lambda: BoundedList(1),
+    "a kind of span": lambda: trace.SpanKind.INTERNAL,
     "a sampler that is always on": lambda: sampling.ALWAYS_ON,
     "a sampler by the parent": lambda: sampling.ParentBased(sampling.ALWAYS_ON),
     "a sampler that always records": lambda: sampling.AlwaysRecordSampler(sampling.ALWAYS_ON),
@@ -72,7 +71,7 @@ TOUCHED = {
         *("_span_processor", "_start_time", "_status"),
     ],
     "attributes": ["_dict", "_immutable"],
-    "a bounded list": ["_dq"],
+    "a kind of span": ["_value_"],
     "a sampler that is always on": ["_decision"],
     "a sampler by the parent": ["_local_parent_sampled", "_remote_parent_sampled", "_root"],
     "a sampler that always records": ["_root"],

@@ -59,11 +59,11 @@ CREATE TABLE _spans (
     flags INTEGER NOT NULL,
     end_unix_nano INTEGER NOT NULL,
     duration_nano INTEGER NOT NULL,
-    start_skew_nano INTEGER NOT NULL,
+    start_skew_nano INTEGER NOT NULL DEFAULT 0,
     status_code INTEGER NOT NULL,
     is_slow INTEGER NOT NULL,
     attributes TEXT NOT NULL,
-    details TEXT NOT NULL,
+    details TEXT NOT NULL DEFAULT '',
     start_unix_nano INTEGER GENERATED ALWAYS AS (end_unix_nano - duration_nano - start_skew_nano) VIRTUAL,
     is_error INTEGER GENERATED ALWAYS AS (status_code = 2) VIRTUAL
 ) STRICT;
