@@ -13,61 +13,60 @@ gives an `operation`, each `call` of which is a span; `metrics_storage` is the p
 wires a program, `bench` measures what all that costs. Imports point down these ranks: errors; query, records, config,
 failure; alerts, trace; storage; sdk; metrics_storage, call; operation; monitor; application; bench; cli.
 
-What needs the OpenTelemetry SDK is loaded when it is first used: who only asks a store, as the command line does, would
-wait for it twice as long as for the answer.
+A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
+OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from otel_perfmon.alerts import Alert
-from otel_perfmon.errors import (
-    ConfigError,
-    DecodeError,
-    ForwardError,
-    NotFoundError,
-    OtlpError,
-    PerfmonError,
-    QueryError,
-    SchemaError,
-    StoreBusyError,
-    StoreClosedError,
-    StoreCorruptError,
-    StoreError,
-    StoreFullError,
-)
-from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.records import (
-    CallEdge,
-    CountSeries,
-    Distribution,
-    DurationBucket,
-    ErrorGroup,
-    EventRecord,
-    Health,
-    Heatmap,
-    LinkRecord,
-    OperationSeries,
-    OperationStats,
-    PointRecord,
-    ResourceRecord,
-    ScopeRecord,
-    SpanPage,
-    SpanRecord,
-    SqlRows,
-    StoreSummary,
-)
-from otel_perfmon.storage.base import RetentionPolicy, Store
-from otel_perfmon.storage.url import open_store
-from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
-
 if TYPE_CHECKING:
+    from otel_perfmon.alerts import Alert
     from otel_perfmon.application import configure, get_monitor
+    from otel_perfmon.errors import (
+        ConfigError,
+        DecodeError,
+        ForwardError,
+        NotFoundError,
+        OtlpError,
+        PerfmonError,
+        QueryError,
+        SchemaError,
+        StoreBusyError,
+        StoreClosedError,
+        StoreCorruptError,
+        StoreError,
+        StoreFullError,
+    )
     from otel_perfmon.metrics_storage import MetricsStorage
     from otel_perfmon.monitor import PerformanceMonitor
     from otel_perfmon.operation import MonitoredOperation
+    from otel_perfmon.query import SpanQuery, Window
+    from otel_perfmon.records import (
+        CallEdge,
+        CountSeries,
+        Distribution,
+        DurationBucket,
+        ErrorGroup,
+        EventRecord,
+        Health,
+        Heatmap,
+        LinkRecord,
+        OperationSeries,
+        OperationStats,
+        PointRecord,
+        ResourceRecord,
+        ScopeRecord,
+        SpanPage,
+        SpanRecord,
+        SqlRows,
+        StoreSummary,
+    )
     from otel_perfmon.sdk.exporter import SQLiteMetricExporter, SQLiteSpanExporter
     from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
+    from otel_perfmon.storage.base import RetentionPolicy, Store
+    from otel_perfmon.storage.url import open_store
+    from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
 
 __all__ = [
     "Alert",
@@ -122,19 +121,60 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alert": "alerts",
+    "CallEdge": "records",
+    "ConfigError": "errors",
+    "CountSeries": "records",
+    "CriticalSegment": "trace",
+    "DecodeError": "errors",
+    "Distribution": "records",
+    "DurationBucket": "records",
+    "ErrorGroup": "records",
+    "EventRecord": "records",
+    "ForwardError": "errors",
+    "Health": "records",
+    "Heatmap": "records",
+    "LinkRecord": "records",
     "MetricsStorage": "metrics_storage",
     "MonitoredOperation": "operation",
+    "NotFoundError": "errors",
+    "OperationSeries": "records",
+    "OperationStats": "records",
+    "OtlpError": "errors",
+    "PerfmonError": "errors",
     "PerformanceMonitor": "monitor",
+    "PointRecord": "records",
+    "QueryError": "errors",
+    "ResourceRecord": "records",
+    "RetentionPolicy": "storage.base",
     "SQLiteMetricExporter": "sdk.exporter",
     "SQLiteSpanExporter": "sdk.exporter",
+    "SchemaError": "errors",
+    "ScopeRecord": "records",
+    "SpanPage": "records",
+    "SpanQuery": "query",
+    "SpanRecord": "records",
+    "SqlRows": "records",
+    "Store": "storage.base",
+    "StoreBusyError": "errors",
+    "StoreClosedError": "errors",
+    "StoreCorruptError": "errors",
+    "StoreError": "errors",
+    "StoreFullError": "errors",
+    "StoreSummary": "records",
     "TimeOrderedIdGenerator": "sdk.ids",
+    "Trace": "trace",
+    "TraceNode": "trace",
+    "TraceTree": "trace",
+    "Window": "query",
     "configure": "application",
     "get_monitor": "application",
+    "open_store": "storage.url",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Load what needs the SDK, at its first use."""
+    """Load a name at its first use."""
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

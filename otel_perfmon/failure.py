@@ -5,14 +5,13 @@ Exceptions are the user's: any of their methods may fail, and none of that may r
 
 from __future__ import annotations
 
+import sys
 import traceback
-from asyncio import CancelledError
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final
 
 _OUTCOMES: Final = (
-    (CancelledError, "cancelled"),
     (KeyboardInterrupt, "interrupted"),
     (SystemExit, "exited"),
     (GeneratorExit, "closed"),
@@ -26,8 +25,11 @@ def outcome_of(error: BaseException) -> str | None:
     for kind, outcome in _OUTCOMES:
         if isinstance(error, kind):
             return outcome
-    is_trio_cancellation = not isinstance(error, Exception) and type(error).__name__ == "Cancelled"
-    return "cancelled" if is_trio_cancellation else None
+    if isinstance(error, Exception):
+        return None
+    asyncio = sys.modules.get("asyncio.exceptions")  # importing it would cost a program 22 ms that it may never need
+    is_cancelled = asyncio is not None and isinstance(error, asyncio.CancelledError)
+    return "cancelled" if is_cancelled or type(error).__name__ == "Cancelled" else None  # trio's is private
 
 
 def type_name(error: BaseException) -> str:

@@ -7,14 +7,12 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from fractions import Fraction
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from otel_perfmon.config import Config, resolve_config
 from otel_perfmon.errors import StoreClosedError
 from otel_perfmon.failure import message_of
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, check_seconds
-from otel_perfmon.records import OperationStats, SpanRecord
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
 from otel_perfmon.sdk.provider import make_resource
 from otel_perfmon.sdk.rows import SpanEncoder
@@ -31,6 +29,9 @@ from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanDetails, SpanRow
 from otel_perfmon.storage.url import open_configured_recorder, open_store
+
+if TYPE_CHECKING:  # loaded when something is asked
+    from otel_perfmon.records import OperationStats, SpanRecord
 
 _SCOPE: Final = ScopeRow("otel_perfmon", "", "", "{}")
 _INTERNAL: Final = 1
@@ -80,7 +81,7 @@ class MetricsStorage:
         self.path = config.path
         self.retention_seconds = config.retention_seconds
         self._recorder = open_configured_recorder(config, arguments)
-        self._store = open_store(config.path)
+        self._opened_store: Store | None = None
         self._door = _MetricDoor()
         self._is_closed = False
 
@@ -92,7 +93,9 @@ class MetricsStorage:
     @property
     def store(self) -> Store:
         """The same file, with every question a `Store` answers."""
-        return self._store
+        if self._opened_store is None:
+            self._opened_store = open_store(self.path)
+        return self._opened_store
 
     # --- in
 
@@ -160,12 +163,14 @@ class MetricsStorage:
         """
         window = None if window_seconds is None else Window.last(window_seconds)
         self._check_open()
-        stats = self._store.summarize_operations(operation=operation, window=window) if self._has_file() else []
+        stats = self.store.summarize_operations(operation=operation, window=window) if self._has_file() else []
         if operation is None:
             return stats
         if stats:
             return stats[0]
         aligned = None if window is None else align_window(window, Kept(int(time.time())))
+        from otel_perfmon.records import OperationStats  # noqa: PLC0415 - see above
+
         return OperationStats.of_no_calls(operation, None, aligned)
 
     def get_error_rate(self, operation: str, window_seconds: float) -> float:
@@ -179,13 +184,14 @@ class MetricsStorage:
         now = time.time()
         age = min(now, check_seconds("older_than_seconds", age))
         self._check_open()
-        return self._store.delete_spans_before(now - age) if self._has_file() else 0
+        return self.store.delete_spans_before(now - age) if self._has_file() else 0
 
     def close(self) -> None:
         """Write what there is and close; a later question raises `StoreClosedError`."""
         if not self._is_closed:
             self._is_closed = True
-            self._store.close()
+            if self._opened_store is not None:
+                self._opened_store.close()
             release_recorder(self._recorder)
 
     def __enter__(self) -> MetricsStorage:
@@ -203,7 +209,7 @@ class MetricsStorage:
     def _pages(self, query: SpanQuery) -> Iterator[SpanRecord]:
         """The spans of all pages, up to the query's limit: a search that stops is gone on with."""
         while True:
-            page = self._store.find_spans(query)
+            page = self.store.find_spans(query)
             yield from page
             rest = query.limit - len(page)
             if page.next_page_token is None or rest < 1:
@@ -291,6 +297,8 @@ def _nano(value: Any, scale: int, *, minimum: float = -math.inf) -> int:
     if not math.isfinite(value) or value < minimum:  # a too large integer raises OverflowError here
         message = f"{value} is out of range"
         raise ValueError(message)
+    from fractions import Fraction  # noqa: PLC0415 - 5 ms, for who inserts metrics
+
     return max(-INT64_MAX, min(INT64_MAX, round(Fraction(value) * scale)))
 
 

@@ -18,26 +18,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.records import (
-    CallEdge,
-    CountSeries,
-    Distribution,
-    ErrorGroup,
-    Health,
-    Heatmap,
-    OperationSeries,
-    OperationStats,
-    PointRecord,
-    SpanPage,
-    SqlRows,
-    StoreSummary,
-)
 from otel_perfmon.storage.rows import EdgeRow, PointRow, SpanRow
-from otel_perfmon.trace import Trace
+
+if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
+    from otel_perfmon.records import (
+        CallEdge,
+        CountSeries,
+        Distribution,
+        ErrorGroup,
+        Health,
+        Heatmap,
+        OperationSeries,
+        OperationStats,
+        PointRecord,
+        SpanPage,
+        SqlRows,
+        StoreSummary,
+    )
+    from otel_perfmon.trace import Trace
 
 TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
