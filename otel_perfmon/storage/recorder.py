@@ -1,10 +1,9 @@
 """The recorder: a bounded queue and one writer thread, one for each process and file.
 
 The caller appends to a deque and goes on; turning a span into a row, counting it and writing it belong to the writer
-thread. A span is in the file 200 ms after it ended (or when the queue has drained, in a burst). When it is full
-the caller helps to write, or waits for room, at most one second since a write last went on; after that spans are
-dropped at once, and counted, until a write succeeds again. So a tight loop loses nothing, be the machine ever so busy,
-and a dead disk costs the program one second.
+thread. A span is in the file 200 ms after it ended (or when the queue has drained, in a burst). When that is full the
+caller helps to write, or waits for room, at most one second since a write last went on; after that spans are dropped
+at once, and counted, until a write succeeds again. So a tight loop loses nothing, and a dead disk costs one second.
 
 A signal handler, a finaliser or a logger may record on the very thread that is writing: nothing on that path waits for
 a lock that its own thread could hold.
