@@ -33,6 +33,8 @@ PREFIXED = {
     "error_rate_threshold": "OTEL_PYTHON_PERFMON_ERROR_RATE_THRESHOLD",
     "error_rate_min_count": "OTEL_PYTHON_PERFMON_ERROR_RATE_MIN_COUNT",
     "durability": "OTEL_PYTHON_PERFMON_DURABILITY",
+    "sample_rate": "OTEL_PYTHON_PERFMON_SAMPLE_RATE",
+    "sample_rates": "OTEL_PYTHON_PERFMON_SAMPLE_RATES",
 }
 PLAIN = {
     "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
@@ -47,6 +49,8 @@ DEFAULTS = {
     "error_rate_threshold": 0.1,
     "error_rate_min_count": 20,
     "durability": "batch",
+    "sample_rate": 1.0,
+    "sample_rates": {},
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
 GOOD = {
@@ -58,6 +62,12 @@ GOOD = {
     "error_rate_threshold": (("0", 0.0), ("1", 1.0), ("0.25", 0.25)),
     "error_rate_min_count": (("1", 1), ("100", 100), ("5.0", 5)),
     "durability": (("root", "root"), ("span", "span"), ("root", "root")),
+    "sample_rate": (("0", 0.0), ("0.5", 0.5), ("1e-3", 0.001)),
+    "sample_rates": (
+        ("a=0", {"a": 0.0}),
+        ("GET /x?y=1=0.5, b=1", {"GET /x?y=1": 0.5, "b": 1.0}),
+        ("c = .1", {"c": 0.1}),
+    ),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
@@ -68,6 +78,8 @@ BAD = {
     "error_rate_threshold": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
     "error_rate_min_count": [0, "0", -1, 1.5, "1.5", "many", math.nan, math.inf, True, [], 10**400],
     "durability": ["always", "BATCH", " batch", 5, True, [], b"batch"],
+    "sample_rate": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
+    "sample_rates": ["checkout", "=1", "a=2", "a=1,b", {"a": 2}, {"a": True}, {5: 1}, {"": 1}, 5, ["a"], math.nan],
 }
 RANGES = {
     "path": "path of a file",
@@ -78,6 +90,8 @@ RANGES = {
     "error_rate_threshold": "between 0 and 1",
     "error_rate_min_count": "1 or more",
     "durability": "batch, root, span",
+    "sample_rate": "between 0 and 1",
+    "sample_rates": "between 0 and 1",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))
