@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanLimits, sampling
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE, SpanEncoder
+from otel_perfmon.sdk.span import Span
+from otel_perfmon.sdk.tracer import TracerProvider
+
+TEXTS = st.text(max_size=8) | st.sampled_from(["@bytes", '"@', "ü", "\0", "\ud800", "x" * 70_000, ""])
+VALUES = (
+    TEXTS
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.none()
+    | st.binary(max_size=4)
+    | st.sampled_from([10**5000, 2**1030, math.inf, -0.0, ["a"], {"b": 1}])
+)
+ATTRIBUTES = st.none() | st.dictionaries(TEXTS | st.just(SLOW_ATTRIBUTE), VALUES, max_size=4)
+TIMES = st.sampled_from([None, 0, 5, 2**63, -1, 10**18])
+REMOTE = SpanContext(7, 9, is_remote=True, trace_flags=TraceFlags(0xFF), trace_state=TraceState([("a", "b")]))
+LOCAL = SpanContext(7, 9, is_remote=False, trace_flags=TraceFlags(1))
+PARENTS = st.sampled_from([None, REMOTE, LOCAL])
+SAMPLERS = st.sampled_from([sampling.DEFAULT_ON, sampling.AlwaysRecordSampler(sampling.ALWAYS_OFF)])
+LATER = st.sampled_from(["nothing", "attribute", "event", "status", "ok", "link", "name", "read"])
+
+
+def end_span(*, name, attributes, parent, sampler, kind, later, start, end) -> Span:
+    provider = TracerProvider(sampler, shutdown_on_exit=False, span_limits=SpanLimits(max_span_attributes=3))
+    context = None if parent is None else trace.set_span_in_context(NonRecordingSpan(parent))
+    span = provider.get_tracer("t").start_span(name, context, kind, attributes, start_time=start)
+    assert isinstance(span, Span)
+    if later == "attribute":
+        span.set_attribute("later", 1)
+    elif later == "event":
+        span.add_event("e", {"a": 1})
+    elif later == "status":
+        span.set_status(Status(StatusCode.ERROR, "boom"))
+    elif later == "ok":
+        span.set_status(StatusCode.OK)
+    elif later == "link":
+        span.add_link(LOCAL)
+    elif later == "name":
+        span.update_name("later")
+    elif later == "read":
+        dict(span.attributes or {})
+    span.end(end)
+    return span
+
+
+@given(
+    name=TEXTS,
+    attributes=ATTRIBUTES,
+    parent=PARENTS,
+    sampler=SAMPLERS,
+    kind=st.sampled_from(SpanKind),
+    later=LATER,
+    start=TIMES,
+    end=TIMES,
+    threshold=st.sampled_from([0, 10**9]),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_short_way_to_a_row_gives_the_row_of_the_long_one(threshold, **parts):
+    span, encoder = end_span(**parts), SpanEncoder()
+    short = encoder._encode_plain(span, threshold) if span._is_plain else None
+    row = encoder.encode(span, threshold)
+    assert row == encoder._encode_any(span, threshold)
+    assert short in {None, row}
+
+
+def test_most_spans_go_the_short_way():
+    encoder = SpanEncoder()
+    for attributes in (None, {"cart.items": 3, "user.tier": "gold", "price": 1.5, "ü": True}):
+        span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("op", attributes=attributes)
+        span.set_attribute("more", "yes")
+        span.end()
+        assert encoder._encode_plain(span, 0) is not None
