@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -42,6 +43,11 @@ class SteppedConnection(sqlite3.Connection):
 
     on_step: Callable[[], None] | None = None
     is_immutable = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.remembered: OrderedDict[Any, Any] = OrderedDict()
+        """What questions remember of this file: it goes with the connection, since another file may take the path."""
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """As `sqlite3.Connection.execute`."""

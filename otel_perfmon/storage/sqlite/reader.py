@@ -275,7 +275,7 @@ class SqliteReader:
             raise StoreClosedError(message)
 
     @contextmanager
-    def _transaction(self, *, is_reused: bool = True) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, is_reused: bool = True) -> Iterator[connections.SteppedConnection]:
         """A connection in a transaction; closed afterwards unless it ``is_reused``."""
         self.before_question()
         question = self._begin()
@@ -380,7 +380,7 @@ def _sound_values(path: str) -> Iterator[None]:
         yield
     except PerfmonError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         message = f"{path} holds a value that was never written so ({type(error).__name__}: {error}): it is damaged."
         raise StoreCorruptError(message) from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 from operator import floordiv
 from typing import Any, Final
@@ -72,12 +72,21 @@ class Cell:
         for bucket, count in other.buckets.items():
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
-    def add_stored(self, stored: Iterable[Any]) -> None:
+    def add_stored(self, stored: Sequence[Any]) -> None:
         """Count a stored cell: its columns from ``count`` on, in the order of `COLUMNS`."""
-        count, errors, slow, sum_s, sum_nano, self_s, self_nano, low, high, first, last, packed = stored
+        self.add_figures(stored[:-1])
+        packed = stored[-1]
+        histogram.add_packed(self.buckets, bytes.fromhex(packed) if isinstance(packed, str) else packed)
+
+    def add_figures(self, figures: Sequence[Any]) -> None:
+        """Count what is stored of a cell, or the sums and extremes of several, without its histogram."""
+        count, errors, slow, sum_s, sum_nano, self_s, self_nano, low, high, first, last = figures
         self._add_figures(count, errors, slow, sum_s * _NANO + sum_nano, self_s * _NANO + self_nano)
         self._stretch(low, high, first, last)
-        histogram.add_packed(self.buckets, bytes.fromhex(packed) if isinstance(packed, str) else packed)
+
+    def percentiles_nano(self, shares: Sequence[float]) -> list[float]:
+        """The values of the nearest ranks; ``shares`` ascend."""
+        return histogram.percentiles_nano(self.buckets, shares, self.minimum, self.maximum)
 
     def row(self, key: CellKey) -> tuple[Any, ...]:
         """The cell as a row of ``_rollups``."""

@@ -27,8 +27,10 @@ from otel_perfmon.storage.cells import (
     choose_grid,
     cover,
 )
-from otel_perfmon.storage.histogram import bounds_nano, coarse_bucket, percentiles_nano
+from otel_perfmon.storage.histogram import bounds_nano, coarse_bucket
+from otel_perfmon.storage.sqlite.connection import SteppedConnection
 from otel_perfmon.storage.sqlite.rollup import COLUMNS, GIVEN_UP, Cell
+from otel_perfmon.storage.sqlite.sums import Range, sum_cells
 
 _FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
 _SHARES: Final = (0.5, 0.9, 0.95, 0.99)
@@ -37,14 +39,12 @@ _ROLLUPS_OF_EACH_MAX: Final = 400
 """What a question over time reads of an operation; reading a cell takes about 6 µs."""
 _CELLS_READ_MAX: Final = 50_000
 """What a question about all operations reads: of many operations, coarser cells, and the answer's window says so."""
+_DAY_NANO: Final = DAY_S * 10**9
 _ALL_TIME: Final = (DAY_S, -UNIX_S_MAX, UNIX_S_MAX)
-
-Range = tuple[int, int, int]
-"""Resolution, start and end of some cells, in seconds."""
 
 
 def summarize(
-    connection: sqlite3.Connection,
+    connection: SteppedConnection,
     *,
     operation: str | None,
     service: str | None,
@@ -55,10 +55,7 @@ def summarize(
     """The figures of each operation with a call in the window, most total time first."""
     aligned, ranges = _ranges(connection, window, operation, now_unix_s)
     is_split = is_by_service or service is not None
-    cells: dict[tuple[str, str | None], Cell] = {}
-    for name, service_name, _start, *figures in _stored_cells(connection, ranges, operation, service):
-        key = (name, service_name if is_split else None)
-        cells.setdefault(key, Cell()).add_stored(figures)
+    cells = sum_cells(connection, ranges, operation=operation, service=service, is_split=is_split)
     stats = [stats_of(name, each, cell, aligned) for (name, each), cell in cells.items()]
     return sorted(stats, key=lambda each: (-each.total_ms, each.operation, each.service or ""))
 
@@ -157,7 +154,7 @@ def stats_of(operation: str, service: str | None, cell: Cell, window: Window | N
     """The answer for one cell."""
     if not cell.count:
         return OperationStats.of_no_calls(operation, service, window)
-    percentiles = percentiles_nano(cell.buckets, _SHARES, cell.minimum, cell.maximum)
+    percentiles = cell.percentiles_nano(_SHARES)
     p50, p90, p95, p99 = (value / 1e6 for value in percentiles)
     return OperationStats(
         operation=operation,
@@ -207,7 +204,31 @@ def _ranges(
         return None, [_ALL_TIME]
     count = 1 if operation is not None else _operation_count(connection)
     aligned = align(connection, window, now_unix_s, operation_count=count)
-    return aligned, cover(aligned)
+    return aligned, cover(_widen_over_nothing(connection, aligned, operation))
+
+
+def _widen_over_nothing(connection: sqlite3.Connection, window: Window, operation: str | None) -> Window:
+    """The window, widened to days at an end beyond which no call of that day is: fewer cells, the same calls.
+
+    So a window that ends now needs no minutes of this hour and no hours of today.
+    """
+    start, end = window.start_unix_nano, window.end_unix_nano
+    first_day, last_day = start // _DAY_NANO, (end - 1) // _DAY_NANO
+    condition, names = ("", ()) if operation is None else (" AND o.name = ?", (operation,))
+    sql = (
+        "SELECT min(r.first_unix_nano), max(r.last_unix_nano) FROM _services v"
+        " CROSS JOIN _operations o ON o.service_id = v.id CROSS JOIN _rollups r"
+        f" ON r.resolution_s = ? AND r.operation_id = o.id AND r.start_unix_s = ?{condition}"
+    )
+    if start % _DAY_NANO:
+        first = connection.execute(sql, (DAY_S, first_day * DAY_S, *names)).fetchone()[0]
+        if first is None or first >= start:
+            start = first_day * _DAY_NANO
+    if end % _DAY_NANO:
+        last = connection.execute(sql, (DAY_S, last_day * DAY_S, *names)).fetchone()[1]
+        if last is None or last < end:
+            end = (last_day + 1) * _DAY_NANO
+    return Window(start, end)
 
 
 def _operation_count(connection: sqlite3.Connection) -> int:
