@@ -1,7 +1,7 @@
-"""The current OpenTelemetry context, without the detours of the API.
+"""The current OpenTelemetry context, as the hot path needs it: functions bound once, two keys set in one copy.
 
-`opentelemetry.context.attach` and `set_value` cost 2.4 µs for a span, what is here 0.5 (measured): the runtime context
-is a `contextvars.ContextVar` unless ``OTEL_PYTHON_CONTEXT`` names another one, and then the API's functions are used.
+The runtime context is a `contextvars.ContextVar` unless ``OTEL_PYTHON_CONTEXT`` names another one; then the API's
+functions are used.
 """
 
 from __future__ import annotations

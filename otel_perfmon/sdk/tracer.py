@@ -50,7 +50,7 @@ _NO_LIMIT: Final = 2**63
 
 
 class Tracer(sdk.Tracer):
-    """A tracer whose spans cost a sixth of the SDK's. Made by `TracerProvider.get_tracer`."""
+    """A tracer whose spans cost a quarter of the SDK's (measured). Made by `TracerProvider.get_tracer`."""
 
     _seen_sampler: sampling.Sampler | None = None
     _is_always_on = False
@@ -75,7 +75,7 @@ class Tracer(sdk.Tracer):
         arguments = (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception)
         return CurrentSpan(self, arguments, end_on_exit)
 
-    def start_span(  # noqa: PLR0917 - in one piece: each further call would be 4 %
+    def start_span(  # noqa: PLR0917 - in one piece: a call is 0.1 of 1.2 µs
         self,
         name: str,
         context: Context | None = None,

@@ -11,12 +11,11 @@ one byte of width (1, 2, 4 or 8), then pairs of that width, little-endian: the d
 from __future__ import annotations
 
 import math
-import operator
 import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import Final
 
 SCALE: Final = 5
@@ -33,14 +32,6 @@ _ceil = math.ceil
 def bucket_of(duration_nano: int) -> int:
     """The key of the bucket that holds ``duration_nano`` (0 or more)."""
     return 1 + _ceil(_log2(duration_nano) * _BUCKETS_PER_DOUBLING) if duration_nano > 0 else 0
-
-
-def buckets_of(durations_nano: Sequence[int]) -> list[int]:
-    """The keys of many durations (0 or more), in loops of C: 0.15 µs each instead of 0.25 (measured)."""
-    if not all(durations_nano):
-        return list(map(bucket_of, durations_nano))
-    scaled = map(operator.mul, map(_log2, durations_nano), repeat(_BUCKETS_PER_DOUBLING))
-    return list(map(operator.add, map(_ceil, scaled), repeat(1)))
 
 
 def estimate_of(bucket: int) -> float:
