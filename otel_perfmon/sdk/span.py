@@ -28,6 +28,36 @@ class EndedSpanProcessor(sdk.SpanProcessor):
     """A processor that does nothing when a span starts, and reads it as it is when it has ended: it needs no copy."""
 
 
+class _Part:
+    """A part of a span that most have not: made when it is first asked for. A span that has one is not plain."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, span: Any, owner: type) -> Any:
+        part = span.__dict__.get(self._name)
+        if part is None:
+            span._is_plain = False
+            part = span.__dict__.setdefault(self._name, self._make(span))  # of two threads one makes what both get
+        return part
+
+    def __set__(self, span: Any, part: Any) -> None:
+        span._is_plain = False
+        span.__dict__[self._name] = part
+
+
+def _bounded_attributes(span: Any) -> BoundedAttributes:
+    """The SDK's attributes over the dict of the plain ones."""
+    limits = span._limits
+    bounded = BoundedAttributes(limits.max_span_attributes, None, False, limits.max_span_attribute_length)
+    bounded._dict = span._values
+    bounded._immutable = span._end_time is not None
+    return bounded
+
+
 class Span(sdk._Span):
     """A span of the SDK. `Tracer.start_span` fills it in; the constructor is the SDK's, for who makes one by hand.
 
@@ -50,6 +80,9 @@ class Span(sdk._Span):
     _set_status_on_exception: bool = True
     _record_end_metrics: Callable[[], None] | None = None
     _trace_config = None
+    _attributes: Any = _Part(_bounded_attributes)
+    _events: Any = _Part(lambda span: span._new_events())
+    _links: Any = _Part(lambda span: span._new_links(()))
     _perfmon_anchor: object = None
 
     def __getattr__(self, name: str) -> Any:
@@ -111,8 +144,7 @@ class Span(sdk._Span):
             sdk.logger.warning("Calling end() on an ended span.")
             return
         if not self._is_plain:
-            attributes: Any = self._attributes
-            attributes._immutable = True
+            self._attributes._immutable = True
         if self._record_end_metrics is not None:
             self._record_end_metrics()
         processor = self._span_processor
@@ -148,33 +180,10 @@ def are_plain(attributes: Any) -> bool:
     return True
 
 
-def _attributes(span: Span) -> BoundedAttributes:
-    """The SDK's attributes over the dict of the plain ones."""
-    limits = span._limits
-    bounded = BoundedAttributes(limits.max_span_attributes, None, False, limits.max_span_attribute_length)
-    bounded._dict = span._values
-    bounded._immutable = span._end_time is not None
-    span._is_plain = False
-    return bounded
-
-
-def _events(span: Any) -> Any:
-    span._is_plain = False
-    return span._new_events()
-
-
-def _links(span: Any) -> Any:
-    span._is_plain = False
-    return span._new_links(())
-
-
 _PARTS: Final[dict[str, Callable[[Any], Any]]] = {
-    "_attributes": _attributes,
-    "_events": _events,
     "_instrumentation_info": lambda span: span._tracer.instrumentation_info,
     "_instrumentation_scope": lambda span: span._tracer._instrumentation_scope,
     "_limits": lambda span: span._tracer._span_limits,
-    "_links": _links,
     "_lock": lambda _: threading.Lock(),
     "_sampler": lambda span: span._tracer.sampler,
 }

@@ -5,9 +5,11 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
-from opentelemetry.sdk.trace import SpanLimits, sampling
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, sampling
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE, SpanEncoder
 from otel_perfmon.sdk.span import Span
 from otel_perfmon.sdk.tracer import TracerProvider
@@ -81,3 +83,19 @@ def test_most_spans_go_the_short_way():
         span.set_attribute("more", "yes")
         span.end()
         assert encoder._encode_plain(span, 0) is not None
+
+
+class Redacting(SpanProcessor):
+    """Replaces what it must not see, in the SDK's private parts, as some programs do."""
+
+    def on_start(self, span, parent_context=None) -> None:
+        span._attributes = BoundedAttributes(attributes={"password": "***"})
+        span._events = []
+
+
+def test_a_processor_that_replaces_a_spans_attributes_when_it_starts_is_heeded(storage):
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Redacting())
+    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
+    provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
+    assert storage.get_metrics()[0]["context"] == {"password": "***"}
