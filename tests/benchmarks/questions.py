@@ -5,7 +5,8 @@ Run:  python tests/benchmarks/questions.py [--short] [--keep FILE]
 Fills a store with the spans of a shop (50 operations, 1 % failed, 0.5 % slow, over the last day), then prints for each
 question the median time, the steps that SQLite's machine took and the rows looked at; and for whole commands, in
 interleaved rounds, the time from start to end beside that of `otel-perfmon --version` and of Python importing what they
-stand on; last, for a store that is not kept, how long pruning a tenth of it holds the write lock at once. A row takes SQLite 10 to 30 steps.
+stand on; last, for a store that is not kept, how long pruning a tenth of it holds the write lock at once. A
+row takes SQLite 10 to 30 steps.
 """
 
 from __future__ import annotations
