@@ -36,12 +36,15 @@ _TITLES: Final = {
 }
 
 
-def fill(path: str, count: int, tell: Callable[[str], None]) -> float:
-    """Fill a new store with ``count`` spans over the last day, none of which retention takes; spans a second."""
+def fill(path: str, count: int, tell: Callable[[str], None], end_unix_nano: int | None = None) -> float:
+    """Fill a new store with ``count`` spans over the day until ``end_unix_nano``, or now; spans a second.
+
+    Retention takes none of them.
+    """
     begun = time.perf_counter()
     try:
         with closing(SqliteWriter(path, _POLICY)) as writer:
-            _write_day(writer, count, tell)
+            _write_day(writer, count, time.time_ns() if end_unix_nano is None else end_unix_nano, tell)
     except BaseException:  # Ctrl-C: half a store would be taken for a whole one the next time
         for name in (path, f"{path}-wal", f"{path}-shm", f"{path}.lock"):
             with suppress(OSError):
@@ -50,8 +53,8 @@ def fill(path: str, count: int, tell: Callable[[str], None]) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def _write_day(writer: SqliteWriter, count: int, tell: Callable[[str], None]) -> None:
-    rows, done = rows_over_a_day(count, time.time_ns()), 0
+def _write_day(writer: SqliteWriter, count: int, end_unix_nano: int, tell: Callable[[str], None]) -> None:
+    rows, done = rows_over_a_day(count, end_unix_nano), 0
     while part := list(islice(rows, _BATCH)):
         writer.write(batch_of(part), timeout_seconds=_TIMEOUT_SECONDS)
         if done // _TOLD_SPANS != (done + len(part)) // _TOLD_SPANS:
@@ -74,7 +77,9 @@ def measure_questions(path: str, folder: str, spans: int, rounds: int, tell: Cal
         figures.append(Figure("store_spans", "spans in the store", "spans", Spread.of([spans])))
         if spans > SMALL_SPANS:
             small = os.path.join(folder, "small.db")
-            fill(small, SMALL_SPANS, lambda _: None)
+            # Over the same day: how many cells make up a window depends on the minute at which it begins.
+            newest = stores[0].find_spans(SpanQuery(limit=1))[0].end_unix_nano
+            fill(small, SMALL_SPANS, lambda _: None, newest)
             stores.append(stack.enter_context(open_store(small)))
         figures += _ask(stores, rounds, tell)
     each = used_bytes(path) / spans
