@@ -20,6 +20,8 @@ from otel_perfmon.storage.url import open_store
 
 SMALL_SPANS: Final = 100_000
 """What larger stores are compared with."""
+_HALF_HOUR_NANO: Final = 1_800 * 10**9
+_SLOW_SPANS: Final = 50
 _BATCH: Final = 16_384
 _TOLD_SPANS: Final = 100_000
 _TIMEOUT_SECONDS: Final = 60
@@ -34,12 +36,15 @@ _TITLES: Final = {
 }
 
 
-def fill(path: str, count: int, tell: Callable[[str], None]) -> float:
-    """Fill a new store with ``count`` spans over the last day, none of which retention takes; spans a second."""
+def fill(path: str, count: int, tell: Callable[[str], None], end_unix_nano: int | None = None) -> float:
+    """Fill a new store with ``count`` spans over the day until ``end_unix_nano``, or now; spans a second.
+
+    Retention takes none of them.
+    """
     begun = time.perf_counter()
     try:
         with closing(SqliteWriter(path, _POLICY)) as writer:
-            _write_day(writer, count, tell)
+            _write_day(writer, count, time.time_ns() if end_unix_nano is None else end_unix_nano, tell)
     except BaseException:  # Ctrl-C: half a store would be taken for a whole one the next time
         for name in (path, f"{path}-wal", f"{path}-shm", f"{path}.lock"):
             with suppress(OSError):
@@ -48,8 +53,8 @@ def fill(path: str, count: int, tell: Callable[[str], None]) -> float:
     return count / (time.perf_counter() - begun)
 
 
-def _write_day(writer: SqliteWriter, count: int, tell: Callable[[str], None]) -> None:
-    rows, done = rows_over_a_day(count, time.time_ns()), 0
+def _write_day(writer: SqliteWriter, count: int, end_unix_nano: int, tell: Callable[[str], None]) -> None:
+    rows, done = rows_over_a_day(count, end_unix_nano), 0
     while part := list(islice(rows, _BATCH)):
         writer.write(batch_of(part), timeout_seconds=_TIMEOUT_SECONDS)
         if done // _TOLD_SPANS != (done + len(part)) // _TOLD_SPANS:
@@ -72,7 +77,9 @@ def measure_questions(path: str, folder: str, spans: int, rounds: int, tell: Cal
         figures.append(Figure("store_spans", "spans in the store", "spans", Spread.of([spans])))
         if spans > SMALL_SPANS:
             small = os.path.join(folder, "small.db")
-            fill(small, SMALL_SPANS, lambda _: None)
+            # Over the same day: how many cells make up a window depends on the minute at which it begins.
+            newest = stores[0].find_spans(SpanQuery(limit=1))[0].end_unix_nano
+            fill(small, SMALL_SPANS, lambda _: None, newest)
             stores.append(stack.enter_context(open_store(small)))
         figures += _ask(stores, rounds, tell)
     each = used_bytes(path) / spans
@@ -84,7 +91,7 @@ def check_store(path: str) -> None:
     """Raise now what would be raised later: the file at ``path`` is no store of ours, or cannot be made there."""
     if os.path.exists(path):
         with open_store(path) as store:
-            _questions(store)
+            _questions(store, _SLOW_SPANS)
     elif not os.path.isdir(os.path.dirname(path)):
         message = f"{path} cannot be made: its folder is not there."
         raise ConfigError(message)
@@ -92,8 +99,12 @@ def check_store(path: str) -> None:
 
 def _ask(stores: list[Store], rounds: int, tell: Callable[[str], None]) -> list[Figure]:
     tell(f"asking {rounds} times")
-    asked = [_questions(store) for store in stores]
-    times: dict[str, list[list[float]]] = {name: [[] for _ in stores] for name in _GOALS}
+    asked = [_questions(stores[0], _SLOW_SPANS)]
+    if len(stores) > 1:
+        # Both answer as many rows: of 100,000 spans 10 slow ones are of an operation, and each row takes its time.
+        fewest = min(len(store.find_spans(_slow_of_one(store, _SLOW_SPANS))) for store in stores)
+        asked += [_questions(store, max(1, fewest)) for store in stores]
+    times: dict[str, list[list[float]]] = {name: [[] for _ in asked] for name in _GOALS}
     for _ in range(rounds + 1):
         for name, columns in times.items():
             for questions, column in zip(asked, columns, strict=True):
@@ -102,28 +113,36 @@ def _ask(stores: list[Store], rounds: int, tell: Callable[[str], None]) -> list[
                 column.append((time.perf_counter() - start) * 1e3)
     figures = []
     for name, columns in times.items():
-        large, *small = (column[1:] for column in columns)  # the first time opens the file
-        figures.append(Figure(name, _TITLES[name], "ms", Spread.of(large), goal=_GOALS[name]))
-        if small:
-            ratio = Spread.of([one / other for one, other in zip(large, small[0], strict=True)])
+        asked_for, *compared = (column[1:] for column in columns)  # the first time opens the file
+        figures.append(Figure(name, _TITLES[name], "ms", Spread.of(asked_for), goal=_GOALS[name]))
+        if compared:
+            large, small = compared
+            ratio = Spread.of([one / other for one, other in zip(large, small, strict=True)])
             title = f"- against {SMALL_SPANS:,} spans"
             base = f"{SMALL_SPANS:,} spans"
-            figures.append(Figure(f"{name}_growth", title, "ms", Spread.of(small[0]), ratio, base, _GROWTH))
+            figures.append(Figure(f"{name}_growth", title, "ms", Spread.of(small), ratio, base, _GROWTH))
     return figures
 
 
-def _questions(store: Store) -> dict[str, Callable[[], object]]:
+def _slow_of_one(store: Store, limit: int) -> SpanQuery:
     newest = store.find_spans(SpanQuery(limit=1))
     if not newest:
         message = "The store holds no spans: name another one, or a file that is not there, which is filled."
         raise ConfigError(message)
     slow = store.find_spans(SpanQuery(is_slow=True, limit=1)) or newest
-    of_operation = SpanQuery(operation=slow[0].name, is_slow=True, limit=50)
+    return SpanQuery(operation=slow[0].name, is_slow=True, limit=limit)
+
+
+def _questions(store: Store, slow_spans: int) -> dict[str, Callable[[], object]]:
+    of_operation = _slow_of_one(store, slow_spans)
     # A trace from the middle of the day: the newest one's pages are at hand.
-    middle = store.find_spans(SpanQuery(limit=1, window=_until_middle(store))) or newest
+    middle = store.find_spans(SpanQuery(limit=1, window=_until_middle(store))) or store.find_spans(SpanQuery(limit=1))
     trace_id = middle[0].trace_id
+    # As if half an hour later: in a program that goes on the window's start cuts through the calls, too.
+    newest = store.find_spans(SpanQuery(limit=1))[0].end_unix_nano
+    window = Window.last(_SECONDS, now_unix_nano=newest + _HALF_HOUR_NANO)
     return {
-        "ask_stats": lambda: store.summarize_operations(window=Window.last(_SECONDS)),
+        "ask_stats": lambda: store.summarize_operations(window=window),
         "ask_slow": lambda: store.find_spans(of_operation),
         "ask_trace": lambda: store.get_trace(trace_id),
     }

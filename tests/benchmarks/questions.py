@@ -5,7 +5,8 @@ Run:  python tests/benchmarks/questions.py [--short] [--keep FILE]
 Fills a store with the spans of a shop (50 operations, 1 % failed, 0.5 % slow, over the last day), then prints for each
 question the median time, the steps that SQLite's machine took and the rows looked at; and for whole commands, in
 interleaved rounds, the time from start to end beside that of `otel-perfmon --version` and of Python importing what they
-stand on. A row takes SQLite 10 to 30 steps.
+stand on; last, for a store that is not kept, how long pruning a tenth of it holds the write lock at once. A
+row takes SQLite 10 to 30 steps.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from otel_perfmon import SpanQuery, Store, Window, open_store
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.lineage import Lineage
+from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.rows import ResourceRow, ScopeRow, SpanDetails, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 OPERATIONS = 50
@@ -217,6 +221,36 @@ def run_commands(path: str) -> None:
         print(f"{name:36s} {whole:8.3f} {whole - others:8.3f}")
 
 
+def prune_tenth(path: str) -> None:
+    """Prune the tenth of the spans that arrived first; how long each hold of the write lock took."""
+    held, holds = FileLock.held, []
+
+    @contextmanager
+    def timed(lock: FileLock, timeout_seconds: float) -> Iterator[None]:
+        with held(lock, timeout_seconds):
+            began = time.perf_counter()
+            try:
+                yield
+            finally:
+                holds.append((time.perf_counter() - began) * 1000)
+
+    with closing(connections.open_reader(path)) as connection:
+        first, last = connection.execute("SELECT min(id), max(id) FROM _spans").fetchone()
+    FileLock.held = timed
+    writer = SqliteWriter(path)
+    writer.prune(RetentionPolicy(size_max_bytes=2**50))  # opens the file
+    day = RetentionPolicy(retention_seconds=SECONDS, keep_seconds=7 * SECONDS, size_max_bytes=2**50)
+    tenth = first + (last - first) // 10
+    writer._retention._last_id_arrived_before = lambda unix_s: tenth if unix_s > time.time() - 2 * SECONDS else 0
+    holds.clear()
+    count = remove_in_steps(lambda: writer.prune(day))
+    writer.close()
+    FileLock.held = held
+    print(
+        f"pruned {count:,d}: {len(holds)} holds, median {statistics.median(holds):.1f} ms, longest {max(holds):.1f} ms"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--short", action="store_true", help="10,000 spans instead of a million")
@@ -230,6 +264,8 @@ def main() -> None:
             print(f"{count:,d} spans, {rate:,.0f} a second, {os.stat(path).st_size / 2**20:.0f} MiB")
         ask(path)
         run_commands(path)
+        if not arguments.keep:
+            prune_tenth(path)
 
 
 if __name__ == "__main__":

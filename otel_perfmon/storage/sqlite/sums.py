@@ -3,8 +3,8 @@
 SQLite adds up all but the histograms, which cost most: a histogram of an hour has 200 buckets. What those of a range
 came to is remembered with the connection, beside the range's other figures. Cells only grow, or go: as long as their
 number, count, sums and extremes are what they were, so is the histogram. Of ten million spans of 50 operations over a
-day the first answer took 13 to 26 ms and those after it 3 to 4, the parts with new calls read anew (measured; cell by
-cell in Python it were 139 ms).
+day a connection's first answer takes 40 ms, nearly all for histograms, and those after it 4, where cell by cell in
+Python each took 110 (measured).
 """
 
 from __future__ import annotations

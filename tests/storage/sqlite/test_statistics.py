@@ -174,6 +174,25 @@ def test_a_question_about_very_many_operations_takes_coarser_cells_and_says_so(w
     )
 
 
+def test_what_is_remembered_of_histograms_changes_no_answer(writer, reader, db_path, clock):
+    """One reader asks again and again, another for the first time, while calls arrive late, now and ahead."""
+    rng = random.Random(3)
+    clock.now = NOW_S + 2 * DAY + 4_321.0
+    for ahead_s in (-DAY, -5_000, -30, -1, 0, 40, 4_000, DAY):
+        end = int((clock.now + ahead_s) * SECOND)
+        write(writer, *[span_row(f"op{rng.randrange(3)}", end=end, ms=rng.expovariate(0.1)) for _ in range(40)])
+        for seconds in (60, 3_600, DAY, 2 * DAY):
+            asked = Window.last(seconds, now_unix_nano=int(clock.now * SECOND))
+            with closing(SqliteReader(db_path)) as fresh:
+                found = reader.summarize_operations(window=asked)
+                assert found == fresh.summarize_operations(window=asked)
+                assert reader.summarize_operations(window=asked) == found
+                spread = reader.summarize_distribution("op1", window=asked)
+            counts = {each.operation: each.count for each in found}
+            assert sum(bucket.count for bucket in spread.buckets) == counts.get("op1", 0)
+        clock.now += 7
+
+
 @pytest.mark.parametrize(
     "ask",
     [
