@@ -46,7 +46,7 @@ class Measurer(Protocol):
     ) -> tuple[Span, SpanDoor | None]:
         """A span, and the door to hand it to when it has ended, if no processor does. Never raises."""
 
-    def end_span(self, span: Span, end_unix_nano: int, door: SpanDoor | None) -> None:
+    def end_span(self, span: Span, end_unix_nano: int | None, door: SpanDoor | None) -> None:
         """End the span and hand it over. Never raises."""
 
     def storing_doors(self) -> tuple[SpanDoor, ...]:
@@ -85,6 +85,7 @@ class Call:
     )
 
     _outer: Call | None
+    _end_unix_nano: int | None
 
     def __init__(
         self,
@@ -110,6 +111,8 @@ class Call:
     def _start(self) -> otel_context.Context:
         context = current()
         outer_span: Any = context.get(SPAN_KEY)
+        if type(outer_span) is not OurSpan and not isinstance(outer_span, Span):
+            outer_span = None
         self._began = began = time.perf_counter_ns()
         if outer_span is None:
             outer, start = INVALID_SPAN_CONTEXT, time.time_ns()
@@ -120,7 +123,7 @@ class Call:
             self._find_place(context.get(_CALL_KEY), outer_span, outer)
             start = began + self._anchor
         self._start_unix_nano = start
-        self._serial = 0
+        self._serial, self._end_unix_nano = 0, None
         self.span, self._door = self.monitor.start_span(self, context, start, outer)
         span: Any = self.span
         if type(span) is OurSpan or readable(span) is not None:  # never the API's span for no span, which all share
@@ -138,7 +141,7 @@ class Call:
             # A thread may have been handed the span without its context: the span knows the anchor as well.
             anchor = getattr(outer_span, _ANCHOR, None)
             self._outer, self._depth = None, 0
-        if anchor is None:
+        if type(anchor) is not int:  # a span that is a proxy for others may answer anything
             anchor = max(time.time_ns(), started_at(outer_span)) - self._began
         self._anchor = anchor
         if readable(outer_span) is not None:
@@ -207,13 +210,13 @@ class Call:
     def finish(self, error: BaseException | None) -> None:
         """Take the time, and say on the span and in the histogram how it went. The span is still current."""
         elapsed_nano = time.perf_counter_ns() - self._began
-        self._end_unix_nano = self._start_unix_nano + elapsed_nano
+        end_unix_nano = self._end_unix_nano = self._start_unix_nano + elapsed_nano
         error_type = self._describe_error(error) if error is not None else None
         monitor = self.monitor
         try:
             self._flag_slow(elapsed_nano, monitor)
             if monitor.histogram.is_read:
-                self._measure(elapsed_nano, error_type)
+                self._measure(elapsed_nano, end_unix_nano, error_type)
         except Exception as trouble:  # the outer rim: a processor's or a view's failure
             monitor.lose(f"the histogram point of {self.name}", trouble)
 
@@ -236,13 +239,13 @@ class Call:
                     return
         self.span.set_attribute(SLOW_ATTRIBUTE, False)
 
-    def _measure(self, elapsed_nano: int, error_type: str | None) -> None:
+    def _measure(self, elapsed_nano: int, end_unix_nano: int, error_type: str | None) -> None:
         attributes = self.metric_attributes
         if attributes is None:
             attributes = self.metric_attributes = {"perfmon.operation": self.name}
         if error_type is not None:
             attributes = {**attributes, "error.type": error_type}
-        self.monitor.histogram.record(elapsed_nano, attributes, current(), self._end_unix_nano)
+        self.monitor.histogram.record(elapsed_nano, attributes, current(), end_unix_nano)
 
     def _describe_error(self, error: BaseException) -> str | None:
         """Note on the span what it was left by; the error's type, or None for what is no error."""

@@ -168,7 +168,7 @@ class PerformanceMonitor:
         self.lose(f"the operation {call.name[:100]}", trouble)
         return NonRecordingSpan(parent), None  # calls inside it are still the caller's
 
-    def end_span(self, span: Span, end_unix_nano: int, door: SpanDoor | None) -> None:
+    def end_span(self, span: Span, end_unix_nano: int | None, door: SpanDoor | None) -> None:
         """End the span and hand it over. Never raises."""
         try:
             span.end(end_unix_nano)

@@ -45,11 +45,15 @@ class MonitoredOperation(Call):
     ) -> None:
         if self._token is None:
             return
-        self.finish(error)
-        self.detach()
-        self.end()
-        self._token = None
-        self._is_free = True
+        try:
+            self.finish(error)
+        finally:  # Ctrl-C in there leaves no span current and open
+            try:
+                self.detach()
+            finally:
+                self.end()
+                self._token = None
+                self._is_free = True
 
     async def __aenter__(self) -> Span:
         return self.__enter__()

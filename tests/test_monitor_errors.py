@@ -591,3 +591,24 @@ def test_an_error_inside_a_foreign_span_between_two_operations_has_our_stack_tra
             raise ValueError("boom")
     spans = stored(storage)
     assert (len(spans["outer"].events), len(spans["inner"].events)) == (0, 1)
+
+
+@pytest.mark.parametrize("span", [object(), "junk", 5])
+def test_what_stands_in_the_context_in_a_spans_place_and_is_none_is_no_parent(monitor, span):
+    token = otel_context.attach(trace.set_span_in_context(span))
+    try:
+        with monitor.monitor("op"):
+            pass
+    finally:
+        otel_context.detach(token)
+    assert monitor.storage.get_metrics()[0]["parent_span_id"] is None
+
+
+def test_an_interrupt_while_an_operation_ends_leaves_no_span_current(monitor, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), monitor.monitor("outer"):
+        patch.setattr(type(monitor.monitor("x")), "_flag_slow", interrupt)
+    assert not trace.get_current_span().get_span_context().is_valid
+    assert [metric["operation"] for metric in monitor.storage.get_metrics()] == ["outer"]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
 UNSET: Final = Status(StatusCode.UNSET)
@@ -118,7 +118,10 @@ class Span(sdk._Span):
             if len(values) < self._tracer.attributes_max:
                 values[key] = value
                 return
-        super().set_attribute(key, value)
+        try:
+            super().set_attribute(key, value)
+        except TypeError:
+            self._refuse_late_attributes()
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """As the SDK's."""
@@ -129,7 +132,16 @@ class Span(sdk._Span):
                     values.pop(key, None)
                     values[key] = value
                 return
-        super().set_attributes(attributes)
+        try:
+            super().set_attributes(attributes)
+        except TypeError:
+            self._refuse_late_attributes()
+
+    def _refuse_late_attributes(self) -> None:
+        """Another thread ended the span between the SDK's look and its change; any other error passes through."""
+        if self._end_time is None:
+            raise  # noqa: PLE0704 - called while it is handled
+        sdk.logger.warning("Setting attribute on ended span.")
 
     def end(self, end_time: int | None = None) -> None:
         """As the SDK's, except that our own processor gets the span itself and no copy."""
@@ -138,13 +150,9 @@ class Span(sdk._Span):
             raise RuntimeError(message)
         if end_time is None:
             end_time = time_ns()
-        if self._end_time is None:  # from here to the assignment no other thread gets its turn
-            self._end_time = end_time
-        else:
+        if not (self._end_plainly(end_time) if self._is_plain else self._end_with_parts(end_time)):
             sdk.logger.warning("Calling end() on an ended span.")
             return
-        if not self._is_plain:
-            self._attributes._immutable = True
         if self._record_end_metrics is not None:
             self._record_end_metrics()
         processor = self._span_processor
@@ -157,17 +165,29 @@ class Span(sdk._Span):
         else:
             self._tell(processor._span_processors)
 
+    def _end_plainly(self, end_time: int) -> bool:
+        """Note the end, without a lock; False if it is noted already."""
+        if self._end_time is None:  # from here to the assignment no other thread gets its turn
+            self._end_time = end_time
+            return True
+        return False
+
+    def _end_with_parts(self, end_time: int) -> bool:
+        """The same, as the SDK does it: no thread is between its look and its change."""
+        with self._lock:
+            if self._end_time is not None:
+                return False
+            self._end_time = end_time
+            self._attributes._immutable = True
+        return True
+
     def _tell(self, processors: tuple[sdk.SpanProcessor, ...]) -> None:
-        """Tell each processor in its turn; the copy is made for the first one that is not ours."""
+        """Tell each processor in its turn, of the same copy: what one takes out of it, the next ones do not see."""
         for processor in processors:
             processor._on_ending(self)
-        copy: ReadableSpan | None = None
+        copy = self._readable_span()
         for processor in processors:
-            if isinstance(processor, EndedSpanProcessor):
-                processor.on_end(self)
-            else:
-                copy = copy or self._readable_span()
-                processor.on_end(copy)
+            processor.on_end(copy)
 
 
 def are_plain(attributes: Any) -> bool:

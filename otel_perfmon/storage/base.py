@@ -78,6 +78,11 @@ class Batch:
     counted: Sequence[tuple[SpanRow, int]] = ()
     is_written: bool = False
 
+    @property
+    def span_count(self) -> int:
+        """The spans of which the batch is the last word: stored, or sampled out."""
+        return len(self.spans) + len(self.kept) + self.sampled_out
+
 
 class SpanWriter(Protocol):
     """Writes batches; see the module's docstring.

@@ -126,6 +126,12 @@ class Intake:
         """How many spans were sampled out since the last time."""
         return self._sampling.take_sampled_out() if self._sampling is not None else 0
 
+    def put_back(self, account: Batch) -> None:
+        """Count again what could not be written down."""
+        self._losses.put_back(account.dropped)
+        if self._sampling is not None:
+            self._sampling.put_back(account.sampled_out)
+
     def _batch_of(self, rows: list[SpanRow], own: list[int]) -> Batch:
         edges = self._lineage.take_edges()
         if self._sampling is None:

@@ -213,8 +213,8 @@ class Recorder:
     @property
     def queued_count(self) -> int:
         """How many spans wait to be written."""
-        pending = self._pending
-        return len(self._intake.queue) + (len(pending.spans) if pending is not None else 0)
+        batches = (self._pending, self._intake.unfinished)
+        return len(self._intake.queue) + sum(each.span_count for each in batches if each is not None)
 
     # --- fork
 
@@ -384,7 +384,7 @@ class Recorder:
             if batch.is_written:  # what failed came after the commit
                 self._pending = None
             else:
-                self._losses.put_back(batch.dropped)
+                self._intake.put_back(batch)
             raise
         self._pending = None
         self._error = None
@@ -444,6 +444,6 @@ class Recorder:
     def _give_up_queue(self) -> None:
         count = self.queued_count
         self._intake.queue.clear()
-        self._pending = None
+        self._pending = self._intake.unfinished = None
         if count:
             self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")

@@ -106,6 +106,10 @@ class TailSampling:
         count, self._sampled_out = self._sampled_out, 0
         return count
 
+    def put_back(self, count: int) -> None:
+        """Count again what was taken."""
+        self._sampled_out += count
+
     def give_up(self) -> None:
         """Sample out everything held: the end of the process has come before that of the roots."""
         for trace_id in list(self._traces):
@@ -170,7 +174,8 @@ class TailSampling:
         below = children.pop(root.span_id, [])
         for row, _ in below:  # grows while it is walked
             below += children.pop(row.span_id, ())
-        others = [entry for entry in trace.rows if entry[0].parent_span_id in children]
+        # Where some are not held, what hangs on those cannot be told from what runs under another root.
+        others = [] if trace.not_held else [each for each in trace.rows if each[0].parent_span_id in children]
         self._sampled_out += self._let_go(trace_id) - len(others)
         if others:
             trace = self._traces[trace_id] = _LocalTrace()

@@ -99,3 +99,16 @@ def test_a_processor_that_replaces_a_spans_attributes_when_it_starts_is_heeded(s
     provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
     provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
     assert storage.get_metrics()[0]["context"] == {"password": "***"}
+
+
+class RedactingAtTheEnd(SpanProcessor):
+    def on_end(self, span) -> None:
+        span._attributes = dict.fromkeys(span._attributes, "***")
+
+
+def test_what_a_processor_before_ours_takes_out_of_an_ended_span_is_not_stored(storage):
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(RedactingAtTheEnd())
+    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
+    provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
+    assert storage.get_metrics()[0]["context"] == {"password": "***"}

@@ -191,3 +191,20 @@ def test_every_span_is_counted_once_and_stored_or_sampled_out_or_dropped_once(da
     assert len(set(fed.stored)) == len(fed.stored)
     assert len(fed.stored) + fed.sampled_out + sum(fed.losses.take().values()) == len(names)
     assert {span.name for span in spans if span.is_slow or span.is_error} <= set(fed.stored)
+
+
+def test_nothing_of_a_trace_stays_held_when_its_root_has_ended_even_if_a_span_between_was_not_held():
+    fed = Fed()
+    fed.feed(*(child(f"c{i}") for i in range(HELD_PER_TRACE_MAX - 1)))
+    fed.feed(child("leaf", parent=b"midmidxx"))
+    fed.feed(span_row("mid", trace_id=b"t" * 16, span_id=b"midmidxx", parent=b"rootroot"))
+    fed.feed(root())
+    assert (fed.sampling.held_count, fed.sampled_out) == (0, HELD_PER_TRACE_MAX + 2)
+
+
+def test_what_could_not_be_written_down_is_counted_again():
+    fed = Fed()
+    fed.sampling.sift(root(), 0, 0)
+    count = fed.sampling.take_sampled_out()
+    fed.sampling.put_back(count)
+    assert fed.sampling.take_sampled_out() == 1
