@@ -13,7 +13,7 @@ from otel_perfmon.cli import charts, options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.moments import period, spread
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, duration, ink, name_text, separate, sparkline
+from otel_perfmon.cli.report import count, duration, ink, name_text, print_wrapped, separate, sparkline
 from otel_perfmon.records import Heatmap
 
 _LABEL_WIDTH: Final = 9
@@ -76,7 +76,9 @@ def print_heatmap(console: Console, heatmap: Heatmap) -> None:
     name = name_text("all operations together" if heatmap.operation is None else heatmap.operation)
     name.stylize("bold")
     separate(console)
-    console.print(Text.assemble(name, f"  {spread(heatmap.window)}, each place is {period(heatmap.cell_seconds)}"))
+    print_wrapped(
+        console, Text.assemble(name, f"  {spread(heatmap.window)}, each place is {period(heatmap.cell_seconds)}")
+    )
     for row in reversed(range(len(heatmap.bounds_ms) - 1)):
         text = _line(heatmap, row, most, chars, styles, cell_width=cell_width)
         text.rstrip()

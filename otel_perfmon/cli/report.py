@@ -110,7 +110,14 @@ def separate(console: Console) -> None:
 def print_heading(console: Console, text: str, note: str = "") -> None:
     """A heading over what follows, with a note in the same line."""
     separate(console)
-    console.print(Text.assemble((text, "bold"), f"  {note}" if note else ""))
+    print_wrapped(console, Text.assemble((text, "bold"), f"  {note}" if note else ""))
+
+
+def print_wrapped(console: Console, text: Text) -> None:
+    """A text over as many lines as it takes, none of which ends in blanks, as rich's would where it breaks them."""
+    for line in text.wrap(console, console.width):
+        line.rstrip()
+        console.print(line)
 
 
 def duration(milliseconds: float | None) -> str:
