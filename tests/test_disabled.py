@@ -14,11 +14,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_perfmon import ConfigError, MonitoredOperation, PerformanceMonitor, configure
 from otel_perfmon.operation import DisabledOperation
 
-pytestmark = pytest.mark.usefixtures("fresh_process")
-
 
 @pytest.fixture(params=["alone", "configured"], autouse=True)
-def monitor(request, monkeypatch):
+def monitor(request, fresh_process, monkeypatch):
     """A monitor that has found out that OpenTelemetry is disabled; whatever a test does, no file comes of it."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     monitor = PerformanceMonitor() if request.param == "alone" else configure()
