@@ -62,11 +62,11 @@ GOOD = {
     "error_rate_threshold": (("0", 0.0), ("1", 1.0), ("0.25", 0.25)),
     "error_rate_min_count": (("1", 1), ("100", 100), ("5.0", 5)),
     "durability": (("root", "root"), ("span", "span"), ("root", "root")),
-    "sample_rate": (("0", 0.0), ("0.5", 0.5), ("1e-3", 0.001)),
+    "sample_rate": (("0", 0.0), ("0.25", 0.25), ("1e-3", 0.001)),
     "sample_rates": (
-        ("a=0", {"a": 0.0}),
-        ("GET /x?y=1=0.5, b=1", {"GET /x?y=1": 0.5, "b": 1.0}),
-        ("c = .1", {"c": 0.1}),
+        ("GET /health=0,checkout=1", {"GET /health": 0.0, "checkout": 1.0}),
+        (" a = 0.5 ,, b=1e-3, ", {"a": 0.5, "b": 0.001}),
+        ("x=y=0.25", {"x=y": 0.25}),
     ),
 }
 BAD = {
@@ -78,8 +78,11 @@ BAD = {
     "error_rate_threshold": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
     "error_rate_min_count": [0, "0", -1, 1.5, "1.5", "many", math.nan, math.inf, True, [], 10**400],
     "durability": ["always", "BATCH", " batch", 5, True, [], b"batch"],
-    "sample_rate": [-0.1, 1.1, "2", "10%", math.nan, True, [], 10**400],
-    "sample_rates": ["checkout", "=1", "a=2", "a=1,b", {"a": 2}, {"a": True}, {5: 1}, {"": 1}, 5, ["a"], math.nan],
+    "sample_rate": [-0.1, 1.1, "2", "10%", "all", math.nan, math.inf, True, [], {}, 10**400],
+    "sample_rates": [
+        *("GET /health", "=0.5", "a=", "a=2", "a=0.5,b", "a=-1", "a=nan", "0.5", 0.5, True, ["a=0"], b"a=0"),
+        *({"a": 2}, {"a": "many"}, {"a": None}, {"": 0.5}, {5: 0.5}),
+    ],
 }
 RANGES = {
     "path": "path of a file",
@@ -91,7 +94,7 @@ RANGES = {
     "error_rate_min_count": "1 or more",
     "durability": "batch, root, span",
     "sample_rate": "between 0 and 1",
-    "sample_rates": "between 0 and 1",
+    "sample_rates": "between 0 and 1 by operation",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))
@@ -293,6 +296,17 @@ def test_an_odd_but_possible_file_name_is_taken_as_it_is(path, tmp_path):
     assert parse_setting("path", path) == os.path.join(tmp_path, path)
 
 
+def test_shares_by_operation_may_be_a_mapping_with_numbers_or_their_text():
+    assert parse_setting("sample_rates", {"a": 0, "b": "0.5", "c": 1}) == {"a": 0.0, "b": 0.5, "c": 1.0}
+
+
+def test_a_mapping_that_is_changed_after_it_was_given_changes_no_setting():
+    rates = {"a": 0.5}
+    config = resolve_config({"sample_rates": rates}, {})
+    rates["a"] = rates["b"] = 2
+    assert config.sample_rates == {"a": 0.5}
+
+
 def test_a_config_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         resolve_config({}, {}).path = "other"
@@ -317,6 +331,8 @@ def test_a_wrong_setting_is_raised_when_the_program_starts_and_leaves_nothing_be
         lambda: MetricsStorage(retention_seconds=0),
         lambda: MetricsStorage(keep_seconds=-1),
         lambda: MetricsStorage(size_max_bytes="small"),
+        lambda: MetricsStorage(sample_rate=1.5),
+        lambda: configure(sample_rates="GET /health"),
         lambda: PerformanceMonitor(slow_threshold_ms="soon"),
     ):
         with pytest.raises(ConfigError):

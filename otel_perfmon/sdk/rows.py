@@ -78,8 +78,9 @@ class SpanEncoder:
         duration = end - start
         is_slow, text = duration > slow_threshold_nano, ""
         if values:
-            if SLOW_ATTRIBUTE in values:
-                is_slow = values[SLOW_ATTRIBUTE]
+            slow = values.get(SLOW_ATTRIBUTE)
+            if slow is not None:
+                is_slow = slow
             plain_text = encode_plain_attributes(values)
             if plain_text is None:
                 return None

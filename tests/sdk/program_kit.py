@@ -91,7 +91,8 @@ SPECIAL = [
     *({"": 1, 5: 2, "k": "z" * 40}, {1, 2}, Shown(), Hidden(), SpanKind.CLIENT, 1j, range(3), bytearray(b"x")),
 ]
 values = st.one_of(st.sampled_from(SPECIAL), st.integers(0, 3), st.sampled_from("abc"))
-keys = st.one_of(st.sampled_from("abcdef"), st.sampled_from(["a", "b", "", "é", Text("a"), 5, 0, None, b"x", Shown()]))
+ODD_KEYS = ["a", "b", "", "é", "perfmon.slow", "error.type", Text("a"), 5, 0, None, b"x", Shown()]
+keys = st.one_of(st.sampled_from("abcdef"), st.sampled_from(ODD_KEYS))
 mappings = st.one_of(st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 3)), st.dictionaries(keys, values))
 attributes = st.one_of(
     st.none(), mappings, mappings.map(lambda pairs: ("mapping", pairs)), st.sampled_from([[], 5, 0, [("a", 1)]])

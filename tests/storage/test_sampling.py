@@ -1,210 +1,372 @@
+"""Sampling alone: which spans of a local trace are stored, held, sampled out or lost, in whatever order they end."""
+
 from __future__ import annotations
 
-import os
 import random
+from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from storage_kit import span_row
+from storage_kit import span_bytes, span_row
 
 from otel_perfmon.storage import sampling
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.sampling import HELD_MAX, HELD_PER_TRACE_MAX, SamplingPolicy, TailSampling
+from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.sampling import HELD_MAX, HELD_PER_TRACE_MAX, HELD_TEXT_MAX, SamplingPolicy, TailSampling
 
-NEVER = SamplingPolicy(0.0)
+SAMPLED, UNSAMPLED = b"\xff" * 16, b"\1" * 9 + b"\0" * 7
+"""Trace ids: one that every rate above 0 stores, one that only a rate of 1 does."""
 
 
-class Fed:
-    """What became of the spans that a sampling was fed with."""
+class Sifter:
+    """Feeds spans and keeps account of them, as the intake and the writer do."""
 
-    def __init__(self, policy: SamplingPolicy = NEVER) -> None:
+    def __init__(self, rate=0.5, rates=None) -> None:
         self.losses = Losses()
-        self.sampling = TailSampling(policy, self.losses)
-        self.stored: list[str] = []
-        self.counted: list[str] = []
+        self.sampling = TailSampling(SamplingPolicy(rate, rates or {}), self.losses)
+        self.stored: list[SpanRow] = []
+        self.counted: list[SpanRow] = []
         self.sampled_out = 0
+        self.fed_count = 0
 
-    def feed(self, *rows) -> None:
+    def feed(self, *rows: SpanRow, text_size=0) -> Sifter:
         for row in rows:
-            if self.sampling.sift(row, len(row.attributes), row.duration_nano):
-                self.stored.append(row.name)
-                self.counted.append(row.name)
-            kept, counted = self.sampling.take()
-            self.stored += [each.name for each in kept]
-            self.counted += [each.name for each, _ in counted]
-            self.sampled_out += self.sampling.take_sampled_out()
+            self.fed_count += 1
+            if self.sampling.sift(row, text_size, row.duration_nano):
+                self.stored.append(row)
+        return self.settle()
 
-    def end(self) -> None:
-        self.sampling.give_up()
+    def settle(self) -> Sifter:
+        kept, counted = self.sampling.take()
+        self.stored += kept
+        self.counted += [row for row, _ in counted]
         self.sampled_out += self.sampling.take_sampled_out()
+        return self
+
+    def give_up(self) -> Sifter:
+        self.sampling.give_up()
+        return self.settle()
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(row.name for row in self.stored)
+
+    def lost(self) -> dict[str, int]:
+        return self.losses.take()
 
 
-def trace_id(randomness: float) -> bytes:
-    """A trace id whose last 56 bits are that share of the largest."""
-    return b"t" * 9 + min(int(randomness * 2**56), 2**56 - 1).to_bytes(7, "big")
+def in_trace(name, *, span=1, parent=0, trace=UNSAMPLED, **changes) -> SpanRow:
+    parent_id = span_bytes(parent) if parent else b""
+    return span_row(name, trace_id=trace, span_id=span_bytes(span), parent=parent_id, **changes)
 
 
-def child(name: str, parent: bytes = b"rootroot", trace: bytes = b"t" * 16, **more):
-    return span_row(name, trace_id=trace, span_id=os.urandom(8), parent=parent, **more)
+def random_trace_ids(count: int) -> list[bytes]:
+    source = random.Random(4)
+    return [source.randbytes(16) for _ in range(count)]
 
 
-def second_root(**more):
-    """A root by its remote parent, in the same trace."""
-    ids = {"trace_id": b"t" * 16, "span_id": b"secondxx", "parent": b"p" * 8}
-    return span_row("second", **ids, is_parent_remote=True, **more)
+# --- by trace id
 
 
-def root(name: str = "root", trace: bytes = b"t" * 16, **more):
-    return span_row(name, trace_id=trace, span_id=b"rootroot", **more)
+def test_a_rate_of_one_stores_everything_at_once_and_a_rate_of_zero_no_root_at_all():
+    rows = [in_trace("op", trace=each) for each in (*random_trace_ids(100), SAMPLED, UNSAMPLED, b"\0" * 16)]
+    assert Sifter(1).feed(*rows).stored == rows
+    none = Sifter(0).feed(*rows)
+    assert (none.stored, none.counted, none.sampled_out) == ([], rows, len(rows))
 
 
-@pytest.mark.parametrize(
-    ("rate", "randomness", "is_stored"),
-    [
-        (0.0, 1.0, False),
-        (1.0, 0.0, True),
-        (0.5, 0.51, True),
-        (0.5, 0.49, False),
-        (0.01, 0.995, True),
-        (0.01, 0.98, False),
-    ],
-)
-def test_a_trace_is_sampled_when_the_random_bits_of_its_id_reach_the_threshold_of_the_rate(rate, randomness, is_stored):
-    fed = Fed(SamplingPolicy(rate))
-    fed.feed(root(trace=trace_id(randomness)))
-    assert fed.stored == ["root"] * is_stored
-    assert fed.counted == ["root"]
-    assert fed.sampled_out == (not is_stored)
+@pytest.mark.parametrize(("policy", "is_sampling"), [((1.0,), False), ((0.99,), True), ((1.0, {"op": 0.5}), True)])
+def test_a_policy_knows_whether_it_leaves_anything_out(policy, is_sampling):
+    assert SamplingPolicy(*policy).is_sampling is is_sampling
 
 
-def test_about_the_wanted_share_of_random_traces_is_stored():
-    fed, random_bytes = Fed(SamplingPolicy(0.25)), random.Random(7).randbytes
-    fed.feed(*(root(trace=random_bytes(16)) for _ in range(4_000)))
-    assert 900 < len(fed.stored) < 1_100
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_about_the_asked_share_of_random_trace_ids_is_stored(rate):
+    sifter = Sifter(rate).feed(*(in_trace("op", trace=each) for each in random_trace_ids(4_000)))
+    assert len(sifter.stored) / 4_000 == pytest.approx(rate, abs=0.03)
 
 
-def test_the_rate_of_a_traces_root_holds_for_all_of_it():
-    fed = Fed(SamplingPolicy(0.0, {"checkout": 1.0}))
-    fed.feed(child("a"), root("checkout"), child("b", trace=b"u" * 16), root("other", trace=b"u" * 16))
-    assert sorted(fed.stored) == ["a", "checkout"]
-    assert fed.sampled_out == 2
-    fed = Fed(SamplingPolicy(1.0, {"GET /health": 0.0}))
-    fed.feed(root("GET /health"), root("GET /", trace=b"u" * 16))
-    assert fed.stored == ["GET /"]
+@given(st.binary(min_size=16, max_size=16), st.integers(0, 64).map(lambda number: number / 64))
+def test_a_trace_is_stored_when_its_last_56_bits_reach_the_threshold_of_the_rate(trace_id, rate):
+    randomness, threshold = int.from_bytes(trace_id[-7:], "big"), (1 - rate) * 2**56
+    assert bool(Sifter(rate).feed(in_trace("op", trace=trace_id)).stored) is (randomness >= threshold)
 
 
-@pytest.mark.parametrize("trouble", [{"error": "boom"}, {"slow": True}], ids=["failed", "slow"])
-def test_a_slow_or_failed_span_keeps_what_came_before_it_and_what_comes_after(trouble):
-    fed = Fed()
-    fed.feed(child("before"), child("trouble", **trouble), child("after"), root(), child("late"))
-    assert sorted(fed.stored) == ["after", "before", "late", "root", "trouble"]
-    assert sorted(fed.counted) == sorted(fed.stored)
-    assert fed.sampled_out == 0
+def test_the_threshold_itself_is_stored_and_what_is_one_below_it_is_not():
+    at = b"\0" * 9 + (2**55).to_bytes(7, "big")
+    below = b"\xff" * 9 + (2**55 - 1).to_bytes(7, "big")
+    assert Sifter(0.5).feed(in_trace("at", trace=at), in_trace("below", trace=below)).names == ["at"]
 
 
-def test_a_trace_without_trouble_is_sampled_out_when_its_root_ends():
-    fed = Fed()
-    fed.feed(child("a"), child("b"))
-    assert (fed.counted, fed.sampled_out, fed.sampling.held_count) == (["a", "b"], 0, 2)
-    fed.feed(root())
-    assert (fed.stored, fed.sampled_out, fed.sampling.held_count) == ([], 3, 0)
+def test_all_processes_agree_and_a_higher_rate_stores_what_a_lower_one_does():
+    rows = [in_trace("op", trace=each) for each in random_trace_ids(500)]
+    first, second, higher = (Sifter(rate).feed(*rows).stored for rate in (0.3, 0.3, 0.6))
+    assert first == second
+    assert set(first) < set(higher)
 
 
-def test_a_span_with_a_remote_parent_is_a_root_of_its_own():
-    fed = Fed()
-    fed.feed(
-        child("a", parent=b"secondxx"),
-        second_root(),
+# --- by operation
+
+
+def test_a_rate_of_its_own_holds_for_the_traces_whose_local_root_is_that_operation():
+    sifter = Sifter(0, {"checkout": 1}).feed(
+        in_trace("query", span=2, parent=1),
+        in_trace("checkout"),
+        in_trace("checkout", span=12, parent=11, trace=b"\2" * 16),
+        in_trace("other", span=11, trace=b"\2" * 16),
     )
-    assert fed.sampled_out == 2
+    assert (sifter.names, sifter.sampled_out) == (["checkout", "query"], 2)
 
 
-def test_two_roots_of_one_trace_are_judged_apart():
-    fed = Fed()
-    fed.feed(child("of first"), child("of second", parent=b"secondxx"), root("first"))
-    assert (fed.sampled_out, fed.sampling.held_count) == (2, 1)
-    second = second_root(error="boom")
-    fed.feed(second)
-    assert sorted(fed.stored) == ["of second", "second"]
+def test_a_rate_of_zero_for_one_operation_leaves_out_its_traces_alone():
+    rows = [
+        in_trace("query", span=2, parent=1, trace=SAMPLED),
+        in_trace("GET /health", trace=SAMPLED),
+        in_trace("query", span=2, parent=1, trace=b"\xff" * 15 + b"\xfe"),
+        in_trace("other", trace=b"\xff" * 15 + b"\xfe"),
+    ]
+    sifter = Sifter(1, {"GET /health": 0}).feed(*rows)
+    assert (sifter.names, sifter.sampled_out) == (["other", "query"], 2)
 
 
-def test_what_does_not_fit_of_a_trace_that_is_kept_is_counted_as_dropped():
-    fed = Fed()
-    fed.feed(*(child(f"c{i}") for i in range(HELD_PER_TRACE_MAX + 5)), root(error="boom"))
-    assert len(fed.stored) == HELD_PER_TRACE_MAX + 1
-    assert fed.losses.take() == {"not_held": 5}
-    assert len(fed.counted) == HELD_PER_TRACE_MAX + 6
+# --- slow and failed ones
 
 
-def test_when_all_room_is_taken_the_oldest_trace_is_held_no_longer(monkeypatch):
-    monkeypatch.setattr(sampling, "HELD_MAX", 3)
-    fed = Fed()
-    traces = [bytes([i]) * 16 for i in range(5)]
-    fed.feed(*(child(f"c{i}", trace=trace) for i, trace in enumerate(traces)))
-    assert fed.sampling.held_count == 3
-    fed.feed(*(root(f"r{i}", trace=trace, error="boom") for i, trace in enumerate(traces)))
-    assert sorted(fed.stored) == ["c2", "c3", "c4", "r0", "r1", "r2", "r3", "r4"]
-    assert fed.losses.take() == {"not_held": 2}
+@pytest.mark.parametrize("trouble", [{"slow": True}, {"error": "no"}], ids=["slow", "failed"])
+def test_a_child_in_trouble_keeps_the_whole_local_trace_before_and_after_it(trouble):
+    sifter = Sifter(0).feed(
+        in_trace("before", span=2, parent=1),
+        in_trace("trouble", span=3, parent=1, **trouble),
+        in_trace("after", span=4, parent=1),
+        in_trace("root"),
+        in_trace("late", span=5, parent=1),
+    )
+    assert sifter.names == ["after", "before", "late", "root", "trouble"]
+    assert [row.name for row in sifter.counted] == ["before"]  # the others are counted as they are stored
+    assert (sifter.sampled_out, sifter.sampling.held_count, sifter.lost()) == (0, 0, {})
 
 
-def test_large_spans_are_held_within_the_limit_of_text(monkeypatch):
-    monkeypatch.setattr(sampling, "HELD_TEXT_MAX", 100)
-    fed = Fed()
-    fed.feed(*(child(f"c{i}", trace=bytes([i]) * 16, attributes="x" * 60) for i in range(3)))
-    assert fed.sampling.held_count == 1
-    fed.end()
-    assert fed.sampled_out == 3
+@pytest.mark.parametrize("trouble", [{"slow": True}, {"error": "no"}], ids=["slow", "failed"])
+def test_a_root_in_trouble_keeps_its_held_children(trouble):
+    children = [in_trace(f"child {number}", span=number, parent=1) for number in (2, 3)]
+    sifter = Sifter(0).feed(*children)
+    assert (sifter.stored, sifter.sampling.held_count) == ([], 2)
+    assert sifter.feed(in_trace("root", **trouble)).names == ["child 2", "child 3", "root"]
 
 
-def test_there_is_room_for_what_the_readme_says():
-    assert (HELD_PER_TRACE_MAX, HELD_MAX) == (128, 10_000)
+def test_trouble_in_one_trace_keeps_no_other():
+    sifter = Sifter(0).feed(
+        in_trace("child", span=2, parent=1),
+        in_trace("failed", trace=b"\2" * 16, error="no"),
+        in_trace("root"),
+    )
+    assert (sifter.names, sifter.sampled_out) == (["failed"], 2)
 
 
-@given(st.data())
-@settings(max_examples=200, deadline=None)
-def test_every_span_is_counted_once_and_stored_or_sampled_out_or_dropped_once(data):
-    pick = random.Random(data.draw(st.integers(0, 2**32)))
-    rates = {"r0": pick.choice([0.0, 0.5, 1.0])} if pick.random() < 0.5 else {}
-    fed = Fed(SamplingPolicy(pick.choice([0.0, 0.3, 1.0]), rates))
-    spans = []
-    for number in range(pick.randrange(1, 8)):
-        trace = pick.randbytes(16) if not spans or pick.random() < 0.7 else spans[-1].trace_id
-        ids = [pick.randbytes(8) for _ in range(pick.randrange(1, 200 if number == 0 else 8))]
-        for place, span_id in enumerate(ids):
-            is_root = place == 0
-            spans.append(
-                span_row(
-                    f"r{number}" if is_root else f"c{number}.{place}",
-                    trace_id=trace,
-                    span_id=span_id,
-                    parent=b"" if is_root else ids[pick.randrange(place)],
-                    slow=pick.random() < 0.02,
-                    error="boom" if pick.random() < 0.02 else None,
-                )
-            )
-    pick.shuffle(spans)
-    fed.feed(*spans)
-    fed.end()
-    names = sorted(span.name for span in spans)
-    assert sorted(fed.counted) == names
-    assert len(set(fed.stored)) == len(fed.stored)
-    assert len(fed.stored) + fed.sampled_out + sum(fed.losses.take().values()) == len(names)
-    assert {span.name for span in spans if span.is_slow or span.is_error} <= set(fed.stored)
+# --- local roots
+
+
+def test_a_span_whose_parent_is_remote_is_a_local_root():
+    sifter = Sifter(0, {"serve": 1}).feed(
+        in_trace("query", span=2, parent=1),
+        in_trace("serve", span=1, parent=99, is_parent_remote=True),
+        in_trace("other", span=5, parent=99, is_parent_remote=True, trace=b"\2" * 16),
+    )
+    assert (sifter.names, sifter.sampled_out) == (["query", "serve"], 1)
+
+
+def test_two_local_roots_of_one_trace_are_judged_apart():
+    sifter = Sifter(0).feed(
+        in_trace("grandchild of a", span=11, parent=10),
+        in_trace("child of b", span=20, parent=2),
+        in_trace("child of a", span=10, parent=1),
+        in_trace("a", span=1, parent=99, is_parent_remote=True),
+    )
+    assert (sifter.names, sifter.sampled_out, sifter.sampling.held_count) == ([], 3, 1)
+    sifter.feed(in_trace("b", span=2, parent=99, is_parent_remote=True, slow=True))
+    assert (sifter.names, sifter.sampled_out) == (["b", "child of b"], 3)
+
+
+def test_a_child_that_outlives_a_sampled_out_root_is_sampled_out_in_the_end():
+    sifter = Sifter(0).feed(in_trace("root"), in_trace("late", span=2, parent=1))
+    assert (sifter.sampled_out, sifter.sampling.held_count) == (1, 1)
+    assert (sifter.give_up().sampled_out, sifter.stored) == (2, [])
+
+
+def test_a_child_that_fails_after_its_root_was_sampled_out_is_stored():
+    assert Sifter(0).feed(in_trace("root"), in_trace("late", span=2, parent=1, error="no")).names == ["late"]
+
+
+# --- bounds
+
+
+def deep_trace(count: int, **root) -> list[SpanRow]:
+    """``count`` calls below one that ends after them, as the queries of a request do, and their root."""
+    calls = [in_trace("query", span=100 + number, parent=2) for number in range(count)]
+    return [*calls, in_trace("handle", span=2, parent=1), in_trace("root", **root)]
+
+
+def test_a_trace_holds_so_many_spans_and_tells_what_did_not_fit_when_it_is_kept():
+    sifter = Sifter(0).feed(*deep_trace(HELD_PER_TRACE_MAX + 5, slow=True))
+    assert Counter(sifter.names) == {"query": HELD_PER_TRACE_MAX, "root": 1}
+    assert (sifter.lost(), sifter.sampled_out) == ({"not_held": 6}, 0)
+
+
+def test_a_trace_that_did_not_fit_leaves_nothing_behind_when_it_is_sampled_out():
+    sifter = Sifter(0).feed(*deep_trace(HELD_PER_TRACE_MAX + 5))
+    assert (sifter.sampling.held_count, sifter.sampled_out) == (0, HELD_PER_TRACE_MAX + 7)
+    assert (sifter.stored, sifter.lost()) == ([], {})
+
+
+def pair(number: int) -> list[SpanRow]:
+    """Two spans of a trace whose root is still running."""
+    return [in_trace(f"child of {number}", span=span, parent=1, trace=numbered(number)) for span in (2, 3)]
+
+
+def numbered(number: int) -> bytes:
+    return b"\2" * 8 + span_bytes(number)
 
 
 def test_nothing_of_a_trace_stays_held_when_its_root_has_ended_even_if_a_span_between_was_not_held():
-    fed = Fed()
-    fed.feed(*(child(f"c{i}") for i in range(HELD_PER_TRACE_MAX - 1)))
-    fed.feed(child("leaf", parent=b"midmidxx"))
-    fed.feed(span_row("mid", trace_id=b"t" * 16, span_id=b"midmidxx", parent=b"rootroot"))
-    fed.feed(root())
-    assert (fed.sampling.held_count, fed.sampled_out) == (0, HELD_PER_TRACE_MAX + 2)
+    children = [in_trace(f"c{i}", span=100 + i, parent=1) for i in range(HELD_PER_TRACE_MAX - 1)]
+    leaf, between = in_trace("leaf", span=3, parent=2), in_trace("between", span=2, parent=1)
+    sifter = Sifter(0).feed(*children, leaf, between, in_trace("root"))
+    assert (sifter.sampling.held_count, sifter.sampled_out) == (0, HELD_PER_TRACE_MAX + 2)
 
 
 def test_what_could_not_be_written_down_is_counted_again():
-    fed = Fed()
-    fed.sampling.sift(root(), 0, 0)
-    count = fed.sampling.take_sampled_out()
-    fed.sampling.put_back(count)
-    assert fed.sampling.take_sampled_out() == 1
+    sampling_ = TailSampling(SamplingPolicy(0.0), Losses())
+    sampling_.sift(in_trace("root"), 0, 0)
+    sampling_.put_back(sampling_.take_sampled_out())
+    assert sampling_.take_sampled_out() == 1
+
+
+def test_beyond_all_that_may_be_held_the_oldest_trace_gives_way_and_is_lost_if_it_is_kept():
+    sifter = Sifter(0)
+    for number in range(HELD_MAX // 2):
+        sifter.feed(*pair(number))
+    assert sifter.sampling.held_count == HELD_MAX
+    sifter.feed(*pair(HELD_MAX))
+    assert sifter.sampling.held_count == HELD_MAX
+    sifter.feed(*(in_trace("root", trace=numbered(number), slow=True) for number in (0, 1, HELD_MAX)))
+    kept = ["child of 1", "child of 1", f"child of {HELD_MAX}", f"child of {HELD_MAX}", *["root"] * 3]
+    assert (sifter.names, sifter.lost()) == (kept, {"not_held": 2})
+    assert sifter.give_up().sampled_out == HELD_MAX - 4
+
+
+def test_the_oldest_trace_gives_way_to_no_later_span_of_its_own():
+    sifter = Sifter(0)
+    text_size = HELD_TEXT_MAX // 2
+    sifter.feed(*(in_trace("child", span=number, parent=1) for number in (2, 3, 4)), text_size=text_size)
+    assert sifter.sampling.held_count == 2
+    assert sifter.feed(in_trace("root", error="no")).names == ["child", "child", "root"]
+    assert sifter.lost() == {"not_held": 1}
+
+
+def test_the_text_that_is_held_is_bounded_and_the_oldest_trace_gives_way():
+    sifter = Sifter(0)
+    for number in range(5):
+        sifter.feed(in_trace(str(number), span=2, parent=1, trace=numbered(number)), text_size=HELD_TEXT_MAX // 4)
+    assert sifter.sampling.held_count == 4
+    sifter.feed(*(in_trace("root", trace=numbered(number), slow=True) for number in range(5)))
+    assert sifter.names == ["1", "2", "3", "4", *["root"] * 5]
+    assert sifter.lost() == {"not_held": 1}
+
+
+def test_the_number_of_traces_without_an_end_is_bounded(monkeypatch):
+    monkeypatch.setattr(sampling, "TRACES_MAX", 3)
+    sifter = Sifter(0).feed(*(in_trace("child", span=2, parent=1, trace=bytes([9] * 15 + [n])) for n in range(5)))
+    assert (sifter.sampling.held_count, sifter.sampled_out) == (3, 2)
+
+
+# --- the end, and another policy
+
+
+def test_giving_up_samples_out_everything_that_is_held_and_the_roots_are_judged_alone_after_it():
+    sifter = Sifter(0).feed(in_trace("child", span=2, parent=1)).give_up()
+    assert (sifter.sampled_out, sifter.sampling.held_count) == (1, 0)
+    assert sifter.feed(in_trace("root", slow=True)).names == ["root"]
+
+
+@pytest.mark.parametrize("policy", [SamplingPolicy(1.0), SamplingPolicy(0.0, {"root": 1.0})])
+def test_a_higher_rate_holds_for_the_traces_that_are_open_when_it_is_set(policy):
+    sifter = Sifter(0).feed(in_trace("child", span=2, parent=1))
+    sifter.sampling.follow(policy)
+    assert sifter.feed(in_trace("root")).names == ["child", "root"]
+    assert (sifter.sampling.held_count, sifter.sampled_out) == (0, 0)
+
+
+def test_a_lower_rate_holds_from_the_next_span_on():
+    sifter = Sifter(1).feed(in_trace("before"))
+    sifter.sampling.follow(SamplingPolicy(0.0))
+    assert sifter.feed(in_trace("after", trace=SAMPLED)).names == ["before"]
+
+
+# --- the account
+
+spans_of_a_forest = st.lists(
+    st.tuples(
+        st.integers(0, 3),  # which trace
+        st.integers(-2, 30),  # which of the trace's earlier spans is its parent; below 0, or none there: a local root
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from([{}, {}, {}, {}, {"slow": True}, {"error": "no"}]),
+    ),
+    max_size=40,
+)
+
+
+def forest(spans, source: random.Random) -> list[SpanRow]:
+    traces = [source.randbytes(16) for _ in range(4)]
+    ids: dict[int, list[int]] = {}
+    rows = []
+    for number, (trace, parent, name, trouble) in enumerate(spans, 1):
+        before = ids.setdefault(trace, [])
+        is_root = parent < 0 or not before
+        parent_id = (0 if parent == -1 else 1_000) if is_root else before[parent % len(before)]
+        row = in_trace(name, span=number, parent=parent_id, trace=traces[trace], **trouble)
+        rows.append(row._replace(is_parent_remote=is_root and parent_id > 0))
+        before.append(number)
+    source.shuffle(rows)
+    return rows
+
+
+@pytest.mark.parametrize("limits", [(HELD_PER_TRACE_MAX, HELD_MAX, 10_000), (3, 6, 2)], ids=["roomy", "tight"])
+@given(spans=spans_of_a_forest, source=st.randoms(use_true_random=False), rate=st.sampled_from([0.0, 0.3, 1.0]))
+def test_each_span_is_exactly_once_stored_sampled_out_or_lost_in_whatever_order_they_end(
+    spans, source, rate, limits, monkeypatch
+):
+    for name, limit in zip(("HELD_PER_TRACE_MAX", "HELD_MAX", "TRACES_MAX"), limits, strict=True):
+        monkeypatch.setattr(sampling, name, limit)
+    rows = forest(spans, source)
+    sifter = Sifter(rate, {"b": 0.6, "c": 0.0})
+    for row in rows:
+        sifter.feed(row)
+        assert 0 <= sifter.sampling.held_count <= limits[1]
+    sifter.give_up()
+    lost = sifter.lost()
+    assert set(lost) <= {"not_held"}
+    assert len(sifter.stored) + sifter.sampled_out + sum(lost.values()) == len(rows)
+    keys = [(row.trace_id, row.span_id) for row in sifter.stored]
+    assert len(keys) == len(set(keys))
+    at_once = set(rows) - set(sifter.counted)
+    assert at_once <= set(sifter.stored)  # counted as it is stored, or counted apart: never both
+    assert len(sifter.counted) + len(at_once) == len(rows)
+    assert all(row in sifter.stored for row in rows if row.is_slow or row.is_error)
+
+
+@given(spans=spans_of_a_forest, source=st.randoms(use_true_random=False))
+def test_with_room_enough_a_trace_whose_one_root_ends_last_is_stored_whole_or_not_at_all(spans, source):
+    rows = [row for row in forest(spans, source) if row.parent_span_id and not row.is_parent_remote]
+    parents = {(row.trace_id, row.span_id) for row in rows}
+    rows = [
+        row if (row.trace_id, row.parent_span_id) in parents else row._replace(parent_span_id=span_bytes(500))
+        for row in rows
+    ]
+    roots = [in_trace("a", span=500, trace=each) for each in {row.trace_id for row in rows}]
+    sifter = Sifter(0.3, {"b": 0.6}).feed(*rows, *roots)
+    total, stored = Counter(row.trace_id for row in [*rows, *roots]), Counter(row.trace_id for row in sifter.stored)
+    assert all(stored[each] in {0, total[each]} for each in total)
+    in_trouble = {row.trace_id for row in rows if row.is_slow or row.is_error}
+    assert all(stored[each] for each in in_trouble)
+    assert sifter.sampling.held_count == 0
