@@ -62,10 +62,10 @@ class RetentionPolicy:
 class Batch:
     """What is written in one transaction. ``self_nano`` runs parallel to ``spans``, which are stored and counted.
 
-    With sampling, ``counted`` are spans that are only counted, with their self times, and ``kept`` those that an
-    earlier batch counted and that are stored now. ``dropped`` counts spans lost since the last batch, by reason;
-    ``sampled_out`` those that will never be stored. The writer
-    sets ``is_written`` the moment the transaction is committed: whatever happens after that, it is not tried again.
+    With sampling, ``counted`` are spans that are only counted, with their self times in ``counted_self_nano``, and
+    ``kept`` those that an earlier batch counted and that are stored now. ``dropped`` counts spans lost since the last
+    batch, by reason; ``sampled_out`` those that will never be stored. The writer sets ``is_written`` the moment the
+    transaction is committed: whatever happens after that, it is not tried again.
     """
 
     spans: Sequence[SpanRow] = ()
@@ -75,7 +75,8 @@ class Batch:
     dropped: Mapping[str, int] = field(default_factory=dict)
     sampled_out: int = 0
     kept: Sequence[SpanRow] = ()
-    counted: Sequence[tuple[SpanRow, int]] = ()
+    counted: Sequence[SpanRow] = ()
+    counted_self_nano: Sequence[int] = ()
     is_written: bool = False
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 _K = TypeVar("_K", bound=Hashable)
@@ -37,3 +37,12 @@ class Generations(Generic[_K, _V]):
         if len(self._young) >= self._size_max:
             self._old, self._young = self._young, {}
         self._young[key] = value
+
+    def update(self, pairs: Iterable[tuple[_K, _V]]) -> None:
+        """Keep all those values, of which there are few against ``size_max``."""
+        if len(self._young) >= self._size_max:
+            self._old, self._young = self._young, {}
+        self._young.update(pairs)
+
+    def __bool__(self) -> bool:
+        return bool(self._young or self._old)

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable
-from itertools import repeat, starmap
+from collections.abc import Callable, Sequence
+from itertools import chain, compress, repeat, starmap
 from typing import Any, Final, NamedTuple, Protocol
 
 from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.base import Batch
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
+from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
 INTERRUPTIONS_MAX: Final = 4
 """So often in a row may the reading of one span be interrupted."""
-PROGRESS_ROWS: Final = 64
-"""After so many rows progress is told: beside busy threads a batch can take a second, without being stuck."""
+ITEMS_AT_ONCE: Final = 256
+"""After so many items progress is told: beside busy threads a batch can take a second, without being stuck."""
 _RECENT_MAX: Final = 65_536
 
 
@@ -36,16 +37,51 @@ class Door(Protocol):
         """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
 
 
+class BulkDoor(Door, Protocol):
+    """A door whose payloads wait as they are, and that reads many at once."""
+
+    def encode_plain(self, items: Sequence[Any], room: int) -> PlainSpans:
+        """Those among ``items`` that are such payloads of its own and easily read; at most one has no ``room``."""
+
+
+class PlainSpans(NamedTuple):
+    """What a `BulkDoor` has read: ``columns`` of spans, ``text_size`` characters large.
+
+    ``others`` are the numbers of the items it left alone, among the first ``item_count``; it looked at no more.
+    """
+
+    columns: SpanColumns
+    others: Sequence[int]
+    text_size: int
+    item_count: int
+
+
 class Item(NamedTuple):
     """What waits to be written, with the door it came through and the slow threshold that held when it ended.
 
-    A payload that has the other two as attributes itself may wait as it is: in a burst the garbage collector has one
-    object less to visit for each span.
+    A payload that has the other two as attributes itself, of a `BulkDoor`, may wait as it is: in a burst the garbage
+    collector has one object less to visit for each span.
     """
 
     payload: Any
     door: Door
     slow_threshold_nano: int
+
+
+class _Part:
+    """Items that were taken in together; ``own`` (self times) and ``verdicts`` grow until there is one for each span.
+
+    So an interrupt finds out for how many spans the lineage and the sampling have been told, and each is told once.
+    """
+
+    __slots__ = ("item_count", "own", "spans", "text_size", "verdicts")
+
+    def __init__(self, spans: SpanColumns, text_size: int, item_count: int) -> None:
+        self.spans = spans
+        self.text_size = text_size
+        self.item_count = item_count
+        self.own: list[int] = []
+        self.verdicts: list[bool] = []
 
 
 class Intake:
@@ -79,42 +115,30 @@ class Intake:
         others are back in the queue.
         """
         items: list[Any] = []
-        rows: list[SpanRow] = []
-        own: list[int] = []
+        parts: list[_Part] = []
         self._follow_policy()
-        sampling = self._sampling
-        is_shared = len(self._doors) > 1
-        self_nano = self._lineage.self_nano
-        done_count = text_size = 0
         try:
             # One call of C for all of them: an interrupt finds each item here or there.
             items.extend(starmap(self.queue.popleft, repeat((), min(count_max, len(self.queue)))))
-            for item in items:
-                try:
-                    door = item.door
-                    row = door.encode(item.payload if type(item) is Item else item, item.slow_threshold_nano)
-                    if not (is_shared and self._came_before(row, door)):
-                        size = len(row.attributes) if row.details is None else _text_size(row)
-                        text_size += size
-                        self_time = self_nano(row)
-                        if sampling is None or sampling.sift(row, size, self_time):
-                            own.append(self_time)
-                            rows.append(row)
-                except Exception as error:  # a span that cannot even be read; the others are kept
-                    self._lose_unreadable(error)
-                done_count += 1
-                if not done_count % PROGRESS_ROWS:
-                    self._on_progress()
-                if text_size > BATCH_TEXT_MAX:
-                    break
+            room, done_count = BATCH_TEXT_MAX, 0
+            at_once = ITEMS_AT_ONCE if self._interrupted is None else 1  # to find the one that interrupts
+            while done_count < len(items) and room > 0:
+                part = self._read(items[done_count : done_count + at_once], room)
+                parts.append(part)
+                self._trace_and_sift(part)
+                room -= part.text_size
+                done_count += part.item_count
+                self._on_progress()
             self.queue.extendleft(reversed(items[done_count:]))
             del items[done_count:]
-            self.unfinished = self._batch_of(rows, own)
+            self.unfinished = self._batch_of(parts)
         except BaseException:
-            self._put_back_interrupted(items[done_count:])
-            del own[len(rows) :]  # what was between the two is put back
-            self.unfinished = self.unfinished or self._batch_of(rows, own)
+            self._put_back_interrupted(items[sum(part.item_count for part in parts) :])
+            for part in parts[-1:]:
+                self._trace_and_sift(part)
+            self.unfinished = self.unfinished or self._batch_of(parts)
             raise
+        self._interrupted = None
         return done_count
 
     def give_up_held(self) -> None:
@@ -132,12 +156,59 @@ class Intake:
         if self._sampling is not None:
             self._sampling.put_back(account.sampled_out)
 
-    def _batch_of(self, rows: list[SpanRow], own: list[int]) -> Batch:
+    def _read(self, items: list[Any], room: int) -> _Part:
+        """Items as columns; fewer than all where there is no ``room`` for their texts."""
+        others: Sequence[int]
+        bulk: BulkDoor | None = next((item.door for item in items if type(item) is not Item), None)
+        if bulk is None:
+            columns, others, text_size, item_count = SpanColumns.of(()), range(len(items)), 0, len(items)
+        else:
+            columns, others, text_size, item_count = bulk.encode_plain(items, room)
+        unread: list[int] = []
+        for number in others:
+            item = items[number]
+            try:
+                row = item.door.encode(item.payload if type(item) is Item else item, item.slow_threshold_nano)
+                text_size += row.text_size
+                columns.insert(number - len(unread), row)
+            except Exception as error:  # a span that cannot even be read; the others are kept
+                self._lose_unreadable(error)
+                unread.append(number)
+                continue
+            if text_size > room:
+                item_count = number + 1
+                columns = columns[: item_count - len(unread)]
+                break
+        if len(self._doors) > 1:
+            columns = self._without_known(columns, [items[n].door for n in range(item_count) if n not in unread])
+        return _Part(columns, text_size, item_count)
+
+    def _trace_and_sift(self, part: _Part) -> None:
+        self._lineage.add_self_times(part.spans, part.own)
+        if self._sampling is not None:
+            self._sampling.judge(part.spans, part.own, part.verdicts)
+
+    def _batch_of(self, parts: list[_Part]) -> Batch:
         edges = self._lineage.take_edges()
         if self._sampling is None:
-            return Batch(rows, own, edges)
-        kept, counted = self._sampling.take()
-        return Batch(rows, own, edges, kept=kept, counted=counted, sampled_out=self._sampling.take_sampled_out())
+            spans = SpanColumns.joined([part.spans for part in parts])
+            return Batch(spans, list(chain.from_iterable(part.own for part in parts)), edges)
+        stored: list[SpanColumns] = []
+        own: list[int] = []
+        for part in parts:
+            if part.verdicts:
+                stored.append(part.spans.pick([number for number, is_stored in enumerate(part.verdicts) if is_stored]))
+                own += compress(part.own, part.verdicts)
+        kept, counted, counted_own = self._sampling.take()
+        return Batch(
+            SpanColumns.joined(stored),
+            own,
+            edges,
+            kept=kept,
+            counted=counted,
+            counted_self_nano=counted_own,
+            sampled_out=self._sampling.take_sampled_out(),
+        )
 
     def _follow_policy(self) -> None:
         policy, sampling = self._choice.policy, self._sampling
@@ -160,14 +231,13 @@ class Intake:
         self._interrupted = items[0] if items else None
         self.queue.extendleft(reversed(items))
 
+    def _without_known(self, spans: SpanColumns, doors: Sequence[Door]) -> SpanColumns:
+        """Without what came through another door already."""
+        return spans.pick([number for number, door in enumerate(doors) if not self._came_before(spans[number], door)])
+
     def _came_before(self, row: SpanRow, door: Door) -> bool:
         key = (row.trace_id, row.span_id, row.start_unix_nano, row.end_unix_nano)
         first = self._recent.get(key)
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
-
-
-def _text_size(row: SpanRow) -> int:
-    details = row.details or NO_DETAILS
-    return len(row.attributes) + len(details.events) + len(details.links)

@@ -7,8 +7,10 @@ takes nothing from the parent's self time. What waits is bounded: of two generat
 
 from __future__ import annotations
 
+from operator import add
 from typing import Final
 
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.rows import EdgeRow, ResourceRow, SpanRow
 
@@ -17,6 +19,8 @@ WAITING_MAX: Final = 50_000
 
 _HOUR_NANO: Final = 3_600_000_000_000
 _Operation = tuple[ResourceRow, str]
+_END: Final = SpanRow._fields.index("end_unix_nano")
+_DURATION: Final = SpanRow._fields.index("duration_nano")
 
 
 class _Children:
@@ -27,36 +31,51 @@ class _Children:
         self.calls: dict[tuple[ResourceRow, str, int], list[int]] = {}
 
 
+class _Operations(dict[_Operation, _Operation]):
+    """One tuple for each operation; when there are too many, all are forgotten."""
+
+    def __init__(self, size_max: int) -> None:
+        super().__init__()
+        self._size_max = size_max
+
+    def __missing__(self, operation: _Operation) -> _Operation:
+        if len(self) >= self._size_max:
+            self.clear()
+        self[operation] = operation
+        return operation
+
+
 class Lineage:
     """Feed it each span once, in the order of their ends; not thread-safe."""
 
     def __init__(self, waiting_max: int = WAITING_MAX) -> None:
         self._waiting: Generations[bytes, _Children] = Generations(waiting_max)
         self._ended: Generations[bytes, _Operation] = Generations(waiting_max)
-        self._operations: dict[_Operation, _Operation] = {}
-        self._waiting_max = waiting_max
+        self._operations = _Operations(waiting_max)
         self._edges: dict[tuple[ResourceRow, str, ResourceRow, str, int], list[int]] = {}
 
-    def self_nano(self, row: SpanRow) -> int:
-        """The span's self time in nanoseconds; its calls and its caller are taken note of."""
-        trace_id, name, resource = row.trace_id, row.name, row.resource
-        own = trace_id + row.span_id
-        children = self._waiting.pop(own)
-        self_nano = row.duration_nano
-        if children is not None:
-            self_nano = max(0, self_nano - children.duration_sum_nano)
-            for call, (count, nano) in children.calls.items():
-                self._add_edge((resource, name, *call), count, nano)
-        parent = row.parent_span_id
-        if parent and not row.is_parent_remote:
-            self._note_call(trace_id + parent, row)
-        operation = (resource, name)
-        if operation not in self._operations:
-            if len(self._operations) >= self._waiting_max:
-                self._operations.clear()
-            self._operations[operation] = operation
-        self._ended.set(own, self._operations[operation])  # one tuple for all: each more is work for the collector
-        return self_nano
+    def add_self_times(self, spans: SpanColumns, own: list[int]) -> None:
+        """Add to ``own`` the self times of those spans, in nanoseconds, that it has none of yet.
+
+        Their calls and their callers are taken note of.
+        """
+        trace_ids, span_ids, parents, are_remote, names, resources, *_ = spans.columns
+        durations: list[int] = spans.columns[_DURATION]
+        keys = list(map(add, trace_ids, span_ids))
+        # One tuple for all spans of an operation: each more is work for the garbage collector.
+        operations = list(map(self._operations.__getitem__, zip(resources, names, strict=True)))
+        if not (own or self._waiting or any(parents)):
+            self._ended.update(zip(keys, operations, strict=True))
+            own += durations
+            return
+        ends = spans.columns[_END]
+        for number in range(len(own), len(keys)):
+            key, parent = keys[number], parents[number]
+            own.append(self._self_nano(key, operations[number], durations[number]))
+            if parent and not are_remote[number]:
+                callee = (*operations[number], ends[number] // _HOUR_NANO * 3600)
+                self._note_call(trace_ids[number] + parent, callee, durations[number])
+            self._ended.set(key, operations[number])
 
     def take_edges(self) -> list[EdgeRow]:
         """The call edges found since the last time."""
@@ -64,20 +83,27 @@ class Lineage:
         self._edges = {}
         return edges
 
-    def _note_call(self, parent: bytes, row: SpanRow) -> None:
-        hour = row.end_unix_nano // _HOUR_NANO * 3600
+    def _self_nano(self, key: bytes, operation: _Operation, duration_nano: int) -> int:
+        children = self._waiting.pop(key)
+        if children is None:
+            return duration_nano
+        for call, (count, nano) in children.calls.items():
+            self._add_edge((*operation, *call), count, nano)
+        return max(0, duration_nano - children.duration_sum_nano)
+
+    def _note_call(self, parent: bytes, callee: tuple[ResourceRow, str, int], duration_nano: int) -> None:
         caller = self._ended.get(parent)
         if caller is not None:
-            self._add_edge((*caller, row.resource, row.name, hour), 1, row.duration_nano)
+            self._add_edge((*caller, *callee), 1, duration_nano)
             return
         children = self._waiting.get(parent)
         if children is None:
             children = _Children()
             self._waiting.set(parent, children)
-        children.duration_sum_nano += row.duration_nano
-        call = children.calls.setdefault((row.resource, row.name, hour), [0, 0])
+        children.duration_sum_nano += duration_nano
+        call = children.calls.setdefault(callee, [0, 0])
         call[0] += 1
-        call[1] += row.duration_nano
+        call[1] += duration_nano
 
     def _add_edge(self, key: tuple[ResourceRow, str, ResourceRow, str, int], count: int, nano: int) -> None:
         edge = self._edges.setdefault(key, [0, 0])

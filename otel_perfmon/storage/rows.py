@@ -86,6 +86,14 @@ class SpanRow(NamedTuple):
         """Whether the span failed."""
         return self.status_code == STATUS_ERROR
 
+    @property
+    def text_size(self) -> int:
+        """Characters of its attributes, events and links."""
+        details = self.details
+        if details is None:
+            return len(self.attributes)
+        return len(self.attributes) + len(details.events) + len(details.links)
+
 
 class PointRow(NamedTuple):
     """One metric data point; ``data`` is a JSON object of what the instrument's kind carries."""

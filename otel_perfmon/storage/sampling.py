@@ -12,10 +12,11 @@ as dropped, ``not_held``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import STATUS_ERROR, SpanRow
@@ -69,7 +70,8 @@ class TailSampling:
         self._kept_traces: Generations[bytes, bool] = Generations(TRACES_MAX)
         self._held_count = self._text_size = 0
         self._kept: list[SpanRow] = []
-        self._counted: list[tuple[SpanRow, int]] = []
+        self._counted: list[SpanColumns] = []
+        self._counted_own: list[int] = []
         self._sampled_out = 0
         self.follow(policy)
 
@@ -82,29 +84,35 @@ class TailSampling:
         for trace_id in [each for each in self._traces if _randomness(each) >= self._certain]:
             self._keep(trace_id)
 
-    def sift(self, row: SpanRow, text_size: int, self_nano: int) -> bool:
-        """Whether this span, ``text_size`` characters large, is to be stored now; if not, it is counted only."""
-        trace_id = row.trace_id
-        randomness = _randomness(trace_id)
-        if randomness >= self._certain:
-            return True
-        if row.is_slow or row.status_code == STATUS_ERROR or self._kept_traces.get(trace_id):
-            return self._keep(trace_id)
-        if not row.parent_span_id or row.is_parent_remote:
-            if randomness >= self._bounds.get(row.name, self._bound):
-                return self._keep(trace_id)
-            self._sampled_out += 1
-            if trace_id in self._traces:
-                self._sample_out(trace_id, row)
-        else:
-            self._hold(trace_id, self._traces.get(trace_id), row, text_size)
-        self._counted.append((row, self_nano))
-        return False
+    def judge(self, spans: SpanColumns, own: Sequence[int], verdicts: list[bool]) -> None:
+        """Add to ``verdicts`` which of the spans, those it has none of yet, are to be stored now.
 
-    def take(self) -> tuple[list[SpanRow], list[tuple[SpanRow, int]]]:
-        """What was held and is stored after all, and what is counted only, with its self time; since the last time."""
-        taken = self._kept, self._counted
-        self._kept, self._counted = [], []
+        The others are counted only, with their self times ``own``.
+        """
+        trace_ids, _, parents, are_remote, names, _, _, _, _, _, _, _, statuses, are_slow, _, _ = spans.columns
+        start = len(verdicts)
+        for number in range(start, len(spans)):
+            trace_id = trace_ids[number]
+            if (
+                not (parents[number] and not are_remote[number])
+                and not are_slow[number]
+                and statuses[number] != STATUS_ERROR
+                and _randomness(trace_id) < self._bounds.get(names[number], self._bound)
+                and trace_id not in self._traces
+                and not self._kept_traces.get(trace_id)
+            ):
+                self._sampled_out += 1
+                verdicts.append(False)
+            else:
+                verdicts.append(self._sift(spans[number]))
+        numbers = [number for number in range(start, len(spans)) if not verdicts[number]]
+        self._counted.append(spans.pick(numbers))
+        self._counted_own += map(own.__getitem__, numbers)
+
+    def take(self) -> tuple[list[SpanRow], SpanColumns, list[int]]:
+        """What was held and is stored after all, what is counted only, and its self times; since the last time."""
+        taken = self._kept, SpanColumns.joined(self._counted), self._counted_own
+        self._kept, self._counted, self._counted_own = [], [], []
         return taken
 
     def take_sampled_out(self) -> int:
@@ -126,6 +134,24 @@ class TailSampling:
         """How many spans are held."""
         return self._held_count
 
+    def _sift(self, row: SpanRow) -> bool:
+        """Whether this span is to be stored now."""
+        trace_id = row.trace_id
+        randomness = _randomness(trace_id)
+        if randomness >= self._certain:
+            return True
+        if row.is_slow or row.status_code == STATUS_ERROR or self._kept_traces.get(trace_id):
+            return self._keep(trace_id)
+        if row.parent_span_id and not row.is_parent_remote:
+            self._hold(trace_id, self._traces.get(trace_id), row)
+            return False
+        if randomness >= self._bounds.get(row.name, self._bound):
+            return self._keep(trace_id)
+        self._sampled_out += 1
+        if trace_id in self._traces:
+            self._sample_out(trace_id, row)
+        return False
+
     def _keep(self, trace_id: bytes) -> bool:
         """Keep the whole trace so far, and what is still to come of it."""
         self._kept_traces.set(trace_id, value=True)
@@ -137,7 +163,8 @@ class TailSampling:
                 self._losses.add("not_held", trace.not_held, why)
         return True
 
-    def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow, text_size: int) -> None:
+    def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow) -> None:
+        text_size = row.text_size
         if trace is None:
             if len(self._traces) >= TRACES_MAX:
                 self._sampled_out += self._let_go(next(iter(self._traces)))

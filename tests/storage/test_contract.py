@@ -103,6 +103,14 @@ class TestWriting:
         assert len(store.summarize_calls()) == len(store.find_points()) == 1
         assert (store.get_health().dropped["full"], store.get_health().sampled_out) == (1, 1)
 
+    def test_what_was_counted_before_and_what_is_counted_only_is_kept_beside_an_unstorable_span(self, writer, store):
+        counted = {"counted": [span_row("counted")], "counted_self_nano": [1], "sampled_out": 1}
+        kept = [span_row("kept 1"), unstorable_row(), span_row("kept 2")]
+        assert write(writer, span_row("a"), kept=kept, **counted) == 1
+        assert sorted(names(store)) == ["a", "kept 1", "kept 2"]
+        assert sorted(each.operation for each in store.summarize_operations()) == ["a", "counted"]
+        assert (store.get_health().counted, store.get_health().sampled_out) == (2, 1)
+
     def test_a_written_batch_says_so(self, writer):
         each = batch(span_row())
         assert not each.is_written

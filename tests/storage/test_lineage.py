@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from storage_kit import NOW, NOW_S, SECOND, resource_row, span_bytes, span_row, trace_bytes
 
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.rows import EdgeRow
 
@@ -17,7 +18,9 @@ def node(name, own, parent=0, *, ms=10, trace=1, **changes):
 
 
 def own_ms(lineage, *rows):
-    return [lineage.self_nano(row) / MS for row in rows]
+    own: list[int] = []
+    lineage.add_self_times(SpanColumns.of(rows), own)
+    return [each / MS for each in own]
 
 
 def edges(lineage):
@@ -104,7 +107,8 @@ def test_a_repeated_id_counts_a_child_for_the_first_parent_only():
 def test_the_shortest_and_the_longest_durations_count(duration):
     lineage = Lineage()
     rows = [node("child", 2, 1)._replace(duration_nano=duration), node("parent", 1)._replace(duration_nano=2**63 - 1)]
-    assert [lineage.self_nano(row) for row in rows] == [duration, 2**63 - 1 - duration]
+    lineage.add_self_times(SpanColumns.of(rows), own := [])
+    assert own == [duration, 2**63 - 1 - duration]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(0, 50), st.booleans()), max_size=30))
@@ -112,6 +116,27 @@ def test_self_time_is_never_below_nothing_nor_above_the_duration_and_no_call_cou
     lineage = Lineage()
     for own, parent, ms, is_remote in spans:
         row = node("op", own, parent, ms=ms, is_parent_remote=is_remote)
-        assert 0 <= lineage.self_nano(row) <= row.duration_nano
+        assert 0 <= own_ms(lineage, row)[0] * MS <= row.duration_nano
     calls = sum(edge.call_count for edge in lineage.take_edges())
     assert calls <= sum(1 for _, parent, _, is_remote in spans if parent and not is_remote)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6), st.booleans()), max_size=12), st.data())
+def test_spans_that_come_together_are_as_those_that_come_one_by_one(tree, data):
+    rows = [node(f"op{own}", own, parent, is_parent_remote=remote) for own, parent, remote in tree]
+    together, apart = Lineage(), Lineage()
+    own = own_ms(together, *rows[: data.draw(st.integers(0, len(rows)))])
+    own += own_ms(together, *rows[len(own) :])
+    assert own == [each for row in rows for each in own_ms(apart, row)]
+    assert edges(together) == edges(apart)
+
+
+def test_what_was_interrupted_goes_on_where_it_was():
+    lineage = Lineage()
+    rows = SpanColumns.of([node("child", 2, 1, ms=4), node("child", 3, 1, ms=1), node("parent", 1)])
+    own: list[int] = []
+    lineage.add_self_times(rows[:2], own)
+    lineage.add_self_times(rows, own)
+    lineage.add_self_times(rows, own)
+    assert [each / MS for each in own] == [4, 1, 5]
+    assert edges(lineage) == {("parent", "child"): (2, 5)}

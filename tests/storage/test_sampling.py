@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import compress
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from storage_kit import span_bytes, span_row
 
 from otel_perfmon.storage import sampling
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sampling import HELD_MAX, HELD_PER_TRACE_MAX, HELD_TEXT_MAX, SamplingPolicy, TailSampling
@@ -30,17 +32,18 @@ class Sifter:
         self.sampled_out = 0
         self.fed_count = 0
 
-    def feed(self, *rows: SpanRow, text_size=0) -> Sifter:
-        for row in rows:
-            self.fed_count += 1
-            if self.sampling.sift(row, text_size, row.duration_nano):
-                self.stored.append(row)
+    def feed(self, *rows: SpanRow) -> Sifter:
+        self.fed_count += len(rows)
+        verdicts: list[bool] = []
+        self.sampling.judge(SpanColumns.of(rows), [row.duration_nano for row in rows], verdicts)
+        self.stored += compress(rows, verdicts)
         return self.settle()
 
     def settle(self) -> Sifter:
-        kept, counted = self.sampling.take()
+        kept, counted, own = self.sampling.take()
+        assert [row.duration_nano for row in counted] == own
         self.stored += kept
-        self.counted += [row for row, _ in counted]
+        self.counted += counted
         self.sampled_out += self.sampling.take_sampled_out()
         return self
 
@@ -237,7 +240,7 @@ def test_nothing_of_a_trace_stays_held_when_its_root_has_ended_even_if_a_span_be
 
 def test_what_could_not_be_written_down_is_counted_again():
     sampling_ = TailSampling(SamplingPolicy(0.0), Losses())
-    sampling_.sift(in_trace("root"), 0, 0)
+    sampling_.judge(SpanColumns.of([in_trace("root")]), [0], [])
     sampling_.put_back(sampling_.take_sampled_out())
     assert sampling_.take_sampled_out() == 1
 
@@ -257,8 +260,8 @@ def test_beyond_all_that_may_be_held_the_oldest_trace_gives_way_and_is_lost_if_i
 
 def test_the_oldest_trace_gives_way_to_no_later_span_of_its_own():
     sifter = Sifter(0)
-    text_size = HELD_TEXT_MAX // 2
-    sifter.feed(*(in_trace("child", span=number, parent=1) for number in (2, 3, 4)), text_size=text_size)
+    text = "x" * (HELD_TEXT_MAX // 2)
+    sifter.feed(*(in_trace("child", span=number, parent=1, attributes=text) for number in (2, 3, 4)))
     assert sifter.sampling.held_count == 2
     assert sifter.feed(in_trace("root", error="no")).names == ["child", "child", "root"]
     assert sifter.lost() == {"not_held": 1}
@@ -266,8 +269,9 @@ def test_the_oldest_trace_gives_way_to_no_later_span_of_its_own():
 
 def test_the_text_that_is_held_is_bounded_and_the_oldest_trace_gives_way():
     sifter = Sifter(0)
+    text = "x" * (HELD_TEXT_MAX // 4)
     for number in range(5):
-        sifter.feed(in_trace(str(number), span=2, parent=1, trace=numbered(number)), text_size=HELD_TEXT_MAX // 4)
+        sifter.feed(in_trace(str(number), span=2, parent=1, trace=numbered(number), attributes=text))
     assert sifter.sampling.held_count == 4
     sifter.feed(*(in_trace("root", trace=numbered(number), slow=True) for number in range(5)))
     assert sifter.names == ["1", "2", "3", "4", *["root"] * 5]

@@ -9,7 +9,8 @@ from operator import sub
 from typing import Any, Final
 
 from otel_perfmon.query import INT64_MAX
-from otel_perfmon.storage.rows import SpanDetails, SpanRow
+from otel_perfmon.storage.columns import SpanColumns
+from otel_perfmon.storage.rows import SpanDetails
 from otel_perfmon.storage.sqlite.details import encode_details
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.rollup import Rollup
@@ -26,10 +27,9 @@ _PLAIN_COLUMNS: Final = (
 _COLUMNS: Final = _PLAIN_COLUMNS + ", start_skew_nano, details"
 
 
-def count_spans(names: Names, rollup: Rollup, counted: Sequence[tuple[SpanRow, int]]) -> None:
-    """Count rows, each with its self time, which are not to be stored."""
-    rows, own = zip(*counted, strict=True)
-    *_, span_names, resources, scopes, _, _, _, ends, durations, statuses, slow, _, _ = zip(*rows, strict=True)
+def count_spans(names: Names, rollup: Rollup, counted: SpanColumns, own: Sequence[int]) -> None:
+    """Count rows, with their self times, which are not to be stored."""
+    *_, span_names, resources, scopes, _, _, _, ends, durations, statuses, slow, _, _ = counted.columns
     operation_ids = [names.places[place][0] for place in zip(span_names, resources, scopes, strict=True)]
     rollup.add_spans(operation_ids, ends, durations, own, ends, statuses, slow)
 
@@ -37,7 +37,7 @@ def count_spans(names: Names, rollup: Rollup, counted: Sequence[tuple[SpanRow, i
 def insert_spans(
     connection: sqlite3.Connection,
     names: Names,
-    rows: Sequence[SpanRow],
+    rows: SpanColumns,
     rollup: Rollup | None = None,
     own: Sequence[int] = (),
 ) -> Sequence[int]:
@@ -46,7 +46,7 @@ def insert_spans(
     ``own`` are their self times; the caller holds a transaction. Whatever a value makes SQLite or Python raise passes
     through: the caller rolls back.
     """
-    fields = tuple(zip(*rows, strict=True))
+    fields = rows.columns
     trace_ids, span_ids, parents, _, span_names, resources, scopes, kinds, flags = fields[:9]
     starts, ends, durations, statuses, slow, attributes, details = fields[9:]
     places = map(names.places.__getitem__, zip(span_names, resources, scopes, strict=True))

@@ -10,14 +10,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from itertools import chain
 from typing import Any, Final
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.errors import StoreBusyError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
-from otel_perfmon.storage.rows import STATUS_ERROR, PointRow, SpanRow
+from otel_perfmon.storage.columns import SpanColumns
+from otel_perfmon.storage.rows import PointRow, SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
@@ -233,7 +232,7 @@ class SqliteWriter:
         return refused
 
     def _apply_or_halve(self, batch: Batch) -> int:
-        """A value in the batch is to blame: find the span that has it and keep the others; how many are left out."""
+        """A value in the batch is to blame: find the row that has it and keep the others; how many spans are left out."""
         connection = self._open_connection()
         connection.execute("SAVEPOINT part")
         try:
@@ -247,15 +246,8 @@ class SqliteWriter:
                 raise
         else:
             return 0
-        middle = len(batch.spans) // 2
-        if not middle:
-            if not batch.spans:  # an edge has the value too: only the account is left
-                self._apply(Batch(dropped=batch.dropped, sampled_out=batch.sampled_out))
-                return len(batch.kept)
-            return 1 + self._apply_or_halve(replace(batch, spans=(), self_nano=()))
-        rest = Batch(batch.spans[middle:], batch.self_nano[middle:])
-        first = replace(batch, spans=batch.spans[:middle], self_nano=batch.self_nano[:middle])
-        return self._apply_or_halve(first) + self._apply_or_halve(rest)
+        parts = _parts_of(batch)
+        return sum(map(self._apply_or_halve, parts)) if parts else len(batch.spans) + len(batch.kept)
 
     @contextmanager
     def _transaction(self, batch: Batch) -> Iterator[None]:
@@ -296,19 +288,20 @@ class SqliteWriter:
 
     def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
         rollup = Rollup()
+        spans, kept = SpanColumns.of(batch.spans), SpanColumns.of(batch.kept)
         errors: list[tuple[int, SpanRow]] = []
-        for start in range(0, len(batch.spans), SPANS_AT_ONCE):
+        for start in range(0, len(spans), SPANS_AT_ONCE):
             self._tell_of_progress()
-            rows = batch.spans[start : start + SPANS_AT_ONCE]
+            rows = spans[start : start + SPANS_AT_ONCE]
             own = batch.self_nano[start : start + SPANS_AT_ONCE]
             operation_ids = insert_spans(connection, self._names, rows, rollup, own)
-            errors += (pair for pair in zip(operation_ids, rows, strict=True) if pair[1].status_code == STATUS_ERROR)
-        for start in range(0, len(batch.kept), SPANS_AT_ONCE):
+            errors += ((operation_ids[number], rows[number]) for number in rows.failed())
+        for start in range(0, len(kept), SPANS_AT_ONCE):
             self._tell_of_progress()
-            insert_spans(connection, self._names, batch.kept[start : start + SPANS_AT_ONCE])
+            insert_spans(connection, self._names, kept[start : start + SPANS_AT_ONCE])
         if batch.counted:
-            count_spans(self._names, rollup, batch.counted)
-        self._note_arrival(connection, len(batch.spans) + len(batch.kept))
+            count_spans(self._names, rollup, SpanColumns.of(batch.counted), batch.counted_self_nano)
+        self._note_arrival(connection, len(spans) + len(kept))
         rollup.save(connection)
         if errors:
             self._error_groups.add(errors)
@@ -335,7 +328,7 @@ class SqliteWriter:
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
         stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
         counted = len(batch.spans) + len(batch.counted)
-        altered = sum(1 for row in chain(batch.spans, batch.kept) if row.details and row.details.altered)
+        altered = SpanColumns.of(batch.spans).altered_count + SpanColumns.of(batch.kept).altered_count
         ended = stored + dropped + batch.sampled_out
         figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
@@ -379,6 +372,25 @@ class SqliteWriter:
             return os.stat(path).st_size
         except OSError:
             return 0
+
+
+_PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self_nano"), ("edges",), ("points",))
+"""The sequences of a batch, with those that run parallel to them."""
+
+
+def _parts_of(batch: Batch) -> list[Batch]:
+    """What to try apart: each kind of rows and the account, or both halves of the one kind; nothing of a single row."""
+    kinds = [{name: getattr(batch, name) for name in names} for names in _PARALLEL if getattr(batch, names[0])]
+    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out)]
+    if not (batch.dropped or batch.sampled_out):
+        account = []
+    if len(kinds) + len(account) > 1:
+        return [Batch(**kind) for kind in kinds] + account
+    middle = max(len(rows) for rows in kinds[0].values()) // 2 if kinds else 0
+    if not middle:
+        return []
+    halves = slice(None, middle), slice(middle, None)
+    return [Batch(**{name: rows[half] for name, rows in kinds[0].items()}) for half in halves]
 
 
 _abandoned: list[sqlite3.Connection] = []
