@@ -232,7 +232,7 @@ class SqliteWriter:
         return refused
 
     def _apply_or_halve(self, batch: Batch) -> int:
-        """A value in the batch is to blame: find the row that has it and keep the others; how many spans are left out."""
+        """A value in the batch is to blame: keep all but the row that has it; how many spans go."""
         connection = self._open_connection()
         connection.execute("SAVEPOINT part")
         try:
