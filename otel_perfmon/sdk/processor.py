@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
 
 from otel_perfmon.sdk.rows import SpanEncoder
-from otel_perfmon.sdk.span import EndedSpanProcessor, Span
+from otel_perfmon.sdk.span import EndedSpanProcessor
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
 changes: Final = [0]
@@ -34,11 +34,7 @@ class SpanDoor:
 
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""
-        if type(span) is Span and span.door is None:
-            span.door, span.slow_threshold_nano = self._encoder, self.slow_threshold_nano
-            is_taken = self.recorder.take(span)
-        else:
-            is_taken = self.recorder.record(self._encoder, span, self.slow_threshold_nano)
+        is_taken = self.recorder.take(self._encoder.entry_of(span, self.slow_threshold_nano))
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):

@@ -14,7 +14,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
@@ -29,7 +29,7 @@ from otel_perfmon.storage.attributes import (
     storable_text,
 )
 from otel_perfmon.storage.columns import SpanColumns
-from otel_perfmon.storage.intake import PlainSpans
+from otel_perfmon.storage.intake import Entry, opaque
 from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
@@ -51,82 +51,76 @@ class SpanEncoder:
         self._scopes: dict[int, tuple[Any, ScopeRow]] = {}
         self._origins: dict[int, tuple[ResourceRow, ScopeRow, Any]] = {}
 
+    def entry_of(self, span: ReadableSpan, slow_threshold_nano: int) -> Entry:
+        """What to put into the queue for an ended span.
+
+        Of one of ours that has a name, times and plain attributes and nothing else, as most have, its parts: reading
+        any other takes eight times as long (measured).
+        """
+        if type(span) is not Span or not span._is_plain or span._status is not UNSET or span._trace_state:
+            return opaque(span, self, slow_threshold_nano)
+        name, start, end = span._name, span._start_time, span._end_time
+        if (
+            type(name) is not str
+            or len(name) > OPERATION_NAME_MAX
+            or not name.isascii()
+            or type(start) is not int
+            or type(end) is not int
+            or not 0 <= start <= end <= INT64_MAX
+            or type(span._kind) is not SpanKind
+            or span._resource is not span._tracer.resource
+        ):
+            return opaque(span, self, slow_threshold_nano)
+        parent, parent_id, flags = span._parent, 0, span._trace_flags | _FLAG_HAS_IS_REMOTE
+        if parent is not None:
+            parent_id = parent[1]
+            if parent[2]:
+                flags |= _FLAG_IS_REMOTE
+        ids = span._trace_id, span._span_id, parent_id, flags
+        # Nothing that the garbage collector counts, unless there are attributes.
+        return (self, slow_threshold_nano, span._tracer, name, span._kind, *ids, start, end, span._values or None)
+
     def encode(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:
         """The row of an ended span; ``slow_threshold_nano`` decides where the span does not say itself."""
-        text = _plain_text(payload) if type(payload) is Span else None
-        if text is None:
-            return self._encode_any(payload, slow_threshold_nano)
-        return self._columns_of([payload], [text], [slow_threshold_nano])[0]
+        _, *parts = self.entry_of(payload, slow_threshold_nano)
+        if parts[1] is not payload:
+            return self.encode_plain([[part] for part in parts], 0)[0][0]
+        return self._encode_any(payload, slow_threshold_nano)
 
-    def encode_plain(self, items: Sequence[Any], room: int) -> PlainSpans:
-        """Spans of ours that came through this door and have plain attributes at most, as most do; see `BulkDoor`.
-
-        `_encode_any` takes eight times as long (measured): it lets the span make all its parts.
-        """
-        spans: list[Span] = []
-        texts: list[str] = []
-        others: list[int] = []
-        text_size = number = 0
-        for number, span in enumerate(items):
-            text = _plain_text(span) if type(span) is Span and span.door is self else None
-            if text is None:
-                others.append(number)
-                continue
-            spans.append(span)
-            texts.append(text)
-            text_size += len(text)
-            if text_size > room:
-                break
-        columns = self._columns_of(spans, texts, [span.slow_threshold_nano for span in spans])
-        return PlainSpans(columns, others, text_size, number + 1)
-
-    def _columns_of(self, spans: Sequence[Any], texts: list[str], thresholds_nano: Sequence[int]) -> SpanColumns:
-        """The rows of plain spans and the texts of their attributes."""
-        starts, ends = [span._start_time for span in spans], [span._end_time for span in spans]
+    def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
+        """Rows of what `entry_of` took apart; see `BulkDoor`."""
+        details: list[SpanDetails | None] = [None] * len(parts[0])
+        texts = _texts(parts[-1], details, room)
+        if len(texts) < len(details):
+            parts = [part[: len(texts)] for part in (*parts, details)]
+            details = parts.pop()
+        thresholds_nano, tracers, names, kinds, trace_ids, span_ids, parent_ids, flags, starts, ends, attributes = parts
         durations = list(map(sub, ends, starts))
         slow = [1 if each else 0 for each in map(gt, durations, thresholds_nano)]
-        if any(texts):
-            for number, span in enumerate(spans):
-                said = span._values.get(SLOW_ATTRIBUTE)
-                if said is not None:
-                    slow[number] = 1 if said else 0
-        origins = [self._origins.get(id(span._tracer)) or self._note_origin(span) for span in spans]
-        flags = [span._trace_flags | _FLAG_HAS_IS_REMOTE for span in spans]
-        parent_ids, are_remote = [b""] * len(spans), [False] * len(spans)
-        parents = [span._parent for span in spans]
-        if any(parents):
-            for number, parent in enumerate(parents):
-                if parent is not None:
-                    parent_ids[number], are_remote[number] = parent[1].to_bytes(8, "big"), parent[2]
-                    if parent[2]:
-                        flags[number] |= _FLAG_IS_REMOTE
-        return SpanColumns(
-            [
-                [span._trace_id.to_bytes(16, "big") for span in spans],
-                [span._span_id.to_bytes(8, "big") for span in spans],
-                parent_ids,
-                are_remote,
-                [span._name for span in spans],
-                [origin[0] for origin in origins],
-                [origin[1] for origin in origins],
-                [span._kind._value_ + 1 for span in spans],
-                flags,
-                starts,
-                ends,
-                durations,
-                [0] * len(spans),
-                slow,
-                texts,
-                [None] * len(spans),
-            ]
-        )
+        for number, each in enumerate(attributes) if any(attributes) else ():
+            said = each.get(SLOW_ATTRIBUTE) if each else None
+            if said is not None:
+                slow[number] = 1 if said else 0
+        origins = [self._origins.get(id(tracer)) or self._note_origin(tracer) for tracer in tracers]
+        if any(parent_ids):
+            parent_ids = [each.to_bytes(8, "big") if each else b"" for each in parent_ids]
+            are_remote = [each & _FLAG_IS_REMOTE != 0 for each in flags]
+        else:
+            parent_ids, are_remote = [b""] * len(texts), [False] * len(texts)
+        columns = [
+            [each.to_bytes(16, "big") for each in trace_ids],
+            [each.to_bytes(8, "big") for each in span_ids],
+            *(parent_ids, are_remote, names, [each[0] for each in origins], [each[1] for each in origins]),
+            [each._value_ + 1 for each in kinds],
+            *(flags, starts, ends, durations, [0] * len(texts), slow, texts, details),
+        ]
+        return SpanColumns(columns), sum(map(len, texts))
 
-    def _note_origin(self, span: Span) -> tuple[ResourceRow, ScopeRow, Any]:
+    def _note_origin(self, tracer: Any) -> tuple[ResourceRow, ScopeRow, Any]:
         """What is the same for all spans of a tracer, which is kept alive so that its id stays its own."""
         if len(self._origins) >= _SHARED_MAX:
             self._origins.clear()
-        tracer: Any = span._tracer
-        origin = (self.resource(span._resource), self.scope(span._instrumentation_scope), tracer)
+        origin = (self.resource(tracer.resource), self.scope(tracer._instrumentation_scope), tracer)
         self._origins[id(tracer)] = origin
         return origin
 
@@ -193,23 +187,28 @@ class SpanEncoder:
         return found[1]
 
 
-def _plain_text(span: Any) -> str | None:
-    """The JSON of a span's attributes; None if there is more to it than a name, times and plain attributes."""
-    name, start, end = span._name, span._start_time, span._end_time
-    if (
-        not span._is_plain
-        or span._status is not UNSET
-        or span._trace_state
-        or type(name) is not str
-        or len(name) > OPERATION_NAME_MAX
-        or not name.isascii()
-        or type(start) is not int
-        or type(end) is not int
-        or not 0 <= start <= end <= INT64_MAX
-        or span._resource is not span._tracer.resource
-    ):
-        return None
-    return encode_plain_attributes(span._values) if span._values else ""
+def _texts(attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int) -> list[str]:
+    """The JSON of plain attributes, for as many spans as there is room; what was cut is noted in ``details``."""
+    if not any(attributes):
+        return [""] * len(attributes)
+    texts: list[str] = []
+    for number, each in enumerate(attributes):
+        text = ""
+        if each:
+            plain_text = encode_plain_attributes(each)
+            if plain_text is not None:
+                text = plain_text
+            else:
+                encoded = encode_attributes(each)
+                text = encoded.text
+                if encoded.is_altered or encoded.dropped_count:
+                    altered = "attributes" if encoded.is_altered else ""
+                    details[number] = SpanDetails(dropped_attributes_count=encoded.dropped_count, altered=altered)
+        texts.append(text)
+        room -= len(text)
+        if room < 0:
+            break
+    return texts
 
 
 def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:

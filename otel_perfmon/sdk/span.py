@@ -64,9 +64,6 @@ class Span(sdk._Span):
     ``_values`` holds the plain attributes. ``_is_plain`` says that nothing beside those was ever asked for.
     """
 
-    door: Any = None
-    """The door through which it went into a queue, with the threshold of that moment."""
-    slow_threshold_nano = 0
     _tracer: Any
     _trace_id: int
     _span_id: int

@@ -22,7 +22,7 @@ from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
-from otel_perfmon.storage.intake import Door, Intake, Item
+from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
@@ -84,25 +84,25 @@ class Recorder:
 
     def record(self, door: Door, payload: Any, slow_threshold_nano: int = 0) -> bool:
         """Take one ended span; False when it was dropped, which is counted. Never raises, never waits for long."""
-        return self.take(Item(payload, door, slow_threshold_nano))
+        return self.take(opaque(payload, door, slow_threshold_nano))
 
-    def take(self, item: Any) -> bool:
-        """The same, of an `Item`, or of what is one for itself."""
+    def take(self, entry: Entry) -> bool:
+        """The same, of an entry for the queue."""
         queue = self._intake.queue
         waiting = len(queue)
         try:
-            has_room = waiting < QUEUE_MAX or self._make_room()
+            has_room = waiting < QUEUE_MAX * WIDTH or self._make_room()
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
-            queue.append(item)
+            queue.extend(entry)
             raise
         if not has_room:
             why = f"the queue is full and {self.path} cannot be written: {self._error or 'the disk is too slow'}"
             self._losses.add("queue_full", 1, why)
             return False
-        queue.append(item)
+        queue.extend(entry)
         if not self._is_awake:
             self._wake()
-        elif waiting == BATCH_MAX:
+        elif waiting == BATCH_MAX * WIDTH:
             self._open_gate()
         return True
 
@@ -156,7 +156,7 @@ class Recorder:
         self._flushing_threads.add(threading.get_ident())
         try:
             with self._writing(lock_timeout_seconds):
-                remaining = len(self._intake.queue) + 1
+                remaining = self._intake.waiting_count + 1
                 while remaining > 0 and self._has_spans():
                     if is_over():
                         return False
@@ -214,7 +214,7 @@ class Recorder:
     def queued_count(self) -> int:
         """How many spans wait to be written."""
         batches = (self._pending, self._intake.unfinished)
-        return len(self._intake.queue) + sum(each.span_count for each in batches if each is not None)
+        return self._intake.waiting_count + sum(each.span_count for each in batches if each is not None)
 
     # --- fork
 
@@ -333,7 +333,7 @@ class Recorder:
 
     def _keep_up(self) -> bool:
         """Between two steps of maintenance: spans go first. False when we are to stop."""
-        if len(self._intake.queue) >= BATCH_MAX:
+        if self._intake.waiting_count >= BATCH_MAX:
             self._write_queued()
         return not self._is_stopping
 
@@ -414,8 +414,8 @@ class Recorder:
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._is_writing_here():
-            return len(self._intake.queue) < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while len(self._intake.queue) >= QUEUE_MAX:
+            return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
+        while self._intake.waiting_count >= QUEUE_MAX:
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
             if self._flushing_threads or not self._help():

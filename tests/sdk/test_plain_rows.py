@@ -72,14 +72,13 @@ def test_the_short_way_to_a_row_gives_the_row_of_the_long_one(threshold, **parts
     span, encoder = end_span(**parts), SpanEncoder()
     row = encoder.encode(span, threshold)
     assert row == encoder._encode_any(span, threshold)
-    plain = read_plainly(encoder, span, threshold=threshold)
-    assert list(plain.columns) + [row] * len(plain.others) == [row]
+    entry = encoder.entry_of(span, threshold)
+    assert entry[2] is span or read_plainly(encoder, [entry]) == [row]
 
 
-def read_plainly(encoder, *spans, threshold=0, room=10**6):
-    for span in spans:
-        span.door, span.slow_threshold_nano = encoder, threshold
-    return encoder.encode_plain(spans, room)
+def read_plainly(encoder, entries, room=10**6):
+    columns, _ = encoder.encode_plain([list(each) for each in list(zip(*entries, strict=True))[1:]], room)
+    return list(columns)
 
 
 def test_most_spans_go_the_short_way():
@@ -88,21 +87,18 @@ def test_most_spans_go_the_short_way():
         span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("op", attributes=attributes)
         span.set_attribute("more", "yes")
         span.end()
-        assert len(read_plainly(encoder, span).columns) == 1
+        assert [row.name for row in read_plainly(encoder, [encoder.entry_of(span, 0)])] == ["op"]
 
 
-def test_of_many_spans_the_plain_ones_are_columns_and_the_others_are_named_as_far_as_there_is_room():
+def test_of_many_spans_so_many_are_read_as_there_is_room_for():
     encoder, tracer = SpanEncoder(), TracerProvider(shutdown_on_exit=False).get_tracer("t")
     spans = [tracer.start_span(f"op{number}", attributes={"number": number}) for number in range(5)]
-    spans[1].add_event("an event")
     for span in spans:
         span.end()
-    plain = read_plainly(encoder, *spans)
-    assert (list(plain.others), plain.item_count, plain.text_size) == ([1], 5, 4 * len('{"number":0}'))
-    assert [row.name for row in plain.columns] == ["op0", "op2", "op3", "op4"]
-    assert list(plain.columns) == [encoder.encode(span, 0) for span in spans if span is not spans[1]]
-    short = read_plainly(encoder, *spans, room=20)
-    assert ([row.name for row in short.columns], short.item_count) == (["op0", "op2"], 3)
+    entries = [encoder.entry_of(span, 0) for span in spans]
+    rows = [encoder.encode(span, 0) for span in spans]
+    assert read_plainly(encoder, entries) == rows
+    assert read_plainly(encoder, entries, room=len('{"number":0}') + 1) == rows[:2]
 
 
 class Redacting(SpanProcessor):

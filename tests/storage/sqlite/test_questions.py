@@ -16,7 +16,7 @@ from storage_kit import NOW, NOW_S, SECOND, RowDoor, details_of, span_bytes, spa
 from otel_perfmon.query import Window
 from otel_perfmon.storage.fingerprint import message_pattern
 from otel_perfmon.storage.histogram import bucket_of
-from otel_perfmon.storage.intake import Intake, Item
+from otel_perfmon.storage.intake import Intake, opaque
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -65,7 +65,7 @@ def store_of(tmp_path, clock):
         clock.now = NOW_S + 2 * HOUR
         path = str(tmp_path / f"{len(readers)}.db")
         intake, door = Intake(Losses(), lambda: None), RowDoor()
-        intake.queue.extend(Item(row, door, 0) for row in rows)
+        intake.queue.extend(place for row in rows for place in opaque(row, door, 0))
         with closing(SqliteWriter(path)) as writer:
             write(writer)
             while intake.queue:
