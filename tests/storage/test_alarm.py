@@ -243,7 +243,7 @@ deadline = time.monotonic() + 10
 while not told and time.monotonic() < deadline:
     time.sleep(0.01)
 time.sleep(0.05)
-print(told, flush=True)
+os.write(1, str(told).encode() + b"\\n")  # in one piece: two processes write
 if pid == 0:
     storage.recorder.finish()
     os._exit(0)

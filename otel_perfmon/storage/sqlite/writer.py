@@ -105,6 +105,8 @@ class SqliteWriter:
         """One step of retention, by ``policy`` or the one the file tells; how many spans went, and if more wait."""
         with connections.translated(self.path):
             self._check_ours()
+            if self._is_open():
+                self._retention.look_ahead(policy or noted_policy(self._open_connection()), time.time())
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                 self._open_if_needed()
                 policy = policy or noted_policy(self._open_connection())

@@ -197,6 +197,22 @@ def test_of_a_kept_trace_the_ancestors_stay_and_no_more_than_so_many_others(
     assert_pruned_is_exact(db_path)
 
 
+def test_a_span_that_fails_while_its_trace_is_pruned_keeps_the_ancestors_that_are_still_there(
+    writer, clock, db_path, monkeypatch
+):
+    monkeypatch.setattr(retentions, "KEPT_TRACE_SPANS_MAX", 5)
+    monkeypatch.setattr(retentions, "ROWS_AT_ONCE", 7)
+    others = [in_trace(1, "other", 2000 + i, 400) for i in range(40)]
+    write(writer, in_trace(1, "failed", 1000, 300, error="x"), *others, in_trace(1, "parent", 500, 400))
+    clock.now += 2 * HOUR
+    for _ in range(3):
+        assert writer.maintain()
+    write(writer, in_trace(1, "late", 1001, 500, error="x"))
+    maintain(writer)
+    assert [name for name in names_in(db_path) if name != "other"] == ["failed", "parent", "late"]
+    assert_pruned_is_exact(db_path)
+
+
 def test_a_loop_of_parents_does_not_hang_the_pruning(writer, clock, db_path, monkeypatch):
     monkeypatch.setattr(retentions, "KEPT_TRACE_SPANS_MAX", 1)
     write(
@@ -398,10 +414,13 @@ def test_two_processes_that_prune_at_once_count_each_span_once(db_path, clock):
 def test_pruning_goes_through_indexes(writer, db_path):
     write(writer, *[span_row(error="x" if i % 9 == 0 else None) for i in range(500)])
     ids = {"first": 1, "last": 9, "maximum": 5, "surplus": 3, "trace_id": b""}
+    asked = (retentions._DELETE_ORDINARY, retentions._SURPLUS_OF_TRACES, retentions._DELETE_SURPLUS)
     with closing(sqlite3.connect(db_path)) as connection:
-        for sql in (retentions._DELETE_ORDINARY, retentions._SURPLUS_OF_TRACES, retentions._DELETE_SURPLUS):
+        for sql in retentions._PREPARE_ANCESTORS:
+            connection.execute(sql)
+        for sql in (*asked, retentions._NOTE_PARENTS, retentions._NOTE_ANCESTORS):
             plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", ids)]
-            assert not any(step in ("SCAN _spans", "SCAN s", "SCAN k") for step in plan), plan
+            assert not any(step in ("SCAN _spans", "SCAN s", "SCAN k", "SCAN p", "SCAN a") for step in plan), plan
 
 
 def test_retention_runs_only_where_something_is_recorded(db_path, clock):
