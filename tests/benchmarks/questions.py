@@ -26,6 +26,7 @@ from pathlib import Path
 
 from otel_perfmon import SpanQuery, Store, Window, open_store
 from otel_perfmon.storage.base import Batch, RetentionPolicy
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.rows import ResourceRow, ScopeRow, SpanDetails, SpanRow
@@ -91,8 +92,10 @@ def fill(path: str, count: int) -> float:
     rows: list[SpanRow] = []
 
     def flush() -> None:
-        own = [lineage.self_nano(row) for row in rows]
-        writer.write(Batch(rows, own, lineage.take_edges()), timeout_seconds=5)
+        columns = SpanColumns.of(rows)
+        own: list[int] = []
+        lineage.add_self_times(columns, own)
+        writer.write(Batch(columns, own, lineage.take_edges()), timeout_seconds=5)
         rows.clear()
 
     for row in spans(count, time.time_ns()):
