@@ -17,7 +17,7 @@ _GOAL: Final = Goal(170, 120)
 
 
 def measure_size(folder: str, count: int) -> Figure:
-    """Bytes for each of ``count`` monitored operations with two attributes: what the file grew by after as many others."""
+    """Bytes for each of ``count`` operations with two attributes: what the file grew by after as many others."""
     path = os.path.join(folder, "size.db")
     used = []
     for _ in range(2):
