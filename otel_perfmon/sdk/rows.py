@@ -15,6 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
@@ -57,7 +58,7 @@ class SpanEncoder:
         Of one of ours that has a name, times and plain attributes and nothing else, as most have, its parts: reading
         any other takes eight times as long (measured).
         """
-        if type(span) is not Span or not span._is_plain or span._status is not UNSET or span._trace_state:
+        if type(span) is not Span or not span._is_plain or span._status is not UNSET:
             return opaque(span, self, slow_threshold_nano)
         name, start, end = span._name, span._start_time, span._end_time
         if (
@@ -68,6 +69,7 @@ class SpanEncoder:
             or type(end) is not int
             or not 0 <= start <= end <= INT64_MAX
             or type(span._kind) is not SpanKind
+            or (span._trace_state is not DEFAULT_TRACE_STATE and span._trace_state)  # whose length is a call
             or span._resource is not span._tracer.resource
         ):
             return opaque(span, self, slow_threshold_nano)
