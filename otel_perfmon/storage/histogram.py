@@ -5,7 +5,9 @@ relative middle of a bucket is off by at most (2^(1/32) - 1) / (2^(1/32) + 1) = 
 (opentelemetry-specification, metrics/data-model, "Exponential Scale"; the midpoint is DDSketch's, Masson et al. 2019).
 
 A bucket is a small key: 0 for durations of 0, else OpenTelemetry's index + 2 (1 ns has index -1). The packed form is
-one byte of width (1, 2, 4 or 8), then pairs of that width, little-endian: the distance to the key before, the count.
+one byte of width (1, 2, 4 or 8), two of the lowest key, then numbers of that width, all little-endian: the count of the
+lowest key, and for each other one its distance to the key before and its count. Or, where the first byte is the width +
+16, dense: the count of every key from the lowest to the highest.
 """
 
 from __future__ import annotations
@@ -14,15 +16,23 @@ import math
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise, repeat
 from typing import Final
 
 SCALE: Final = 5
 _BUCKETS_PER_DOUBLING: Final = 2**SCALE
 _GAMMA: Final = 2 ** (1 / _BUCKETS_PER_DOUBLING)
 _CODE_OF_WIDTH: Final = {array(code).itemsize: code for code in "BHIQ"}
-_LANE_BITS: Final = 64
+_HEAD_BYTES: Final = 3
+_IS_DENSE: Final = 16
+_KEYS_FOR_ONE_MAX: Final = 4
+"""Up to so many keys for each that is counted it is dense: at most twice the bytes, and read with no step for each."""
+_ADDED_MAX: Final = 256
+_WIDTH_OF_SUMS: Final = {1: 2, 2: 4, 4: 8, 8: 8}
+"""The sum of `_ADDED_MAX` numbers has no more bytes; 2^64 spans there are none."""
+_LANE_BYTES: Final = 8
+_LANE_BITS: Final = 8 * _LANE_BYTES
 _LANES: Final = 2_048
 """More than any key: that of the longest duration, 2^63 ns, is 2,017."""
 _log2 = math.log2
@@ -43,34 +53,76 @@ def estimate_of(bucket: int) -> float:
 
 def pack(buckets: Mapping[int, int]) -> bytes:
     """The packed form of a histogram."""
-    numbers: list[int] = []
-    before = 0
-    for key in sorted(buckets):
-        numbers += (key - before, buckets[key])
-        before = key
-    largest = max(numbers, default=0)
+    keys = sorted(buckets)
+    if not keys:
+        return _head(1 + _IS_DENSE, 0)
+    lowest, highest = keys[0], keys[-1]
+    is_dense = highest - lowest < _KEYS_FOR_ONE_MAX * len(keys)
+    if is_dense:
+        numbers = list(map(buckets.get, range(lowest, highest + 1), repeat(0)))
+    else:
+        numbers = [buckets[lowest]]
+        for before, key in pairwise(keys):
+            numbers += (key - before, buckets[key])
+    largest = max(numbers)
     width = 1 if largest < 1 << 8 else 2 if largest < 1 << 16 else 4 if largest < 1 << 32 else 8
-    return bytes((width,)) + _little_endian(array(_CODE_OF_WIDTH[width], numbers)).tobytes()
+    packed = bytes(numbers) if width == 1 else _little_endian(array(_CODE_OF_WIDTH[width], numbers)).tobytes()
+    return _head(width + _IS_DENSE * is_dense, lowest) + packed
 
 
 def add_packed(buckets: dict[int, int], packed: bytes) -> None:
     """Add a packed histogram to ``buckets``."""
-    numbers = _unpack(packed)
-    for key, count in zip(accumulate(numbers[::2]), numbers[1::2], strict=True):
-        buckets[key] = buckets.get(key, 0) + count
+    for key, count in _counts(packed):
+        if count:
+            buckets[key] = buckets.get(key, 0) + count
 
 
 def lanes_of(packed: Iterable[bytes]) -> int:
     """Packed histograms together, as one number with a lane of 64 bits for each key: such are added in one step."""
-    counts = [0] * _LANES
-    top = 0
+    sparse: list[bytes] = []
+    dense: dict[int, list[bytes]] = {}
     for each in packed:
-        numbers = _unpack(each)
+        same = dense.setdefault(each[0] - _IS_DENSE, []) if each[0] & _IS_DENSE else sparse
+        same.append(each)
+    lanes = _lanes_of_sparse(sparse) if sparse else 0
+    for width, same in dense.items():
+        for start in range(0, len(same), _ADDED_MAX):
+            lanes += _lanes_of_dense(same[start : start + _ADDED_MAX], width)
+    return lanes
+
+
+def _lanes_of_sparse(packed: Sequence[bytes]) -> int:
+    counts = [0] * _LANES
+    lowest, highest = min(map(_lowest, packed)), 0
+    for each in packed:
         key = 0
-        for key, count in zip(accumulate(numbers[::2]), numbers[1::2], strict=True):
+        for key, count in _counts(each):
             counts[key] += count
-        top = max(top, key)
-    return int.from_bytes(_little_endian(array("Q", counts[: top + 1])).tobytes(), "little")
+        highest = max(highest, key)
+    lanes = _little_endian(array("Q", counts[lowest : highest + 1])).tobytes()
+    return int.from_bytes(lanes, "little") << lowest * _LANE_BITS
+
+
+def _lanes_of_dense(packed: Sequence[bytes], width: int) -> int:
+    """`lanes_of` at most `_ADDED_MAX` dense histograms of one width. No step for each key: 8 ns where it was 70."""
+    lane = _WIDTH_OF_SUMS[width]
+    keys = list(map(_lowest, packed))
+    lowest, lanes = min(keys), 0
+    for key, each in zip(keys, packed, strict=True):
+        numbers = _widen(each[_HEAD_BYTES:], width, lane)
+        lanes += int.from_bytes(numbers, "little") << (key - lowest) * lane * 8
+    length = -(-lanes.bit_length() // (lane * 8)) * lane
+    return int.from_bytes(_widen(lanes.to_bytes(length, "little"), lane, _LANE_BYTES), "little") << lowest * _LANE_BITS
+
+
+def _widen(numbers: bytes, width: int, wider: int) -> bytes | bytearray:
+    """Numbers of ``width`` bytes, little-endian, as such of ``wider`` ones."""
+    if width == wider:
+        return numbers
+    widened = bytearray(len(numbers) // width * wider)
+    for place in range(width):
+        widened[place::wider] = numbers[place::width]
+    return widened
 
 
 def bounds_nano(bucket: int, coarseness: int = 0) -> tuple[float, float]:
@@ -125,10 +177,29 @@ def _estimate(bucket: int | None, minimum: int, maximum: int) -> float:
     return float(maximum) if bucket is None else min(max(estimate_of(bucket), minimum), maximum)
 
 
-def _unpack(packed: bytes) -> array[int]:
-    numbers = array(_CODE_OF_WIDTH[packed[0]])
-    numbers.frombytes(packed[1:])
-    return _little_endian(numbers)
+def _head(form: int, lowest: int) -> bytes:
+    return bytes((form, lowest & 255, lowest >> 8))
+
+
+def _lowest(packed: bytes) -> int:
+    return packed[1] | packed[2] << 8
+
+
+def _counts(packed: bytes) -> Iterator[tuple[int, int]]:
+    """Each key with its count; in the dense form that may be 0."""
+    form, numbers = packed[0], packed[_HEAD_BYTES:]
+    if form & _IS_DENSE:
+        return enumerate(_unpack(numbers, form - _IS_DENSE), _lowest(packed))
+    unpacked = _unpack(numbers, form)
+    return zip(accumulate(unpacked[1::2], initial=_lowest(packed)), unpacked[::2], strict=True)
+
+
+def _unpack(numbers: bytes, width: int) -> Sequence[int]:
+    if width == 1:
+        return numbers
+    unpacked = array(_CODE_OF_WIDTH[width])
+    unpacked.frombytes(numbers)
+    return _little_endian(unpacked)
 
 
 def _little_endian(numbers: array[int]) -> array[int]:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_perfmon.storage.histogram import add_packed, bucket_of, estimate_of, pack, percentiles_nano
+from otel_perfmon.storage.histogram import (
+    add_packed,
+    bucket_of,
+    estimate_of,
+    lanes_of,
+    pack,
+    percentiles_nano,
+    percentiles_of_lanes_nano,
+)
 
 durations = st.integers(0, 2**63 - 1) | st.integers(0, 63).map(lambda power: 2**power) | st.integers(0, 5000)
 histograms = st.dictionaries(st.integers(0, 2100), st.integers(1, 2**62), max_size=60)
@@ -87,22 +95,64 @@ def test_a_packed_histogram_comes_back(buckets):
     assert found == buckets
 
 
-@pytest.mark.parametrize(
-    ("largest", "width"), [(255, 1), (256, 2), (65_535, 2), (65_536, 4), (2**32 - 1, 4), (2**32, 8), (2**63, 8)]
-)
+WIDTHS = [(255, 1), (256, 2), (65_535, 2), (65_536, 4), (2**32 - 1, 4), (2**32, 8), (2**63, 8)]
+
+
+@pytest.mark.parametrize(("largest", "width"), WIDTHS)
 def test_every_width_comes_back_and_is_no_wider_than_it_must_be(largest, width):
     buckets = {3: largest, 4: 1, 250: 7}
     packed = pack(buckets)
     assert packed[0] == width
-    assert len(packed) == 1 + 6 * width
+    assert len(packed) == 3 + 5 * width
+    found = {3: 1}
+    add_packed(found, packed)
+    assert found == {**buckets, 3: largest + 1}
+
+
+@pytest.mark.parametrize(("largest", "width"), WIDTHS)
+def test_a_histogram_without_wide_gaps_is_packed_as_the_counts_of_all_its_keys(largest, width):
+    buckets = {3: largest, 4: 1, 10: 7, 14: 1}
+    packed = pack(buckets)
+    assert packed[0] == 16 + width
+    assert len(packed) == 3 + 12 * width
     found = {3: 1}
     add_packed(found, packed)
     assert found == {**buckets, 3: largest + 1}
 
 
 def test_the_packed_form_is_pinned():
-    assert pack({}) == b"\x01"
+    assert pack({}) == b"\x11\x00\x00"
     assert pack({5: 2, 300: 1}) == bytes((2, 5, 0, 2, 0, 39, 1, 1, 0))
+    assert pack({700: 2, 900: 1}) == bytes((1, 188, 2, 2, 200, 1))
+    assert pack({700: 2, 703: 1}) == bytes((17, 188, 2, 2, 0, 0, 1))
+    assert pack({700: 300, 701: 1}) == bytes((18, 188, 2, 44, 1, 1, 0))
+
+
+def lanes_by_hand(histograms):
+    return sum(count << 64 * key for buckets in histograms for key, count in buckets.items())
+
+
+@given(st.lists(st.dictionaries(st.integers(0, 2047), st.integers(1, 2**56), max_size=30), max_size=10))
+def test_lanes_are_the_counts_of_all_packed_histograms_together(histograms):
+    assert lanes_of(map(pack, histograms)) == lanes_by_hand(histograms)
+
+
+@given(st.lists(st.dictionaries(st.integers(640, 660), st.integers(1, 300), max_size=20), max_size=20))
+def test_lanes_of_dense_histograms_are_their_counts_together(histograms):
+    assert lanes_of(map(pack, histograms)) == lanes_by_hand(histograms)
+
+
+@pytest.mark.parametrize("count", [2**8 - 1, 2**16 - 1, 2**32 - 1])
+def test_no_lane_runs_over_into_the_next_however_many_histograms_are_added(count):
+    histograms = [{7: count, 8: count, 9: 1}] * 600
+    assert lanes_of(map(pack, histograms)) == lanes_by_hand(histograms)
+
+
+@given(st.lists(durations, min_size=1, max_size=50))
+def test_percentiles_are_the_same_of_lanes(values):
+    buckets, shares, ends = histogram_of(values), (0.5, 0.9, 0.99), (min(values), max(values))
+    of_lanes = percentiles_of_lanes_nano(lanes_of([pack(buckets)]), shares, *ends)
+    assert of_lanes == percentiles_nano(buckets, shares, *ends)
 
 
 @given(st.lists(durations, max_size=40), st.lists(durations, max_size=40))

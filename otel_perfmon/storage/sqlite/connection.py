@@ -200,6 +200,7 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
         raise StoreError(message)
     is_ours = _is_ours(connection, path)
     if not is_ours:
+        _check_encoding(connection, path)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect once a table exists
         if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
             connection.execute("VACUUM")  # nor in a database that somebody emptied
@@ -211,6 +212,14 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA secure_delete = FAST")
     if not is_ours or _user_version(connection) < SCHEMA_VERSION:
         _migrate(connection)
+
+
+def _check_encoding(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `SchemaError` for a database that somebody made in UTF-16 and emptied: its encoding stays."""
+    encoding = connection.execute("PRAGMA encoding").fetchone()[0]
+    if encoding != "UTF-8":
+        message = f"{path} is an emptied SQLite database in {encoding}, not UTF-8; remove it, or choose another path."
+        raise SchemaError(message)
 
 
 def _is_ours(connection: sqlite3.Connection, path: str) -> bool:

@@ -1,10 +1,9 @@
 """Sums of stored cells: the figures of each operation over some ranges of time, added up where they are stored.
 
-SQLite adds up all but the histograms, which cost most: a histogram of an hour has 200 buckets. What those of a range
+SQLite adds up all but the histograms, which cost most: a histogram of an hour has 300 buckets. What those of a range
 came to is remembered with the connection, beside the range's other figures. Cells only grow, or go: as long as their
 number, count, sums and extremes are what they were, so is the histogram. Of ten million spans of 50 operations over a
-day a connection's first answer takes 40 ms, nearly all for histograms, and those after it 4, where cell by cell in
-Python each took 110 (measured).
+day a connection's first answer takes 18 ms, 11 of them for 2,700 histograms, and those after it 5 (measured).
 """
 
 from __future__ import annotations
@@ -39,10 +38,13 @@ FROM (SELECT o.id, o.name, v.name AS service, count(*) AS cells, sum(r.count) AS
         AND r.start_unix_s >= ? AND r.start_unix_s < ?{conditions}
     GROUP BY o.id)
 """
+# All in one blob, and beside it whose each is and how long: as hex it took three times as long. SQLite takes what it
+# concatenates for text, of which no byte changes in a database in UTF-8, as ours are.
 _HISTOGRAMS: Final = """
-SELECT json_group_array(json_array(k.value, (SELECT group_concat(hex(r.histogram), ' ') FROM _rollups r
-    WHERE r.resolution_s = ? AND r.operation_id = k.value AND r.start_unix_s >= ? AND r.start_unix_s < ?)))
-FROM json_each(?) k
+SELECT json_group_array(json_array(r.operation_id, length(r.histogram))),
+    CAST(group_concat(r.histogram, '') AS BLOB)
+FROM json_each(?) k CROSS JOIN _rollups r
+WHERE r.resolution_s = ? AND r.operation_id = k.value AND r.start_unix_s >= ? AND r.start_unix_s < ?
 """
 
 
@@ -106,11 +108,23 @@ def _histograms(connection: SteppedConnection, cells: Range, figures: dict[int, 
             remembered.move_to_end((cells, operation_id))
     missing = [operation_id for operation_id in figures if operation_id not in found]
     if missing:
-        rows = connection.execute(_HISTOGRAMS, (*cells, json.dumps(missing))).fetchone()[0]
-        for operation_id, packed in json.loads(rows):
-            found[operation_id] = lanes_of(map(bytes.fromhex, packed.split(" ")))
+        for operation_id, packed in _packed_histograms(connection, cells, missing).items():
+            found[operation_id] = lanes_of(packed)
             remembered[cells, operation_id] = figures[operation_id], found[operation_id]
             remembered.move_to_end((cells, operation_id))
         while len(remembered) > _REMEMBERED_MAX:
             remembered.popitem(last=False)
+    return found
+
+
+def _packed_histograms(
+    connection: sqlite3.Connection, cells: Range, operation_ids: list[int]
+) -> dict[int, list[bytes]]:
+    """The histograms of each operation's cells in the range."""
+    lengths, packed = connection.execute(_HISTOGRAMS, (json.dumps(operation_ids), *cells)).fetchone()
+    found: dict[int, list[bytes]] = {operation_id: [] for operation_id in operation_ids}
+    start = 0
+    for operation_id, length in json.loads(lengths):
+        found[operation_id].append(packed[start : start + length])
+        start += length
     return found

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import stat
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 from storage_kit import ask, ask_one, child_process, names_in, span_row, write
@@ -100,6 +101,17 @@ def test_a_file_of_no_length_is_taken(db_path):
     try_to_write(db_path)
     assert names_in(db_path) == ["op"]
     assert ask_one(db_path, "PRAGMA auto_vacuum") == 2
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_an_emptied_database_in_utf_16_is_refused_and_left_as_it_is(db_path, encoding):
+    """Its encoding stays for good, and in it SQLite changes bytes that are put together as text."""
+    with closing(sqlite3.connect(db_path)) as connection:
+        connection.executescript(f"PRAGMA encoding = '{encoding}'; CREATE TABLE x (a); DROP TABLE x;")
+    before = Path(db_path).read_bytes()
+    with pytest.raises(SchemaError, match=f"an emptied SQLite database in {encoding}"):
+        connections.open_writer(db_path)
+    assert Path(db_path).read_bytes() == before
 
 
 def test_a_database_without_any_table_is_taken_and_gives_its_space_back_as_any_other(db_path):

@@ -12,8 +12,11 @@ from storage_kit import NOW, NOW_S, SECOND, ask_one, resource_row, span_row, wri
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.storage.cells import Kept, align_window
+from otel_perfmon.storage.histogram import bucket_of, estimate_of
 from otel_perfmon.storage.sqlite import statistics
+from otel_perfmon.storage.sqlite.connection import open_reader
 from otel_perfmon.storage.sqlite.reader import SqliteReader
+from otel_perfmon.storage.sqlite.sums import sum_cells
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 DAY = 86_400
@@ -52,6 +55,22 @@ def test_percentiles_are_within_1_1_percent_of_the_nearest_rank_and_the_rest_is_
     assert (stats.count, stats.min_ms, stats.max_ms) == (999, min(durations) / 1e6, max(durations) / 1e6)
     assert stats.total_ms == sum(durations) / 1e6
     assert stats.avg_ms == sum(durations) / 999 / 1e6
+
+
+def test_histograms_of_any_bytes_are_read_as_they_were_written(writer, db_path):
+    """Counts that are no UTF-8, of one byte and of two, with zeros between them; and of single spans."""
+    counts = {700: 1, 701: 128, 703: 192, 704: 255, 705: 237, 706: 256}
+    counts |= {1000 + 50 * i: 1 for i in range(3)}
+    durations = [round(estimate_of(key)) for key, count in counts.items() for _ in range(count)]
+    for day in range(3):
+        write(writer, *[span_row(end=NOW + day * DAY * SECOND, duration_nano=each) for each in durations[day:]])
+        write(writer, span_row("another", end=NOW + day * DAY * SECOND, duration_nano=durations[0]))
+    all_time = [(DAY, 0, NOW_S + 9 * DAY)]
+    with closing(open_reader(db_path)) as connection:
+        cells = sum_cells(connection, all_time, operation=None, service=None, is_split=False)
+    expected = [bucket_of(each) for day in range(3) for each in durations[day:]]
+    assert cells["op", None].lanes == sum(1 << 64 * key for key in expected)
+    assert cells["another", None].lanes == 3 << 64 * 700
 
 
 def test_figures_of_a_window_are_those_of_the_spans_that_ended_in_it(writer, reader, clock):
