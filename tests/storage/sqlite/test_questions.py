@@ -192,8 +192,11 @@ def test_a_heatmap_counts_each_call_once_in_the_cell_of_its_end_and_duration(sto
 
 
 def _row_of(duration_nano, bounds_ms):
-    """The row whose bounds hold a duration; at a bound, where floating point may tell otherwise, that of its bucket."""
-    bounds = [bucket_of(round(bound * 1e6)) for bound in bounds_ms]
+    """The row whose bounds hold a duration; at a bound, where floating point may tell otherwise, that of its bucket.
+
+    A bound is the bucket's just below it. Rounded to a nanosecond, one of 1,116.7 would be in the next bucket.
+    """
+    bounds = [bucket_of(bound * 1e6 * (1 - 1e-9)) for bound in bounds_ms]
     return next(
         (j for j in range(len(bounds) - 1) if bucket_of(duration_nano) <= bounds[j + 1]),
         len(bounds) - 2,
