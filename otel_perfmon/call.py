@@ -20,7 +20,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKin
 from otel_perfmon import failure
 from otel_perfmon.sdk.context import SPAN_KEY, attach, current, reset, with_span_and
 from otel_perfmon.sdk.histogram import DurationHistogram
-from otel_perfmon.sdk.processor import SpanDoor
+from otel_perfmon.sdk.processor import SpanDoor, lowest_threshold_nano
 from otel_perfmon.sdk.provider import readable, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
 from otel_perfmon.sdk.span import Span as OurSpan
@@ -111,7 +111,7 @@ class Call:
     def _start(self) -> otel_context.Context:
         context = current()
         outer_span: Any = context.get(SPAN_KEY)
-        if type(outer_span) is not OurSpan and not isinstance(outer_span, Span):
+        if outer_span is not None and type(outer_span) is not OurSpan and not isinstance(outer_span, Span):
             outer_span = None
         self._began = began = time.perf_counter_ns()
         if outer_span is None:
@@ -214,7 +214,8 @@ class Call:
         error_type = self._describe_error(error) if error is not None else None
         monitor = self.monitor
         try:
-            self._flag_slow(elapsed_nano, monitor)
+            if elapsed_nano > lowest_threshold_nano[0] or self.threshold_nano is not None:
+                self._flag_slow(elapsed_nano, monitor)
             if monitor.histogram.is_read:
                 self._measure(elapsed_nano, end_unix_nano, error_type)
         except Exception as trouble:  # the outer rim: a processor's or a view's failure
@@ -229,6 +230,8 @@ class Call:
         threshold_nano = self.threshold_nano
         if elapsed_nano > (monitor.slow_threshold_nano if threshold_nano is None else threshold_nano):
             self.span.set_attribute(SLOW_ATTRIBUTE, True)
+            return
+        if elapsed_nano <= lowest_threshold_nano[0]:
             return
         if threshold_nano is None:
             for door in monitor.storing_doors():

@@ -17,7 +17,7 @@ from otel_perfmon.errors import StoreError
 from otel_perfmon.metrics_storage import MetricsStorage, shared_storage
 from otel_perfmon.operation import DisabledOperation, MonitoredOperation
 from otel_perfmon.sdk.histogram import DurationHistogram
-from otel_perfmon.sdk.processor import SpanDoor
+from otel_perfmon.sdk.processor import SpanDoor, note_threshold
 from otel_perfmon.sdk.provider import OwnProvider, SpanSource, readable
 from otel_perfmon.storage.attributes import storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX
@@ -64,13 +64,14 @@ class PerformanceMonitor:
         storage = given or self._opened_storage
         assert storage is not None
         self._prepare(config, meter_provider)
-        self._bind(storage, OwnProvider(tracer_provider, storage.recorder), SpanDoor(storage.recorder, 0), on_alert)
+        door = SpanDoor(storage.recorder, self.slow_threshold_nano)
+        self._bind(storage, OwnProvider(tracer_provider, storage.recorder), door, on_alert)
 
     def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:
         self.error_rate_threshold = config.error_rate_threshold
         self._is_threshold_set = False
         self._slow_threshold_ms = config.slow_threshold_ms
-        self.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
+        self.slow_threshold_nano = note_threshold(nano_of_ms(config.slow_threshold_ms))
         self._disabled_operation = DisabledOperation(self, "disabled", None, None, SpanKind.INTERNAL)
         self.histogram = DurationHistogram(
             DURATION_HISTOGRAM, "s", "Duration of monitored operations.", BUCKET_BOUNDARIES_S, meter_provider
@@ -107,7 +108,7 @@ class PerformanceMonitor:
     def slow_threshold_ms(self, value: float) -> None:
         self._slow_threshold_ms = parse_setting("slow_threshold_ms", value)
         self._is_threshold_set = True
-        self.slow_threshold_nano = nano_of_ms(self._slow_threshold_ms)
+        self.slow_threshold_nano = note_threshold(nano_of_ms(self._slow_threshold_ms))
         if self._door is not None:
             self._door.slow_threshold_nano = self.slow_threshold_nano
 

@@ -51,7 +51,7 @@ class MonitoredOperation(Call):
             try:
                 self.detach()
             finally:
-                self.end()
+                self.monitor.end_span(self.span, self._end_unix_nano, self._door)
                 self._token = None
                 self._is_free = True
 

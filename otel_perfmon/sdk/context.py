@@ -36,7 +36,7 @@ def with_span(context: Context, span: trace.Span) -> Context:
 
 def with_span_and(context: Context, span: trace.Span, key: str, value: object) -> Context:
     """A copy of ``context`` in which ``span`` is the current one, and ``key`` has a value."""
-    copy = Context(context)
+    copy = Context(context) if context else Context()
     _set(copy, SPAN_KEY, span)
     _set(copy, key, value)
     return copy

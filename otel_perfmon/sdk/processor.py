@@ -7,12 +7,15 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
 
+from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.rows import SpanEncoder
 from otel_perfmon.sdk.span import EndedSpanProcessor
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
 changes: Final = [0]
 """How often a `StoreSpanProcessor` was added or closed: what `doors_of` gave holds as long as this stays."""
+lowest_threshold_nano: Final = [INT64_MAX]
+"""The lowest slow threshold that any monitor or door of the process ever had: what took no longer is slow to none."""
 
 
 class SpanDoor:
@@ -27,14 +30,23 @@ class SpanDoor:
 
     def __init__(self, recorder: Recorder, slow_threshold_nano: int, durability: str = "batch") -> None:
         self.recorder = recorder
-        self.slow_threshold_nano = slow_threshold_nano
+        self.slow_threshold_nano = slow_threshold_nano  # by the property
         self._encoder = SpanEncoder()
         self._durability = durability
         recorder.open_door(self._encoder)
 
+    @property
+    def slow_threshold_nano(self) -> int:
+        """A span that took longer is slow."""
+        return self._slow_threshold_nano
+
+    @slow_threshold_nano.setter
+    def slow_threshold_nano(self, value: int) -> None:
+        self._slow_threshold_nano = note_threshold(value)
+
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""
-        is_taken = self.recorder.take(self._encoder.entry_of(span, self.slow_threshold_nano))
+        is_taken = self.recorder.take(self._encoder.entry_of(span, self._slow_threshold_nano))
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):
@@ -75,6 +87,12 @@ class StoreSpanProcessor(EndedSpanProcessor):
     def is_open(self) -> bool:
         """Whether spans are still taken."""
         return self._is_open
+
+
+def note_threshold(slow_threshold_nano: int) -> int:
+    """Keep `lowest_threshold_nano` the lowest; the same threshold."""
+    lowest_threshold_nano[0] = min(lowest_threshold_nano[0], slow_threshold_nano)
+    return slow_threshold_nano
 
 
 def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:

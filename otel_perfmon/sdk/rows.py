@@ -103,7 +103,7 @@ class SpanEncoder:
             said = each.get(SLOW_ATTRIBUTE) if each else None
             if said is not None:
                 slow[number] = 1 if said else 0
-        origins = [self._origins.get(id(tracer)) or self._note_origin(tracer) for tracer in tracers]
+        resources, scopes = self._origins_of(tracers)
         if any(parent_ids):
             parent_ids = [each.to_bytes(8, "big") if each else b"" for each in parent_ids]
             are_remote = [each & _FLAG_IS_REMOTE != 0 for each in flags]
@@ -112,11 +112,20 @@ class SpanEncoder:
         columns = [
             [each.to_bytes(16, "big") for each in trace_ids],
             [each.to_bytes(8, "big") for each in span_ids],
-            *(parent_ids, are_remote, names, [each[0] for each in origins], [each[1] for each in origins]),
-            [each._value_ + 1 for each in kinds],
+            *(parent_ids, are_remote, names, resources, scopes),
+            _kind_numbers(kinds),
             *(flags, starts, ends, durations, [0] * len(texts), slow, texts, details),
         ]
         return SpanColumns(columns), sum(map(len, texts))
+
+    def _origins_of(self, tracers: list[Any]) -> tuple[list[ResourceRow], list[ScopeRow]]:
+        """The resources and scopes of spans, by their tracers, of which there are few."""
+        first = tracers[0]
+        if tracers.count(first) == len(tracers):
+            resource, scope, _ = self._origins.get(id(first)) or self._note_origin(first)
+            return [resource] * len(tracers), [scope] * len(tracers)
+        origins = [self._origins.get(id(tracer)) or self._note_origin(tracer) for tracer in tracers]
+        return [each[0] for each in origins], [each[1] for each in origins]
 
     def _note_origin(self, tracer: Any) -> tuple[ResourceRow, ScopeRow, Any]:
         """What is the same for all spans of a tracer, which is kept alive so that its id stays its own."""
@@ -187,6 +196,13 @@ class SpanEncoder:
                 self._scopes.clear()
             found = self._scopes[id(scope)] = (scope, _scope_row(scope))
         return found[1]
+
+
+def _kind_numbers(kinds: list[SpanKind]) -> list[int]:
+    """OTLP's numbers of those kinds."""
+    if kinds.count(kinds[0]) == len(kinds):
+        return [kinds[0]._value_ + 1] * len(kinds)
+    return [each._value_ + 1 for each in kinds]
 
 
 def _texts(attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int) -> list[str]:

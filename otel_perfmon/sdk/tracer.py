@@ -36,7 +36,7 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 from otel_perfmon.sdk.context import SPAN_KEY, current
 from otel_perfmon.sdk.current_span import CurrentSpan
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
-from otel_perfmon.sdk.span import UNSET, EndedSpanProcessor, Span, are_plain
+from otel_perfmon.sdk.span import EndedSpanProcessor, Span, are_plain
 
 _new_span: Final = object.__new__
 _IS_VALID: Final = 5
@@ -92,10 +92,11 @@ class Tracer(sdk.Tracer):
         if not self._tracer_config.is_enabled:
             return NonRecordingSpan(parent or INVALID_SPAN_CONTEXT)
         generator = self.id_generator
+        is_ours = type(generator) is TimeOrderedIdGenerator
         if parent is None or not parent[_IS_VALID]:
             parent, trace_state = None, DEFAULT_TRACE_STATE
             trace_id, is_sampled = generator.generate_trace_id(), _SAMPLED
-            flags = _RANDOM if generator.is_trace_id_random() else 0
+            flags = _RANDOM if is_ours or generator.is_trace_id_random() else 0
         else:
             trace_id, _, _, flags, trace_state, _ = parent
             is_sampled, flags = flags & _SAMPLED, flags & _RANDOM
@@ -109,7 +110,7 @@ class Tracer(sdk.Tracer):
             is_sampled = _SAMPLED if decision is _ON else 0
         span_id, flags = generator.generate_span_id(), _FLAGS[flags | is_sampled]
         span_context = None
-        if type(generator) is not TimeOrderedIdGenerator or decision is _DROP:
+        if not is_ours or decision is _DROP:
             span_context = SpanContext(trace_id, span_id, False, flags, trace_state)
         metrics = self._tracer_metrics
         record_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
@@ -119,8 +120,7 @@ class Tracer(sdk.Tracer):
         span._tracer, span._name, span._kind = self, name, kind
         span._trace_id, span._span_id = trace_id, span_id
         span._trace_flags, span._trace_state = flags, trace_state
-        span._span_context, span._parent = span_context, parent
-        span._status, span._end_time, span._resource = UNSET, None, self.resource
+        span._span_context, span._parent, span._resource = span_context, parent, self.resource
         if attributes is None:
             span._values, span._is_plain = {}, True
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import chain, compress, repeat, starmap
+from itertools import chain, repeat, starmap
 from operator import is_
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,7 @@ from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import SpanRow
-from otel_perfmon.storage.sampling import SamplingChoice, TailSampling
+from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
 
 BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
@@ -78,7 +78,17 @@ class _Part:
         self.text_size = text_size
         self.entry_count = entry_count
         self.own: list[int] = []
-        self.verdicts: list[bool] = []
+        self.verdicts: list[Verdict] = []
+
+    def only(self, *, is_stored: bool) -> tuple[SpanColumns, list[int]]:
+        """The spans that are to be stored now, or the others, with their self times."""
+        verdicts, stored_count = self.verdicts, self.verdicts.count(Verdict.STORED)
+        count = stored_count if is_stored else len(verdicts) - stored_count
+        if count == len(self.spans):
+            return self.spans, self.own
+        judged = enumerate(verdicts if count else ())
+        numbers = [number for number, verdict in judged if (verdict is Verdict.STORED) is is_stored]
+        return self.spans.pick(numbers), [self.own[number] for number in numbers]
 
 
 class Intake:
@@ -163,7 +173,9 @@ class Intake:
         """Entries as columns, up to the first of another door; fewer where there is no ``room`` for their texts."""
         doors = places[::WIDTH]
         door: Any = doors[0]
-        count = next((number for number, each in enumerate(doors) if each is not door), len(doors))
+        count = len(doors)
+        if doors.count(door) < count:
+            count = next(number for number, each in enumerate(doors) if each is not door)
         marks = places[_MARK : count * WIDTH : WIDTH]
         others = [number for number, mark in enumerate(marks) if mark is None]
         columns, text_size = SpanColumns.of(()), 0
@@ -208,28 +220,23 @@ class Intake:
     def _trace_and_sift(self, part: _Part) -> None:
         self._lineage.add_self_times(part.spans, part.own)
         if self._sampling is not None:
-            self._sampling.judge(part.spans, part.own, part.verdicts)
+            self._sampling.judge(part.spans, part.verdicts)
 
     def _batch_of(self, parts: list[_Part]) -> Batch:
         edges = self._lineage.take_edges()
         if self._sampling is None:
-            spans = SpanColumns.joined([part.spans for part in parts])
-            return Batch(spans, list(chain.from_iterable(part.own for part in parts)), edges)
-        stored: list[SpanColumns] = []
-        own: list[int] = []
-        for part in parts:
-            if part.verdicts:
-                stored.append(part.spans.pick([number for number, is_stored in enumerate(part.verdicts) if is_stored]))
-                own += compress(part.own, part.verdicts)
-        kept, counted, counted_own = self._sampling.take()
+            return Batch(*_joined([(part.spans, part.own) for part in parts]), edges)
+        stored, own = _joined([part.only(is_stored=True) for part in parts])
+        counted, counted_own = _joined([part.only(is_stored=False) for part in parts])
+        sampled_out = sum(part.verdicts.count(Verdict.SAMPLED_OUT) for part in parts)
         return Batch(
-            SpanColumns.joined(stored),
+            stored,
             own,
             edges,
-            kept=kept,
+            kept=self._sampling.take_kept(),
             counted=counted,
             counted_self_nano=counted_own,
-            sampled_out=self._sampling.take_sampled_out(),
+            sampled_out=sampled_out + self._sampling.take_sampled_out(),
         )
 
     def _follow_policy(self) -> None:
@@ -264,3 +271,8 @@ class Intake:
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
+
+
+def _joined(parts: Sequence[tuple[SpanColumns, list[int]]]) -> tuple[SpanColumns, list[int]]:
+    """Spans with their self times, one part after another."""
+    return SpanColumns.joined([spans for spans, _ in parts]), list(chain.from_iterable(own for _, own in parts))

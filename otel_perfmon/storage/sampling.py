@@ -12,8 +12,10 @@ as dropped, ``not_held``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import repeat
 from typing import Final
 
 from otel_perfmon.storage.columns import SpanColumns
@@ -40,6 +42,17 @@ class SamplingPolicy:
     def is_sampling(self) -> bool:
         """Whether anything is left out."""
         return min(self.rate, *self.rates.values(), 1.0) < 1
+
+
+class Verdict(Enum):
+    """What becomes of a span now; only one that is not `STORED` may be counted apart."""
+
+    STORED = auto()
+    HELD = auto()
+    SAMPLED_OUT = auto()
+
+
+_STORED, _HELD, _SAMPLED_OUT = Verdict  # a member of an enum is found by a call
 
 
 class SamplingChoice:
@@ -70,8 +83,6 @@ class TailSampling:
         self._kept_traces: Generations[bytes, bool] = Generations(TRACES_MAX)
         self._held_count = self._text_size = 0
         self._kept: list[SpanRow] = []
-        self._counted: list[SpanColumns] = []
-        self._counted_own: list[int] = []
         self._sampled_out = 0
         self.follow(policy)
 
@@ -80,43 +91,39 @@ class TailSampling:
         self.policy = policy
         self._bound = _bound_of(policy.rate)
         self._bounds = {name: _bound_of(rate) for name, rate in policy.rates.items()}
-        self._certain = max(self._bound, *self._bounds.values(), b"")
-        for trace_id in [each for each in self._traces if _randomness(each) >= self._certain]:
+        bounds = (self._bound, *self._bounds.values())
+        self._certain, self._never = max(bounds), min(bounds)
+        for trace_id in [each for each in self._traces if each[-_RANDOM_BYTES:] >= self._certain]:
             self._keep(trace_id)
 
-    def judge(self, spans: SpanColumns, own: Sequence[int], verdicts: list[bool]) -> None:
-        """Add to ``verdicts`` which of the spans, those it has none of yet, are to be stored now.
-
-        The others are counted only, with their self times ``own``.
-        """
+    def judge(self, spans: SpanColumns, verdicts: list[Verdict]) -> None:
+        """Add to ``verdicts`` those of the spans that it has none of yet."""
         trace_ids, _, parents, are_remote, names, _, _, _, _, _, _, _, statuses, are_slow, _, _ = spans.columns
-        start = len(verdicts)
-        for number in range(start, len(spans)):
+        known_traces, randoms = self._traces or self._kept_traces, [each[-_RANDOM_BYTES:] for each in trace_ids]
+        is_quiet = not (any(parents) or any(are_slow) or STATUS_ERROR in statuses or known_traces)
+        if is_quiet and not verdicts and max(randoms, default=b"") < self._never:
+            verdicts += repeat(_SAMPLED_OUT, len(spans))
+        for number in range(len(verdicts), len(spans)):
             trace_id = trace_ids[number]
             if (
                 not (parents[number] and not are_remote[number])
                 and not are_slow[number]
                 and statuses[number] != STATUS_ERROR
-                and _randomness(trace_id) < self._bounds.get(names[number], self._bound)
+                and randoms[number] < self._bounds.get(names[number], self._bound)
                 and trace_id not in self._traces
                 and not self._kept_traces.get(trace_id)
             ):
-                self._sampled_out += 1
-                verdicts.append(False)
+                verdicts.append(_SAMPLED_OUT)
             else:
                 verdicts.append(self._sift(spans[number]))
-        numbers = [number for number in range(start, len(spans)) if not verdicts[number]]
-        self._counted.append(spans.pick(numbers))
-        self._counted_own += map(own.__getitem__, numbers)
 
-    def take(self) -> tuple[list[SpanRow], SpanColumns, list[int]]:
-        """What was held and is stored after all, what is counted only, and its self times; since the last time."""
-        taken = self._kept, SpanColumns.joined(self._counted), self._counted_own
-        self._kept, self._counted, self._counted_own = [], [], []
+    def take_kept(self) -> list[SpanRow]:
+        """What was held and is stored after all, since the last time."""
+        taken, self._kept = self._kept, []
         return taken
 
     def take_sampled_out(self) -> int:
-        """How many spans were sampled out since the last time."""
+        """How many spans that were held were sampled out since the last time."""
         count, self._sampled_out = self._sampled_out, 0
         return count
 
@@ -134,25 +141,23 @@ class TailSampling:
         """How many spans are held."""
         return self._held_count
 
-    def _sift(self, row: SpanRow) -> bool:
-        """Whether this span is to be stored now."""
+    def _sift(self, row: SpanRow) -> Verdict:
         trace_id = row.trace_id
-        randomness = _randomness(trace_id)
+        randomness = trace_id[-_RANDOM_BYTES:]
         if randomness >= self._certain:
-            return True
+            return _STORED
         if row.is_slow or row.status_code == STATUS_ERROR or self._kept_traces.get(trace_id):
             return self._keep(trace_id)
         if row.parent_span_id and not row.is_parent_remote:
             self._hold(trace_id, self._traces.get(trace_id), row)
-            return False
+            return _HELD
         if randomness >= self._bounds.get(row.name, self._bound):
             return self._keep(trace_id)
-        self._sampled_out += 1
         if trace_id in self._traces:
             self._sample_out(trace_id, row)
-        return False
+        return _SAMPLED_OUT
 
-    def _keep(self, trace_id: bytes) -> bool:
+    def _keep(self, trace_id: bytes) -> Verdict:
         """Keep the whole trace so far, and what is still to come of it."""
         self._kept_traces.set(trace_id, value=True)
         trace = self._traces.pop(trace_id, None)
@@ -161,7 +166,7 @@ class TailSampling:
             if trace.not_held:
                 why = f"{trace.not_held} spans of a trace that is kept did not fit into what sampling may hold"
                 self._losses.add("not_held", trace.not_held, why)
-        return True
+        return _STORED
 
     def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow) -> None:
         text_size = row.text_size
@@ -227,10 +232,7 @@ def _not_below(root: SpanRow, entries: list[tuple[SpanRow, int]]) -> list[tuple[
     return [entry for entry in entries if entry[0].parent_span_id in children]
 
 
-def _randomness(trace_id: bytes) -> bytes:
-    return b"\0" + trace_id[-_RANDOM_BYTES:]
-
-
 def _bound_of(rate: float) -> bytes:
     """The least of the last 56 bits of a trace id that is sampled at that rate; none reaches that of 0."""
-    return round((1 - rate) * 2**56).to_bytes(_RANDOM_BYTES + 1, "big")
+    least = round((1 - rate) * 2**56)
+    return least.to_bytes(_RANDOM_BYTES, "big") if least < 2**56 else b"\xff" * (_RANDOM_BYTES + 1)
