@@ -186,6 +186,8 @@ class Intake:
                 parts = [list(map(part.__getitem__, plain)) for part in parts]
             try:
                 columns, text_size = door.encode_plain(parts, room)
+            except RecursionError:  # perhaps only of who helps to write: tried again
+                raise
             except Exception as error:  # a value that no span should have
                 if count > 1:
                     return self._read(places[:WIDTH], room)
@@ -210,6 +212,8 @@ class Intake:
                 row = door.encode(payload, threshold_nano)
                 part.text_size += row.text_size
                 part.spans.insert(number - unread_count, row)
+            except RecursionError:
+                raise
             except Exception as error:  # a span that cannot even be read; the others are kept
                 self._lose_unreadable(error)
                 unread_count += 1
