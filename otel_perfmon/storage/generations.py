@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 _K = TypeVar("_K", bound=Hashable)
@@ -43,6 +43,10 @@ class Generations(Generic[_K, _V]):
         if len(self._young) >= self._size_max:
             self._old, self._young = self._young, {}
         self._young.update(pairs)
+
+    def has_none_of(self, keys: Collection[_K]) -> bool:
+        """Whether none of those keys has a value."""
+        return self._young.keys().isdisjoint(keys) and self._old.keys().isdisjoint(keys)
 
     def __bool__(self) -> bool:
         return bool(self._young or self._old)

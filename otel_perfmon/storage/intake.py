@@ -29,6 +29,9 @@ INTERRUPTIONS_MAX: Final = 4
 ENTRIES_AT_ONCE: Final = 256
 """After so many entries progress is told: beside busy threads a batch can take a second, without being stuck."""
 _RECENT_MAX: Final = 65_536
+_START: Final = SpanRow._fields.index("start_unix_nano")
+_END: Final = SpanRow._fields.index("end_unix_nano")
+_Key = tuple[bytes, bytes, int, int]
 
 
 class Door(Protocol):
@@ -101,7 +104,7 @@ class Intake:
         self._losses = losses
         self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
         self._lineage = Lineage()
-        self._recent: Generations[tuple[bytes, bytes, int, int], Door] = Generations(_RECENT_MAX)
+        self._recent: Generations[_Key, Door] = Generations(_RECENT_MAX)
         self._interrupted: list[Any] = []
         self._interruption_count = 0
         self._choice = choice or SamplingChoice()
@@ -267,10 +270,14 @@ class Intake:
 
     def _without_known(self, spans: SpanColumns, door: Door) -> SpanColumns:
         """Without what came through another door already."""
-        return spans.pick([number for number, row in enumerate(spans) if not self._came_before(row, door)])
+        trace_ids, span_ids = spans.columns[:2]
+        keys = list(zip(trace_ids, span_ids, spans.columns[_START], spans.columns[_END], strict=True))
+        if self._recent.has_none_of(keys):
+            self._recent.update(zip(keys, repeat(door)))
+            return spans
+        return spans.pick([number for number, key in enumerate(keys) if not self._came_before(key, door)])
 
-    def _came_before(self, row: SpanRow, door: Door) -> bool:
-        key = (row.trace_id, row.span_id, row.start_unix_nano, row.end_unix_nano)
+    def _came_before(self, key: _Key, door: Door) -> bool:
         first = self._recent.get(key)
         if first is None:
             self._recent.set(key, door)
