@@ -16,8 +16,10 @@ import math
 import sys
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise, repeat
+from operator import mul
 from typing import Final
 
 SCALE: Final = 5
@@ -42,6 +44,14 @@ _ceil = math.ceil
 def bucket_of(duration_nano: int) -> int:
     """The key of the bucket that holds ``duration_nano`` (0 or more)."""
     return 1 + _ceil(_log2(duration_nano) * _BUCKETS_PER_DOUBLING) if duration_nano > 0 else 0
+
+
+def count_buckets(durations_nano: Sequence[int]) -> dict[int, int]:
+    """How many of the durations each bucket holds, by its key: `bucket_of` of all of them, without a call for each."""
+    exponents = map(mul, map(_log2, filter(None, durations_nano)), repeat(_BUCKETS_PER_DOUBLING))
+    counts = {1 + exponent: count for exponent, count in Counter(map(_ceil, exponents)).items()}
+    zero_count = len(durations_nano) - sum(counts.values())
+    return counts | {0: zero_count} if zero_count else counts
 
 
 def estimate_of(bucket: int) -> float:

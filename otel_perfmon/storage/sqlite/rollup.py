@@ -62,7 +62,7 @@ class Cell:
         """
         self._add_figures(len(durations), statuses.count(STATUS_ERROR), sum(slow), sum(durations), sum(own))
         self._stretch(min(durations), max(durations), min(ends), max(ends))
-        for bucket, count in Counter(map(histogram.bucket_of, durations)).items():
+        for bucket, count in histogram.count_buckets(durations).items():
             self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def add_cell(self, other: Cell) -> None:
