@@ -50,16 +50,16 @@ class SpanColumns(Sequence[SpanRow]):
             return SpanColumns([column[index] for column in self.columns])
         return SpanRow._make(column[index] for column in self.columns)
 
-    def insert(self, index: int, row: SpanRow) -> None:
-        """Put a row before that at ``index``."""
-        for column, value in zip(self.columns, row, strict=True):
-            column.insert(index, value)
-
     def pick(self, numbers: Sequence[int]) -> SpanColumns:
         """The rows of those numbers, which ascend."""
         if len(numbers) == len(self):
             return self
         return SpanColumns([list(map(column.__getitem__, numbers)) for column in self.columns])
+
+    def sorted_by(self, keys: Sequence[int]) -> SpanColumns:
+        """The rows by their keys, which run parallel, the least first."""
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return SpanColumns([list(map(column.__getitem__, order)) for column in self.columns])
 
     def failed(self) -> Iterable[int]:
         """The numbers of the rows whose span failed."""

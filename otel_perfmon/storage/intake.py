@@ -7,6 +7,7 @@ already, self time and call edges.
 from __future__ import annotations
 
 import weakref
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat, starmap
@@ -26,8 +27,8 @@ BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
 """Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
 INTERRUPTIONS_MAX: Final = 4
 """So often in a row may the reading of one span be interrupted."""
-ENTRIES_AT_ONCE: Final = 256
-"""After so many entries progress is told: beside busy threads a batch can take a second, without being stuck."""
+_PROGRESS_EVERY: Final = 256
+"""Progress is told after so many spans that are read one by one: beside busy threads a batch of them takes seconds."""
 _RECENT_MAX: Final = 65_536
 _START: Final = SpanRow._fields.index("start_unix_nano")
 _END: Final = SpanRow._fields.index("end_unix_nano")
@@ -132,8 +133,10 @@ class Intake:
             # One call of C for all of them: an interrupt finds each entry here or there.
             places.extend(starmap(self.queue.popleft, repeat((), count * WIDTH)))
             room, done_count = BATCH_TEXT_MAX, 0
-            at_once = 1 if self._interrupted else ENTRIES_AT_ONCE  # to find the one that interrupts
+            doors = places[::WIDTH]
             while done_count < count and room > 0:
+                # One by one, to find the one that interrupts.
+                at_once = 1 if self._interrupted else _run_length(doors, done_count)
                 part = self._read(places[done_count * WIDTH : (done_count + at_once) * WIDTH], room)
                 parts.append(part)
                 self._trace_and_sift(part)
@@ -173,19 +176,16 @@ class Intake:
             self._sampling.put_back(account.sampled_out)
 
     def _read(self, places: list[Any], room: int) -> _Part:
-        """Entries as columns, up to the first of another door; fewer where there is no ``room`` for their texts."""
-        doors = places[::WIDTH]
-        door: Any = doors[0]
-        count = len(doors)
-        if doors.count(door) < count:
-            count = next(number for number, each in enumerate(doors) if each is not door)
-        marks = places[_MARK : count * WIDTH : WIDTH]
+        """Entries of one door as columns; fewer where there is no ``room`` for their texts."""
+        door: Any = places[0]
+        marks = places[_MARK::WIDTH]
+        count = len(marks)
         others = [number for number, mark in enumerate(marks) if mark is None]
-        columns, text_size = SpanColumns.of(()), 0
+        columns, text_size, plain = SpanColumns.of(()), 0, list(range(count))
         if len(others) < count:
-            plain = [number for number, mark in enumerate(marks) if mark is not None] if others else range(count)
-            parts = [places[place : count * WIDTH : WIDTH] for place in range(1, WIDTH)]
+            parts = [places[place::WIDTH] for place in range(1, WIDTH)]
             if others:
+                plain = [number for number in plain if marks[number] is not None]
                 parts = [list(map(part.__getitem__, plain)) for part in parts]
             try:
                 columns, text_size = door.encode_plain(parts, room)
@@ -193,36 +193,41 @@ class Intake:
                 raise
             except Exception as error:  # a value that no span should have
                 if count > 1:
-                    return self._read(places[:WIDTH], room)
+                    return self._read(places[: count // 2 * WIDTH], room)
                 self._lose_unreadable(error)
             else:
                 count = count if len(columns) == len(plain) else plain[len(columns) - 1] + 1
         part = _Part(columns, text_size, count)
         if others:
-            self._read_others(door, places, others, part, room)
+            self._read_others(places, others, plain, part, room)
         if len(self._doors) > 1:
             part.spans = self._without_known(part.spans, door)
         return part
 
-    def _read_others(self, door: Door, places: list[Any], others: list[int], part: _Part, room: int) -> None:
-        """Put the rows of the entries of those numbers, read one by one, to the others of a part."""
-        unread_count = 0
+    def _read_others(self, places: list[Any], others: list[int], plain: list[int], part: _Part, room: int) -> None:
+        """Put the rows of the entries ``others``, read one by one, between those of ``plain``, which the part has."""
+        rows, numbers = [], []
         for number in others:
             if number >= part.entry_count:
                 break
-            threshold_nano, payload = places[number * WIDTH + 1 : number * WIDTH + _MARK]
+            door, threshold_nano, payload = places[number * WIDTH : number * WIDTH + _MARK]
             try:
                 row = door.encode(payload, threshold_nano)
                 part.text_size += row.text_size
-                part.spans.insert(number - unread_count, row)
             except RecursionError:
                 raise
             except Exception as error:  # a span that cannot even be read; the others are kept
                 self._lose_unreadable(error)
-                unread_count += 1
+            else:
+                rows.append(row)
+                numbers.append(number)
             if part.text_size > room:
                 part.entry_count = number + 1
-        part.spans = part.spans[: part.entry_count - unread_count]
+            if number % _PROGRESS_EVERY == 0:
+                self._on_progress()
+        plain = plain[: min(len(part.spans), bisect_left(plain, part.entry_count))]
+        spans = SpanColumns.joined([part.spans[: len(plain)], SpanColumns.of(rows)])
+        part.spans = spans.sorted_by(plain + numbers) if plain and numbers else spans
 
     def _trace_and_sift(self, part: _Part) -> None:
         self._lineage.add_self_times(part.spans, part.own)
@@ -282,6 +287,14 @@ class Intake:
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
+
+
+def _run_length(doors: list[Any], start: int) -> int:
+    """How many of the doors from ``start`` on are the same."""
+    first, end = doors[start], len(doors)
+    if start == 0 and doors.count(first) == end:
+        return end
+    return next((number for number in range(start, end) if doors[number] is not first), end) - start
 
 
 def _joined(parts: Sequence[tuple[SpanColumns, list[int]]]) -> tuple[SpanColumns, list[int]]:

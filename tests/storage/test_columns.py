@@ -31,12 +31,11 @@ def test_joined_parts_follow_one_another(parts):
 
 
 @given(rows_of_some, st.data())
-def test_a_row_can_be_put_in_and_rows_picked_by_their_numbers(rows, data):
-    columns = SpanColumns.of(rows)
-    place = data.draw(st.integers(0, len(rows)))
-    columns.insert(place, ROWS[0])
-    rows = [*rows[:place], ROWS[0], *rows[place:]]
-    numbers = sorted(data.draw(st.sets(st.sampled_from(range(len(rows))))))
+def test_rows_can_be_sorted_by_keys_and_picked_by_their_numbers(rows, data):
+    keys = data.draw(st.permutations(range(len(rows))))
+    columns = SpanColumns.of(rows).sorted_by(keys)
+    rows = [row for _, row in sorted(zip(keys, rows, strict=True), key=lambda pair: pair[0])]
+    numbers = [number for number in range(len(rows)) if data.draw(st.booleans())]
     assert list(columns.pick(numbers)) == [rows[number] for number in numbers]
     assert list(columns) == rows
 
