@@ -77,7 +77,6 @@ class Call:
         "_token",
         "attributes",
         "kind",
-        "metric_attributes",
         "monitor",
         "name",
         "span",
@@ -100,7 +99,6 @@ class Call:
         self.attributes = attributes
         self.threshold_nano = threshold_nano
         self.kind = kind
-        self.metric_attributes: dict[str, str] | None = None
         self._is_free = True
         self._token: Any = None
 
@@ -213,11 +211,13 @@ class Call:
         end_unix_nano = self._end_unix_nano = self._start_unix_nano + elapsed_nano
         error_type = self._describe_error(error) if error is not None else None
         monitor = self.monitor
+        histogram = monitor.histogram
         try:
             if elapsed_nano > lowest_threshold_nano[0] or self.threshold_nano is not None:
                 self._flag_slow(elapsed_nano, monitor)
-            if monitor.histogram.is_read:
-                self._measure(elapsed_nano, end_unix_nano, error_type)
+            if histogram.is_read:
+                attributes = histogram.attributes_of(self.name, error_type)
+                histogram.record(elapsed_nano, attributes, current(), end_unix_nano)
         except Exception as trouble:  # the outer rim: a processor's or a view's failure
             monitor.lose(f"the histogram point of {self.name}", trouble)
 
@@ -241,14 +241,6 @@ class Call:
                 if self._door is None or elapsed_nano <= self._door.slow_threshold_nano:
                     return
         self.span.set_attribute(SLOW_ATTRIBUTE, False)
-
-    def _measure(self, elapsed_nano: int, end_unix_nano: int, error_type: str | None) -> None:
-        attributes = self.metric_attributes
-        if attributes is None:
-            attributes = self.metric_attributes = {"perfmon.operation": self.name}
-        if error_type is not None:
-            attributes = {**attributes, "error.type": error_type}
-        self.monitor.histogram.record(elapsed_nano, attributes, current(), end_unix_nano)
 
     def _describe_error(self, error: BaseException) -> str | None:
         """Note on the span what it was left by; the error's type, or None for what is no error."""

@@ -76,14 +76,11 @@ class MonitoredOperation(Call):
                     f"monitor.monitor({self.name[:100]!r}) decorates functions, not the class {function.__name__}."
                 )
             raise TypeError(message)
-        self.metric_attributes = {"perfmon.operation": self.name}
         return _wrapper_of(function)(self, function)  # type: ignore[return-value]
 
     def fresh(self) -> MonitoredOperation:
         """The same operation, not entered."""
-        fresh = MonitoredOperation(self.monitor, self.name, self.attributes, self.threshold_nano, self.kind)
-        fresh.metric_attributes = self.metric_attributes
-        return fresh
+        return MonitoredOperation(self.monitor, self.name, self.attributes, self.threshold_nano, self.kind)
 
     def _refuse_entry(self) -> NoReturn:
         message = (

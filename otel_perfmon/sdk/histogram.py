@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpHistogram
 
 _SCOPE = "otel_perfmon"
+_SHARED_MAX: Final = 2_000
 Record = Callable[[int, dict[str, str], Context, int], None]
 
 
@@ -31,7 +32,7 @@ class DurationHistogram:
     instrument raises; on the SDK's, nothing. It changes when ``is_read`` does: look it up each time.
     """
 
-    __slots__ = ("__weakref__", "_boundaries_s", "_description", "_name", "_unit", "is_read", "record")
+    __slots__ = ("__weakref__", "_boundaries_s", "_description", "_name", "_shared", "_unit", "is_read", "record")
 
     is_read: bool
     record: Record
@@ -46,6 +47,7 @@ class DurationHistogram:
     ) -> None:
         self._name, self._unit, self._description, self._boundaries_s = name, unit, description, boundaries_s
         self.is_read, self.record = False, _record_nowhere
+        self._shared: dict[tuple[str, str | None], dict[str, str]] = {}
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         if not self._await(meter):
             self.bind(meter)
@@ -61,6 +63,22 @@ class DurationHistogram:
         if type(instrument) is not NoOpHistogram:
             self.record = _recorder_of(instrument)
             self.is_read = True
+
+    def attributes_of(self, operation: str, error_type: str | None) -> dict[str, str]:
+        """The attributes of a measurement: one dict for all alike, which must not be changed.
+
+        The SDK finds an aggregation by a hash that takes 3 µs to make; of a dict that is the same it is known.
+        """
+        key = operation, error_type
+        attributes = self._shared.get(key)
+        if attributes is None:
+            if len(self._shared) >= _SHARED_MAX:
+                self._shared.clear()
+            attributes = {"perfmon.operation": operation}
+            if error_type is not None:
+                attributes["error.type"] = error_type
+            self._shared[key] = attributes
+        return attributes
 
     def _await(self, meter: Any) -> bool:
         """Be told of the real meter as soon as there is one; False if this is one, or the API's proxy has changed."""
@@ -100,7 +118,7 @@ def _recorder_of(instrument: Histogram) -> Record:
             return gatherer.record
 
     def record(elapsed_nano: int, attributes: dict[str, str], context: Context, _: int) -> None:
-        instrument.record(elapsed_nano / 1e9, attributes, context)
+        instrument.record(elapsed_nano / 1e9, attributes.copy(), context)
 
     return record
 

@@ -86,12 +86,11 @@ class _Part:
 
     def only(self, *, is_stored: bool) -> tuple[SpanColumns, list[int]]:
         """The spans that are to be stored now, or the others, with their self times."""
-        verdicts, stored_count = self.verdicts, self.verdicts.count(Verdict.STORED)
-        count = stored_count if is_stored else len(verdicts) - stored_count
-        if count == len(self.spans):
-            return self.spans, self.own
-        judged = enumerate(verdicts if count else ())
-        numbers = [number for number, verdict in judged if (verdict is Verdict.STORED) is is_stored]
+        verdicts = self.verdicts
+        if verdicts and verdicts.count(verdicts[0]) == len(verdicts):  # alike: other members of an enum take 30 ns each
+            is_all = (verdicts[0] is Verdict.STORED) is is_stored
+            return (self.spans, self.own) if is_all else (self.spans.pick(()), [])
+        numbers = [number for number, verdict in enumerate(verdicts) if (verdict is Verdict.STORED) is is_stored]
         return self.spans.pick(numbers), [self.own[number] for number in numbers]
 
 

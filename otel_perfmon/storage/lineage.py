@@ -7,6 +7,7 @@ takes nothing from the parent's self time. What waits is bounded: of two generat
 
 from __future__ import annotations
 
+from collections import deque
 from operator import add
 from typing import Final
 
@@ -45,13 +46,60 @@ class _Operations(dict[_Operation, _Operation]):
         return operation
 
 
+class _Ended:
+    """Which operation each span was of that has ended.
+
+    Asked only when a span with a local parent ends, so spans are put in as the columns they came in, and indexed when
+    somebody asks: that is a sixth of what a span without relatives costs to be counted (measured).
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._indexed: Generations[bytes, _Operation] = Generations(size_max)
+        self._columns: deque[tuple[list[bytes], list[bytes], list[ResourceRow], list[str]]] = deque()
+        self._column_length = 0
+        self._operations = _Operations(size_max)
+
+    def add(self, spans: SpanColumns) -> None:
+        """All of those spans have ended."""
+        trace_ids, span_ids, _, _, names, resources, *_ = spans.columns
+        self._columns.append((trace_ids, span_ids, resources, names))
+        self._column_length += len(trace_ids)
+        while self._column_length - len(self._columns[0][0]) >= self._size_max:
+            self._column_length -= len(self._columns.popleft()[0])
+
+    def set(self, key: bytes, operation: _Operation) -> None:
+        """The span with that trace and span id, of that operation, has ended."""
+        self._index()
+        self._indexed.set(key, operation)
+
+    def get(self, key: bytes) -> _Operation | None:
+        """The operation of the span with that trace and span id, if it has ended and is remembered."""
+        self._index()
+        return self._indexed.get(key)
+
+    def operations_of(self, spans: SpanColumns) -> list[_Operation]:
+        """The operation of each span: one tuple for all of an operation, each more is work for the garbage collector."""
+        _, _, _, _, names, resources, *_ = spans.columns
+        return self._tuples(resources, names)
+
+    def _index(self) -> None:
+        while self._columns:
+            trace_ids, span_ids, resources, names = self._columns.popleft()
+            self._column_length -= len(trace_ids)
+            keys = map(add, trace_ids, span_ids)
+            self._indexed.update(zip(keys, self._tuples(resources, names), strict=True))
+
+    def _tuples(self, resources: list[ResourceRow], names: list[str]) -> list[_Operation]:
+        return list(map(self._operations.__getitem__, zip(resources, names, strict=True)))
+
+
 class Lineage:
     """Feed it each span once, in the order of their ends; not thread-safe."""
 
     def __init__(self, waiting_max: int = WAITING_MAX) -> None:
         self._waiting: Generations[bytes, _Children] = Generations(waiting_max)
-        self._ended: Generations[bytes, _Operation] = Generations(waiting_max)
-        self._operations = _Operations(waiting_max)
+        self._ended = _Ended(waiting_max)
         self._edges: dict[tuple[ResourceRow, str, ResourceRow, str, int], list[int]] = {}
 
     def add_self_times(self, spans: SpanColumns, own: list[int]) -> None:
@@ -59,15 +107,13 @@ class Lineage:
 
         Their calls and their callers are taken note of.
         """
-        trace_ids, span_ids, parents, are_remote, names, resources, *_ = spans.columns
+        trace_ids, span_ids, parents, are_remote, *_ = spans.columns
         durations: list[int] = spans.columns[_DURATION]
-        keys = list(map(add, trace_ids, span_ids))
-        # One tuple for all spans of an operation: each more is work for the garbage collector.
-        operations = list(map(self._operations.__getitem__, zip(resources, names, strict=True)))
         if not (own or self._waiting or any(parents)):
-            self._ended.update(zip(keys, operations, strict=True))
+            self._ended.add(spans)
             own += durations
             return
+        keys, operations = list(map(add, trace_ids, span_ids)), self._ended.operations_of(spans)
         ends = spans.columns[_END]
         for number in range(len(own), len(keys)):
             key, parent = keys[number], parents[number]

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import repeat
+from operator import itemgetter
 from typing import Final
 
 from otel_perfmon.storage.columns import SpanColumns
@@ -29,6 +30,7 @@ HELD_TEXT_MAX: Final = 16 * 1024 * 1024
 """Characters of attributes, events and links in all that is held."""
 TRACES_MAX: Final = 10_000
 _RANDOM_BYTES: Final = 7
+_randomness_of = itemgetter(slice(-_RANDOM_BYTES, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,18 @@ class TailSampling:
         self._bounds = {name: _bound_of(rate) for name, rate in policy.rates.items()}
         bounds = (self._bound, *self._bounds.values())
         self._certain, self._never = max(bounds), min(bounds)
-        for trace_id in [each for each in self._traces if each[-_RANDOM_BYTES:] >= self._certain]:
+        for trace_id in [each for each in self._traces if _randomness_of(each) >= self._certain]:
             self._keep(trace_id)
 
     def judge(self, spans: SpanColumns, verdicts: list[Verdict]) -> None:
         """Add to ``verdicts`` those of the spans that it has none of yet."""
         trace_ids, _, parents, are_remote, names, _, _, _, _, _, _, _, statuses, are_slow, _, _ = spans.columns
-        known_traces, randoms = self._traces or self._kept_traces, [each[-_RANDOM_BYTES:] for each in trace_ids]
+        known_traces = self._traces or self._kept_traces
         is_quiet = not (any(parents) or any(are_slow) or STATUS_ERROR in statuses or known_traces)
-        if is_quiet and not verdicts and max(randoms, default=b"") < self._never:
+        if is_quiet and not verdicts and max(map(_randomness_of, trace_ids), default=b"") < self._never:
             verdicts += repeat(_SAMPLED_OUT, len(spans))
+            return
+        randoms = list(map(_randomness_of, trace_ids))
         for number in range(len(verdicts), len(spans)):
             trace_id = trace_ids[number]
             if (
@@ -143,7 +147,7 @@ class TailSampling:
 
     def _sift(self, row: SpanRow) -> Verdict:
         trace_id = row.trace_id
-        randomness = trace_id[-_RANDOM_BYTES:]
+        randomness = _randomness_of(trace_id)
         if randomness >= self._certain:
             return _STORED
         if row.is_slow or row.status_code == STATUS_ERROR or self._kept_traces.get(trace_id):
