@@ -24,6 +24,16 @@ settings.load_profile("default")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long forms out unless they are asked for by their own mark."""
+    if "long" in config.option.markexpr:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
 OUR_VARIABLES = ("SLOW_REQUEST_THRESHOLD_MS", "SAMPLING_WINDOW_SECONDS", "ERROR_RATE_THRESHOLD")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: programs in processes of their own, small disks."""
+"""Fixtures of the fault tests: programs in processes of their own, small disks; and the figures that they print."""
 
 from __future__ import annotations
 
@@ -15,6 +15,37 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from faults_kit import Account, read_account
+
+HERE = Path(__file__).parent
+_figures: list[tuple[str, str, str]] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a fault test."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, beside what they had to be."""
+    if not _figures:
+        return
+    terminalreporter.section("figures")
+    width = max(len(what) for what, _, _ in _figures)
+    for what, seen, bound in _figures:
+        terminalreporter.write_line(f"{what:<{width}}  {seen}" + (f"  (must: {bound})" if bound else ""))
+
+
+@pytest.fixture
+def figure() -> Callable[..., None]:
+    """Print a figure at the end of the run: ``figure("kills: corrupt files", 0, "0")``. The test asserts by itself."""
+
+    def note(what: str, seen: object, bound: str = "") -> None:
+        _figures.append((what, str(seen), bound))
+
+    return note
 
 
 @pytest.fixture
