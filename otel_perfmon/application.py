@@ -41,6 +41,7 @@ def configure(
     durability: str | None = None,
     sample_rate: float | None = None,
     sample_rates: Mapping[str, float] | None = None,
+    slow_stacks: bool | None = None,
     on_alert: AlertCallback | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
@@ -62,6 +63,7 @@ def configure(
         "durability": durability,
         "sample_rate": sample_rate,
         "sample_rates": sample_rates,
+        "slow_stacks": slow_stacks,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
     ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}
@@ -151,9 +153,9 @@ class _Setup:
         self._identity = identity
         self._ends = ends
         self._storage = MetricsStorage.from_config(config)
-        door = SpanDoor(self._storage.recorder, nano_of_ms(config.slow_threshold_ms), config.durability)
-        self._processor = StoreSpanProcessor(door)
-        self._door = door
+        threshold_nano, recorder = nano_of_ms(config.slow_threshold_ms), self._storage.recorder
+        self._door = SpanDoor(recorder, threshold_nano, config.durability, takes_stacks=config.slow_stacks)
+        self._processor = StoreSpanProcessor(self._door)
         self._own_provider: TracerProvider | None = None
         self._meter_provider: MeterProvider | None = None
         self._is_threshold_given = arguments.get("slow_threshold_ms") is not None

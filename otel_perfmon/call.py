@@ -20,10 +20,12 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext, SpanKin
 from otel_perfmon import failure
 from otel_perfmon.sdk.context import SPAN_KEY, attach, current, reset, with_span_and
 from otel_perfmon.sdk.histogram import DurationHistogram
-from otel_perfmon.sdk.processor import SpanDoor, lowest_threshold_nano
+from otel_perfmon.sdk.open_spans import note_foreign
+from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import readable, started_at
 from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
 from otel_perfmon.sdk.span import Span as OurSpan
+from otel_perfmon.sdk.thresholds import lowest_threshold_nano
 
 OUTCOME_ATTRIBUTE: Final = "perfmon.outcome"
 _CALL_KEY: Final = otel_context.create_key("perfmon-call")
@@ -126,7 +128,16 @@ class Call:
         span: Any = self.span
         if type(span) is OurSpan or readable(span) is not None:  # never the API's span for no span, which all share
             span._perfmon_anchor = self._anchor  # noqa: SLF001 - ours
+            if self._door is not None or self.threshold_nano is not None:
+                self._tell_watcher(span)
         return with_span_and(context, span, _CALL_KEY, self)
+
+    def _tell_watcher(self, span: Any) -> None:
+        """Say on the span what is not known of it otherwise: through which door it goes, and when it is slow."""
+        span._perfmon_threshold_nano = self.threshold_nano  # noqa: SLF001 - ours, as all of these
+        span._perfmon_door = self._door  # noqa: SLF001
+        if self._door is not None and type(span) is not OurSpan:
+            note_foreign(span)
 
     def _find_place(self, caller: object, outer_span: Span, outer: SpanContext) -> None:
         """Find the call around this one, and what makes wall time of the monotonic clock within this local trace."""

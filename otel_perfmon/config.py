@@ -37,7 +37,8 @@ class Config:
     in the last hour, of which a share of more than ``error_rate_threshold`` (between 0 and 1) failed. ``durability`` is
     one of ``batch`` (in the file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span
     ends). ``sample_rate`` is the share of local traces that is stored, between 0 and 1, ``sample_rates`` that of those
-    whose root is a certain operation; slow and failed ones are stored whole, and all are counted.
+    whose root is a certain operation; slow and failed ones are stored whole, and all are counted. ``slow_stacks``:
+    whether the stack of an operation is taken when it passes its slow threshold.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Config:
     durability: str = "batch"
     sample_rate: float = 1.0
     sample_rates: Mapping[str, float] = field(default_factory=dict)
+    slow_stacks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,15 @@ def _share(value: Any) -> float:
     return number
 
 
+def _switch(value: Any) -> bool:
+    """True or False, or OpenTelemetry's words for them."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}[value.strip().lower()]
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _shares(value: Any) -> Mapping[str, float]:
     """Shares by name, from a mapping or from text: ``GET /health=0, checkout=1``."""
     if isinstance(value, str):
@@ -153,6 +164,7 @@ SETTINGS: Final = (
     _Setting("durability", None, "batch", _durability, "one of " + ", ".join(DURABILITIES)),
     _Setting("sample_rate", None, 1.0, _share, "a number between 0 and 1"),
     _Setting("sample_rates", None, {}, _shares, "numbers between 0 and 1 by operation, such as 'GET /health=0.01'"),
+    _Setting("slow_stacks", None, True, _switch, "true or false"),
 )
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 

@@ -31,7 +31,7 @@ from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERR
 from otel_perfmon.storage.url import open_configured_recorder, open_store
 
 if TYPE_CHECKING:  # loaded when something is asked
-    from otel_perfmon.records import OperationStats, SpanRecord
+    from otel_perfmon.records import OpenSpanRecord, OperationStats, SpanRecord
 
 _SCOPE: Final = ScopeRow("otel_perfmon", "", "", "{}")
 _INTERNAL: Final = 1
@@ -172,6 +172,14 @@ class MetricsStorage:
         from otel_perfmon.records import OperationStats  # noqa: PLC0415 - see above
 
         return OperationStats.of_no_calls(operation, None, aligned)
+
+    def find_open_spans(self) -> list[OpenSpanRecord]:
+        """What is running now, open for longer than about a second, in every process on this file; oldest first.
+
+        With it what was running in a process that died, until the next one that records makes spans of it.
+        """
+        self._check_open()
+        return self.store.find_open_spans() if self._has_file() else []
 
     def get_error_rate(self, operation: str, window_seconds: float) -> float:
         """The share of failed calls in the last ``window_seconds``, between 0 and 1; 0 without any call."""

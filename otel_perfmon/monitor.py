@@ -17,8 +17,9 @@ from otel_perfmon.errors import StoreError
 from otel_perfmon.metrics_storage import MetricsStorage, shared_storage
 from otel_perfmon.operation import DisabledOperation, MonitoredOperation
 from otel_perfmon.sdk.histogram import DurationHistogram
-from otel_perfmon.sdk.processor import SpanDoor, note_threshold
+from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import OwnProvider, SpanSource, readable
+from otel_perfmon.sdk.thresholds import note_threshold
 from otel_perfmon.storage.attributes import storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX
 
@@ -53,18 +54,19 @@ class PerformanceMonitor:
         storage: MetricsStorage | None = None,
         *,
         slow_threshold_ms: float | None = None,
+        slow_stacks: bool | None = None,
         tracer_provider: trace.TracerProvider | None = None,
         meter_provider: metrics.MeterProvider | None = None,
         on_alert: AlertCallback | None = None,
     ) -> None:
-        config = resolve_config({"slow_threshold_ms": slow_threshold_ms})
+        config = resolve_config({"slow_threshold_ms": slow_threshold_ms, "slow_stacks": slow_stacks})
         check_callback(on_alert)
         given = storage if storage is not None else shared_storage()
         self._opened_storage = MetricsStorage() if given is None else None
         storage = given or self._opened_storage
         assert storage is not None
         self._prepare(config, meter_provider)
-        door = SpanDoor(storage.recorder, self.slow_threshold_nano)
+        door = SpanDoor(storage.recorder, self.slow_threshold_nano, takes_stacks=config.slow_stacks)
         self._bind(storage, OwnProvider(tracer_provider, storage.recorder), door, on_alert)
 
     def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:

@@ -13,6 +13,8 @@ Attributes = Mapping[str, Any]
 
 KIND_NAMES = ("unspecified", "internal", "server", "client", "producer", "consumer")
 STATUS_NAMES = ("unset", "ok", "error")
+STACK_EVENT = "perfmon.stack"
+"""The event of a slow span that tells where it was when it passed its threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,17 @@ class SpanRecord:
     def status_name(self) -> str:
         """The status in words: ``unset``, ``ok`` or ``error``."""
         return STATUS_NAMES[self.status_code] if 0 <= self.status_code < len(STATUS_NAMES) else str(self.status_code)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its process was gone before it ended: its end is when that was last seen."""
+        return self.attributes.get("perfmon.interrupted") is True
+
+    @property
+    def stack_trace(self) -> str:
+        """Where it was when it passed its slow threshold; empty if nobody looked."""
+        event = next((event for event in self.events if event.name == STACK_EVENT), None)
+        return str(event.attributes.get("code.stacktrace", "")) if event else ""
 
     @property
     def exception(self) -> EventRecord | None:
@@ -320,11 +333,37 @@ class PointRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSpanRecord:
+    """A span that has not ended, as it stood when its process last looked.
+
+    ``state`` is ``running``, or ``interrupted`` when its process is gone: then that was what it was doing. The
+    ``span`` ends now, or when the process last looked. ``thread_name`` is empty for a thread that was unknown.
+    """
+
+    span: SpanRecord
+    state: str
+    pid: int
+    thread_id: int
+    thread_name: str
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether its process is gone."""
+        return self.state == "interrupted"
+
+    @property
+    def stack_trace(self) -> str:
+        """Where it was when it became slow; empty if it has not, or nobody looked."""
+        return self.span.stack_trace
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What became of the spans that ended, over every process that recorded into the file.
 
     ``ended`` = ``stored`` + ``sampled_out`` + the sum of ``dropped``. ``pruned`` counts stored spans that retention
-    removed, ``altered`` those of which a part was cut or replaced.
+    removed, ``altered`` those of which a part was cut or replaced. ``interrupted`` spans are stored beside these: they
+    never ended, their process did.
     """
 
     ended: int
@@ -335,6 +374,7 @@ class Health:
     forwarded: int
     altered: int
     dropped: Mapping[str, int]
+    interrupted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ settings.load_profile("default")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long forms out unless they are asked for by their own mark."""
     if "long" in config.option.markexpr:

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "spans": ("spans", "spans by any mark: duration, error, attribute, time"),
     "trace": ("traces", "one trace as a tree, with its critical path"),
     "tail": ("tail", "follow spans as they end, in any process"),
+    "running": ("running", "what is open now, in every process, and what was when one died"),
     "check": ("checks", "which operations are over their thresholds; for cron and CI"),
     "prune": ("files", "do now what retention does each minute"),
     "info": ("files", "what the file holds, and what is kept how long"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -27,7 +29,7 @@ from otel_perfmon.cli.report import (
     printable,
     separate,
 )
-from otel_perfmon.records import SpanRecord
+from otel_perfmon.records import STACK_EVENT, SpanRecord
 from otel_perfmon.storage.base import Store
 
 _PREFIX_LENGTHS: Final = (12, 16, 20, 24)
@@ -38,6 +40,9 @@ _LINE_ATTRIBUTES_MAX: Final = 8
 _ATTRIBUTE_CHARACTERS_MAX: Final = 300
 _DURATION_WIDTH: Final = 8
 _MARGIN: Final = "  "
+_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
+_LIBRARY: Final = re.compile(r"[/\\](lib[/\\]python\d|[Ll]ib[/\\](?!python)|site-packages|<frozen)")
+"""Paths of what Python brings and of what was installed."""
 
 
 def short_trace_id(store: Store, trace_id: str) -> str:
@@ -49,12 +54,14 @@ def short_trace_id(store: Store, trace_id: str) -> str:
 
 
 def remark(span: SpanRecord, *, is_slow_told: bool = True) -> Text:
-    """What is wrong with it: ``! TimeoutError`` in red, ``~ slow`` in yellow, or nothing."""
+    """What is wrong with it: ``! TimeoutError`` in red, ``~ slow`` and ``x interrupted`` in yellow, or nothing."""
     text = Text()
     if span.is_error:
         text.append("! ", "bold red").append(shown(span.error_type or "error"), "red")
     if span.is_slow and is_slow_told:
         text.append(" ~ slow" if span.is_error else "~ slow", "yellow")
+    if span.is_interrupted:
+        text.append(" x interrupted" if text.plain else "x interrupted", "yellow")
     return text
 
 
@@ -128,6 +135,19 @@ def stack_trace(span: SpanRecord) -> str:
     return str(span.exception.attributes.get("exception.stacktrace", "")) if span.exception else ""
 
 
+def slow_stack_headline(span: SpanRecord) -> str:
+    """When the stack of a slow span was taken."""
+    taken = next((event.time_unix_nano for event in span.events if event.name == STACK_EVENT), span.start_unix_nano)
+    return f"where it was after {duration((taken - span.start_unix_nano) / 1e6)}:"
+
+
+def place_of(span: SpanRecord) -> str:
+    """The innermost line of the program's own in the stack of a slow span, ``shop.py:12 in charge``; empty without."""
+    frames = _FRAME.findall(span.stack_trace)
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
+    return f"{os.path.basename(own[-1][0])}:{own[-1][1]} in {own[-1][2]}" if own else ""
+
+
 def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, str]] = ()) -> None:
     """Print everything a person asks about one span; ``facts``, labels and what they say, come first."""
     name = name_text(span.name)
@@ -144,6 +164,9 @@ def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, st
     told |= {shown(key): attribute_text(value) for key, value in span.attributes.items()}
     print_labeled(console, told)
     print_stack_trace(console, stack_trace(span))
+    if span.stack_trace:
+        console.print(Text(f"{_MARGIN}{slow_stack_headline(span)}"))
+        print_stack_trace(console, span.stack_trace)
 
 
 def print_stack_trace(console: Console, text: str, *, margin: str = _MARGIN) -> None:

@@ -26,7 +26,15 @@ from otel_perfmon.cli.options import (
     count_at_least_0,
 )
 from otel_perfmon.cli.report import NO_NAME, count, counted, duration, name_text, print_heading, signed_duration
-from otel_perfmon.cli.span_view import cut, error_headline, print_attributes, print_stack_trace, stack_trace
+from otel_perfmon.cli.span_view import (
+    cut,
+    error_headline,
+    place_of,
+    print_attributes,
+    print_stack_trace,
+    slow_stack_headline,
+    stack_trace,
+)
 from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.query import Order, SpanQuery
@@ -43,6 +51,7 @@ _NAMES_SHOWN: Final = 6
 _NAME_CHARACTERS_MAX: Final = 200
 _ERRORS_SHOWN: Final = 20
 _ATTRIBUTES_SHOWN: Final = 20
+_STACK_TRACES: Final = ("exception.stacktrace", "code.stacktrace")
 _EPILOG: Final = """\
 examples:
   otel-perfmon trace last                        the trace that ended last
@@ -201,6 +210,7 @@ def _print_trace(out: Console, found: _Found, tree: TraceTree, arguments: argpar
     if len(chosen) < len(tree.nodes):
         out.print(f"{count(len(chosen))} of {count(len(tree.nodes))} spans are shown; --limit 0 shows all.")
     _print_errors(out, tree.nodes, is_full=arguments.full)
+    _print_slow_places(out, tree.nodes, is_full=arguments.full)
     if arguments.attributes:
         _print_everything(out, tree, chosen, is_full=arguments.full)
     else:
@@ -252,6 +262,22 @@ def _print_errors(out: Console, nodes: Sequence[TraceNode], *, is_full: bool) ->
             print_stack_trace(out, next(filter(None, (stack_trace(node.span) for node in failed)), ""), margin="    ")
     if len(groups) > _ERRORS_SHOWN and not is_full:
         out.print(f"  and {count(len(groups) - _ERRORS_SHOWN)} more kinds; --full shows them")
+
+
+def _print_slow_places(out: Console, nodes: Sequence[TraceNode], *, is_full: bool) -> None:
+    """The line in which each slow span was when it passed its threshold, if that was seen."""
+    slow = [node.span for node in nodes if node.span.stack_trace]
+    if not slow:
+        return
+    print_heading(out, "Where it was slow", "" if is_full else "--full shows the stacks")
+    for span in slow[: None if is_full else _ERRORS_SHOWN]:
+        line = Text.assemble(name_text(span.name), "  ", (shown(place_of(span)), "dim"))
+        out.print(_hanging(out, line, Text("~ ", "yellow")))
+        if is_full:
+            out.print(Text(f"    {slow_stack_headline(span)}"))
+            print_stack_trace(out, span.stack_trace, margin="    ")
+    if len(slow) > _ERRORS_SHOWN and not is_full:
+        out.print(f"  and {count(len(slow) - _ERRORS_SHOWN)} more; --full shows them")
 
 
 def _names(failed: Sequence[TraceNode]) -> str:
@@ -307,5 +333,5 @@ def _print_everything(out: Console, tree: TraceTree, chosen: Sequence[TraceNode]
 
 
 def _without_stack_trace(attributes: Attributes) -> Attributes:
-    """Stack traces stand with the errors."""
-    return {key: value for key, value in attributes.items() if key != "exception.stacktrace"}
+    """Stack traces stand with the errors, and with what was slow."""
+    return {key: value for key, value in attributes.items() if key not in _STACK_TRACES}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext
 
-from otel_perfmon.query import INT64_MAX
+from otel_perfmon.sdk.open_spans import let_foreign_go, note_foreign, show_to
 from otel_perfmon.sdk.rows import SpanEncoder
-from otel_perfmon.sdk.span import EndedSpanProcessor
+from otel_perfmon.sdk.span import EndedSpanProcessor, Span
+from otel_perfmon.sdk.thresholds import note_threshold
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
+from otel_perfmon.storage.rows import OpenSpanRow
 
 changes: Final = [0]
 """How often a `StoreSpanProcessor` was added or closed: what `doors_of` gave holds as long as this stays."""
-lowest_threshold_nano: Final = [INT64_MAX]
-"""The lowest slow threshold that any monitor or door of the process ever had: what took no longer is slow to none."""
 
 
 class SpanDoor:
@@ -25,15 +26,25 @@ class SpanDoor:
     time.
 
     ``durability``: ``batch`` leaves the write to the writer thread; ``root`` writes when a span without a local parent
-    ends, ``span`` at each end, on the caller's thread.
+    ends, ``span`` at each end, on the caller's thread. ``takes_stacks``: whether the stack of a span is taken when it
+    passes the threshold while it is open.
     """
 
-    def __init__(self, recorder: Recorder, slow_threshold_nano: int, durability: str = "batch") -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        slow_threshold_nano: int,
+        durability: str = "batch",
+        *,
+        takes_stacks: bool = True,
+    ) -> None:
         self.recorder = recorder
+        self.takes_stacks = takes_stacks
         self.slow_threshold_nano = slow_threshold_nano  # by the property
         self._encoder = SpanEncoder()
         self._durability = durability
         recorder.open_door(self._encoder)
+        show_to(recorder)
 
     @property
     def slow_threshold_nano(self) -> int:
@@ -46,12 +57,19 @@ class SpanDoor:
 
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""
+        if type(span) is not Span:
+            let_foreign_go(span)
         is_taken = self.recorder.take(self._encoder.entry_of(span, self._slow_threshold_nano))
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):
             self.recorder.commit()
         return is_taken
+
+    def encode_open(self, span: Any) -> OpenSpanRow:
+        """The row of a span that has not ended."""
+        threshold_nano = getattr(span, "_perfmon_threshold_nano", None)
+        return self._encoder.encode_open(span, self.slow_threshold_nano if threshold_nano is None else threshold_nano)
 
 
 class StoreSpanProcessor(EndedSpanProcessor):
@@ -60,6 +78,11 @@ class StoreSpanProcessor(EndedSpanProcessor):
     def __init__(self, door: SpanDoor) -> None:
         self.door = door
         self._is_open = True
+
+    def on_start(self, span: Any, parent_context: Context | None = None) -> None:
+        """Note what starts; our own tracers do so themselves."""
+        if type(span) is not Span:
+            note_foreign(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span over; nothing that goes wrong reaches the program."""
@@ -87,12 +110,6 @@ class StoreSpanProcessor(EndedSpanProcessor):
     def is_open(self) -> bool:
         """Whether spans are still taken."""
         return self._is_open
-
-
-def note_threshold(slow_threshold_nano: int) -> int:
-    """Keep `lowest_threshold_nano` the lowest; the same threshold."""
-    lowest_threshold_nano[0] = min(lowest_threshold_nano[0], slow_threshold_nano)
-    return slow_threshold_nano
 
 
 def add_first(provider: TracerProvider, processor: SpanProcessor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from operator import gt, sub
+from time import time_ns
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
@@ -19,6 +20,7 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
+from otel_perfmon.sdk.stacks import thread_name_of
 from otel_perfmon.storage.attributes import (
     NO_ATTRIBUTES,
     TEXT_MAX,
@@ -31,7 +33,15 @@ from otel_perfmon.storage.attributes import (
 )
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.intake import Entry, opaque
-from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanDetails, SpanRow
+from otel_perfmon.storage.rows import (
+    NO_DETAILS,
+    OPERATION_NAME_MAX,
+    OpenSpanRow,
+    ResourceRow,
+    ScopeRow,
+    SpanDetails,
+    SpanRow,
+)
 
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
@@ -178,6 +188,28 @@ class SpanEncoder:
                 details,
             ),
         )
+
+    def encode_open(self, span: Any, slow_threshold_nano: int) -> OpenSpanRow:
+        """The row of a span that has not ended, as it stands now; its program may go on changing it meanwhile."""
+        parts = span.__dict__
+        bounded = parts.get("_attributes")
+        so_far = ReadableSpan(
+            span._name,
+            span.get_span_context(),
+            span._parent,
+            span._resource,
+            (parts["_values"] if bounded is None else bounded._dict).copy(),
+            tuple(parts.get("_events") or ()),
+            tuple(parts.get("_links") or ()),
+            span._kind,
+            status=span._status,
+            start_time=span._start_time,
+            end_time=time_ns(),
+            instrumentation_scope=span._instrumentation_scope,
+        )
+        thread_id = getattr(span, "_perfmon_thread_id", 0)
+        row = self._encode_any(so_far, slow_threshold_nano)
+        return OpenSpanRow(row, slow_threshold_nano, thread_id, thread_name_of(thread_id))
 
     def resource(self, resource: Resource) -> ResourceRow:
         """The row of a resource: the same object for the same resource."""

@@ -19,6 +19,8 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags, TraceState
 
+from otel_perfmon.sdk.open_spans import let_go
+
 UNSET: Final = Status(StatusCode.UNSET)
 _PLAIN: Final = frozenset((str, int, float, bool, bytes, type(None)))
 """Types of values that the SDK takes as they are."""
@@ -98,6 +100,11 @@ class Span(sdk._Span):
     _lock: Any = _Lazy(lambda _: threading.Lock())
     _sampler: Any = _Lazy(lambda span: span._tracer.sampler)
     _perfmon_anchor: object = None
+    _perfmon_thread_id = 0
+    _perfmon_task: Any = None
+    _perfmon_door: Any = None
+    _perfmon_threshold_nano: int | None = None
+    _perfmon_is_seen = False
 
     def get_span_context(self) -> SpanContext:
         """As the SDK's, made when it is first asked for."""
@@ -160,6 +167,7 @@ class Span(sdk._Span):
         elif not self._end_with_parts(end_time):
             sdk.logger.warning("Calling end() on an ended span.")
             return
+        let_go(self)
         if self._record_end_metrics is not None:
             self._record_end_metrics()
         processor = self._span_processor

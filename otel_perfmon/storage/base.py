@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.storage.rows import EdgeRow, PointRow, SpanRow
+from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.records import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
         ErrorGroup,
         Health,
         Heatmap,
+        OpenSpanRecord,
         OperationSeries,
         OperationStats,
         PointRecord,
@@ -58,14 +59,26 @@ class RetentionPolicy:
     size_max_bytes: int = 512 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSpans:
+    """The spans of this process that have not ended.
+
+    Rows of others are to go if ``is_all``: what ended before was written by now, or dropped.
+    """
+
+    rows: Sequence[OpenSpanRow] = ()
+    is_all: bool = True
+
+
 @dataclass(slots=True)
 class Batch:
     """What is written in one transaction. ``self_nano`` runs parallel to ``spans``, which are stored and counted.
 
     With sampling, ``counted`` are spans that are only counted, with their self times in ``counted_self_nano``, and
     ``kept`` those that an earlier batch counted and that are stored now. ``dropped`` counts spans lost since the last
-    batch, by reason; ``sampled_out`` those that will never be stored. The writer sets ``is_written`` the moment the
-    transaction is committed: whatever happens after that, it is not tried again.
+    batch, by reason; ``sampled_out`` those that will never be stored. ``open_spans``, unless it is None, replaces what
+    the store knows of those; a span that is stored or counted is no longer one of them. The writer sets ``is_written``
+    the moment the transaction is committed: whatever happens after that, it is not tried again.
     """
 
     spans: Sequence[SpanRow] = ()
@@ -77,6 +90,7 @@ class Batch:
     kept: Sequence[SpanRow] = ()
     counted: Sequence[SpanRow] = ()
     counted_self_nano: Sequence[int] = ()
+    open_spans: OpenSpans | None = None
     is_written: bool = False
 
     @property
@@ -219,6 +233,12 @@ class SpanReader(Protocol):
         limit: int = 100,
     ) -> list[ErrorGroup]:
         """The error groups that occurred in the window, most recent first."""
+
+    def find_open_spans(self) -> list[OpenSpanRecord]:
+        """The spans that have not ended, in every process, those first that started first.
+
+        Of a process that runs, those open for longer than about a second; of one that is gone, what it was doing.
+        """
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000

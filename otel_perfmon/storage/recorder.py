@@ -16,16 +16,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
-from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
+from otel_perfmon.storage.base import Batch, OpenSpans, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
-from otel_perfmon.storage.rows import PointRow
+from otel_perfmon.storage.rows import OpenSpanRow, PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.suppression import suppressed
 
@@ -46,6 +46,13 @@ class _ContendedError(StoreBusyError):
     """Another thread of this process is writing: no trouble of the store's."""
 
 
+class OpenSpansOf(Protocol):
+    """How a recorder finds its open spans."""
+
+    def __call__(self, recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:
+        """Those that are open for long enough, or all of them the last time."""
+
+
 class Recorder:
     """Queue and writer of one store. Made by `recorder_for`, which sees to it that there is one for each file."""
 
@@ -56,6 +63,7 @@ class Recorder:
         self._is_finished = False
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
+        self.open_spans_of: OpenSpansOf = _no_open_spans
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -79,6 +87,7 @@ class Recorder:
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
         self._is_paused = False
+        self._are_open_due = self._has_open_rows = False
 
     # --- the way in
 
@@ -119,6 +128,12 @@ class Recorder:
         """Count spans that a door could not even hand over."""
         self._losses.add(reason, count, why)
         if not self._is_awake:
+            self._wake()
+
+    def look_at_open_spans(self) -> None:
+        """Have the rows of the open spans brought up to date soon."""
+        self._are_open_due = True
+        if not self._is_awake and not self._is_finished:
             self._wake()
 
     # --- the way out
@@ -191,11 +206,11 @@ class Recorder:
         self.flush_or_raise()
         self._maintain()
 
-    def finish(self) -> None:
+    def finish(self, *, is_exit: bool = True) -> None:
         """Write what there is and close, in bounded time; what comes later is written on the thread that records it.
 
-        For the end of the process, and for the last user of this recorder. What could not be written is counted in
-        the log.
+        For the end of the process, ``is_exit``, whose open spans stay written down, and for the last user of this
+        recorder. What could not be written is counted in the log.
         """
         self._is_finished = True
         self._stop_thread()
@@ -205,7 +220,7 @@ class Recorder:
                 if not is_flushed:
                     self._give_up_queue()
                 self._intake.give_up_held()
-                self._write_account()
+                self._write_account(OpenSpans(self.open_spans_of(self, is_last=True) if is_exit else ()))
                 self._writer.close()
         except StoreError as error:
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
@@ -319,12 +334,14 @@ class Recorder:
                 if not self._has_spans():
                     break  # written by another thread meanwhile
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
+                if self._are_open_due:
+                    self._write_account()
                 self._maintenance.shrink_if_over_size()
         self._is_awake = False
         if self._intake.queue:  # recorded just before we said that we sleep
             self._is_awake = True
             self._open_gate()
-        elif self._losses.has_pending:
+        elif self._losses.has_pending or self._are_open_due:
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._write_account()
 
@@ -409,7 +426,7 @@ class Recorder:
         return bool(self._intake.queue or self._intake.unfinished or self._pending)
 
     def _is_idle(self) -> bool:
-        return not (self._has_spans() or self._losses.has_pending or self._writing_thread)
+        return not (self._has_spans() or self._losses.has_pending or self._are_open_due or self._writing_thread)
 
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
@@ -432,14 +449,24 @@ class Recorder:
             return False
         return True
 
-    def _write_account(self) -> None:
+    def _write_account(self, open_spans: OpenSpans | None = None) -> None:
+        """Write what is no span that ended: losses, and what is open."""
+        if open_spans is None and self._are_open_due:
+            is_all = not self._has_spans()  # before we look: what ends meanwhile is in the queue, or seen as open
+            open_spans = OpenSpans(self.open_spans_of(self, is_last=False), is_all)
         batch = Batch(dropped=self._losses.take(), sampled_out=self._intake.take_sampled_out())
-        if batch.dropped or batch.sampled_out:
+        if open_spans is not None and (open_spans.rows or self._has_open_rows):
+            batch.open_spans = open_spans
+        if batch.dropped or batch.sampled_out or batch.open_spans is not None:
             try:
                 self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             except BaseException:
-                self._losses.put_back(batch.dropped)
+                if not batch.is_written:
+                    self._intake.put_back(batch)
                 raise
+        if open_spans is not None:
+            self._has_open_rows = bool(open_spans.rows) or (self._has_open_rows and not open_spans.is_all)
+            self._are_open_due = False
 
     def _give_up_queue(self) -> None:
         count = self.queued_count
@@ -447,3 +474,8 @@ class Recorder:
         self._pending = self._intake.unfinished = None
         if count:
             self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")
+
+
+def _no_open_spans(recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:  # noqa: ARG001 - an `OpenSpansOf`
+    """Nobody tells of any."""
+    return []

@@ -65,7 +65,7 @@ def release_recorder(recorder: Recorder) -> None:
         if is_last:
             del _registry.recorders[key], _registry.user_counts[key]
     if is_last:
-        recorder.finish()
+        recorder.finish(is_exit=False)
 
 
 def find_recorder(path: str) -> Recorder | None:

@@ -95,6 +95,15 @@ class SpanRow(NamedTuple):
         return len(self.attributes) + len(details.events) + len(details.links)
 
 
+class OpenSpanRow(NamedTuple):
+    """One span that has not ended, as it stood at ``span.end_unix_nano``; an empty thread name is an unknown thread."""
+
+    span: SpanRow
+    slow_threshold_nano: int
+    thread_id: int
+    thread_name: str
+
+
 class PointRow(NamedTuple):
     """One metric data point; ``data`` is a JSON object of what the instrument's kind carries."""
 

@@ -94,7 +94,18 @@ def test_what_waits_for_parents_that_never_come_is_bounded():
     lineage = Lineage(waiting_max=10)
     own_ms(lineage, *[node("orphan", 2 * i, 2 * i + 1) for i in range(1, 1000)])
     assert len(lineage._waiting._young) + len(lineage._waiting._old) <= 20
-    assert len(lineage._ended._young) + len(lineage._ended._old) <= 20
+    assert len(lineage._ended._indexed._young) + len(lineage._ended._indexed._old) <= 20
+
+
+def test_what_is_remembered_of_spans_without_relatives_is_bounded_and_found_when_a_late_child_asks():
+    lineage = Lineage(waiting_max=10)
+    for batch in range(100):
+        own_ms(lineage, *[node(f"root {batch}", 100 + 4 * batch + number) for number in range(4)])
+    assert lineage._ended._column_length <= 14
+    assert own_ms(lineage, node("late", 1, 100 + 4 * 99), node("too late", 2, 100)) == [10, 10]
+    assert edges(lineage) == {("root 99", "late"): (1, 10)}
+    assert own_ms(lineage, node("later", 3, 100 + 4 * 99)) == [10]
+    assert edges(lineage) == {("root 99", "later"): (1, 10)}
 
 
 def test_a_repeated_id_counts_a_child_for_the_first_parent_only():

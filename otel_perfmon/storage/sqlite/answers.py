@@ -29,11 +29,12 @@ def read_spans(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[Span
     spans: list[SpanRecord] = []
     while part := list(islice(rest, _IDS_AT_ONCE)):
         rows = {row[0]: row for row in connection.execute(_SELECT_SPANS, (json.dumps(part),))}
-        spans += (_span(rows[key], names) for key in part)
+        spans += (span_record(rows[key], names) for key in part)
     return tuple(spans)
 
 
-def _span(row: tuple[Any, ...], names: Shared) -> SpanRecord:
+def span_record(row: tuple[Any, ...], names: Shared) -> SpanRecord:
+    """The record of one row, whose columns are those of `_SELECT_SPANS`."""
     details = decode_details(row[14])
     altered = details.get("altered")
     return SpanRecord(

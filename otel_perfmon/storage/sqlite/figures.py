@@ -42,7 +42,8 @@ DELETE FROM _points WHERE id IN (SELECT id FROM _points WHERE time_unix_nano < ?
 _UNUSED_RESOURCES: Final = """
 DELETE FROM _resources WHERE id IN (
     SELECT r.id FROM _resources r WHERE r.last_used_unix_s < ?
-    AND NOT EXISTS (SELECT 1 FROM _instruments i WHERE i.resource_id = r.id) LIMIT ?)
+    AND NOT EXISTS (SELECT 1 FROM _instruments i WHERE i.resource_id = r.id)
+    AND r.id NOT IN (SELECT resource_id FROM _open_spans) LIMIT ?)
 """
 _UNUSED_OPERATIONS: Final = f"""
 DELETE FROM _operations WHERE id IN (
@@ -53,6 +54,7 @@ DELETE FROM _operations WHERE id IN (
         AND NOT EXISTS (SELECT 1 FROM _edges e WHERE e.caller_id = o.id)
         AND NOT EXISTS (SELECT 1 FROM _edges e WHERE e.callee_id = o.id)
         AND NOT EXISTS (SELECT 1 FROM _error_groups g WHERE g.operation_id = o.id)
+        AND o.id NOT IN (SELECT operation_id FROM _open_spans)
     LIMIT ?)
 """
 _UNUSED_SERVICES: Final = """

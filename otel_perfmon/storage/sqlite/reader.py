@@ -29,6 +29,7 @@ from otel_perfmon.records import (
     ErrorGroup,
     Health,
     Heatmap,
+    OpenSpanRecord,
     OperationSeries,
     OperationStats,
     PointRecord,
@@ -43,6 +44,7 @@ from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
+from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
@@ -237,9 +239,14 @@ class SqliteReader:
             limit = min(check_count("limit", limit), INT64_MAX)
             return find_points(connection, _name("instrument", instrument), ends, limit)
 
+    def find_open_spans(self) -> list[OpenSpanRecord]:
+        """What is running now, in every process, and what was when a process died; see `SpanReader`."""
+        with self._transaction() as connection:
+            return find_open_spans(connection)
+
     def get_health(self) -> Health:
         """The account of everything that ended, over all processes."""
-        columns = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered")
+        columns = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered", "interrupted")
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in columns)
         with self._transaction() as connection:
             row = connection.execute(f"SELECT {sums} FROM _health").fetchone()

@@ -34,7 +34,7 @@ HIGH_WATER: Final = 0.9
 _LOW_WATER: Final = 0.8
 """Pruning by size goes on until this share of the limit is in use."""
 
-_HEALTH_COLUMNS: Final = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered")
+_HEALTH_COLUMNS: Final = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered", "interrupted")
 
 _DELETE_ORDINARY: Final = """
 DELETE FROM _spans WHERE id BETWEEN :first AND :last AND NOT EXISTS (
@@ -335,4 +335,4 @@ class Retention:
 
     def _count_pruned(self, count: int, process: str) -> None:
         if count > 0:
-            self.add_health(process, os.getpid(), int(time.time()), (0, 0, 0, 0, count, 0, 0))
+            self.add_health(process, os.getpid(), int(time.time()), (0, 0, 0, 0, count, 0, 0, 0))

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from otel_perfmon.errors import QueryError
+from otel_perfmon.records import OpenSpanRecord
 from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps
@@ -46,6 +47,13 @@ class SqliteStore(SqliteReader):
             return recorder.prune(policy)
         with self._own_writer() as writer:
             return remove_in_steps(partial(writer.prune, policy))
+
+    def find_open_spans(self) -> list[OpenSpanRecord]:
+        """What is running now, in this process too; see `SpanReader`."""
+        recorder = registry.find_recorder(self.path)
+        if recorder is not None:
+            recorder.look_at_open_spans()
+        return super().find_open_spans()
 
     @contextmanager
     def _own_writer(self) -> Iterator[SqliteWriter]:

@@ -23,6 +23,7 @@ from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.names import Names
+from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows, store_interrupted
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, count_spans, insert_spans
@@ -41,6 +42,7 @@ _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
+_INTERRUPTED_SECONDS: Final = 60.0
 _SLOW_LOOK_SECONDS: Final = 1.0
 """How often free space, and a checkpoint that a reader held up, are looked at."""
 
@@ -70,6 +72,7 @@ class SqliteWriter:
                 self._open_if_needed()
                 self._set_busy_timeout(int(timeout_seconds * 1000))
                 refused = self._write_batch(batch)
+                self._store_interrupted_if_due()
                 self._checkpoint_if_large()
         return refused
 
@@ -172,6 +175,8 @@ class SqliteWriter:
         self._names = Names(connection)
         self._retention = Retention(connection, self.path)
         self._error_groups = ErrorGroups(connection)
+        self._open_spans = OpenSpanRows(connection, self._process)
+        self._next_interrupted = 0.0
         self._noted_arrival = 0
         self._is_policy_noted = False
         self._connection = connection
@@ -274,6 +279,8 @@ class SqliteWriter:
         connection = self._open_connection()
         if batch.spans or batch.kept or batch.counted:
             self._insert_spans(connection, batch)
+        if batch.open_spans is not None:
+            self._open_spans.replace(self._names, batch.open_spans)
         add_edges(connection, self._names, batch.edges)
         self._insert_points(connection, batch.points)
         self._add_health(connection, batch)
@@ -285,6 +292,7 @@ class SqliteWriter:
         """What was learnt in a transaction that is rolled back is not true."""
         self._names.clear()
         self._error_groups.forget()
+        self._open_spans.forget()
         self._noted_arrival = 0
         self._is_policy_noted = False
 
@@ -307,6 +315,21 @@ class SqliteWriter:
         rollup.save(connection)
         if errors:
             self._error_groups.add(errors)
+        self._open_spans.remove_ended(spans, kept, SpanColumns.of(batch.counted))
+
+    def _store_interrupted_if_due(self) -> None:
+        """What was open in processes that are gone by now becomes a span: looked for at first, and each minute."""
+        if time.monotonic() < self._next_interrupted:
+            return
+        connection = self._open_connection()
+        with self._transaction(Batch()):
+            count = store_interrupted(connection, self._process)
+            if count:
+                self._note_arrival(connection, count)
+                figures = (0, 0, 0, 0, 0, 0, 0, count)
+                self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
+        if not count:
+            self._next_interrupted = time.monotonic() + _INTERRUPTED_SECONDS
 
     def _note_arrival(self, connection: sqlite3.Connection, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
@@ -332,7 +355,7 @@ class SqliteWriter:
         counted = len(batch.spans) + len(batch.counted)
         altered = SpanColumns.of(batch.spans).altered_count + SpanColumns.of(batch.kept).altered_count
         ended = stored + dropped + batch.sampled_out
-        figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered)
+        figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered, 0)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
         run_multirow(
             connection,
@@ -383,8 +406,8 @@ _PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self
 def _parts_of(batch: Batch) -> list[Batch]:
     """What to try apart: each kind of rows and the account, or both halves of the one kind; nothing of a single row."""
     kinds = [{name: getattr(batch, name) for name in names} for names in _PARALLEL if getattr(batch, names[0])]
-    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out)]
-    if not (batch.dropped or batch.sampled_out):
+    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out, open_spans=batch.open_spans)]
+    if not (batch.dropped or batch.sampled_out or batch.open_spans is not None):
         account = []
     if len(kinds) + len(account) > 1:
         return [Batch(**kind) for kind in kinds] + account

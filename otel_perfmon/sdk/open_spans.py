@@ -1,0 +1,257 @@
+"""What is running now: every span of this process that has started and not ended yet.
+
+A span is noted when it starts and let go when it ends. One thread looks at what is there, some times a second while
+there is anything, and does two things. Spans open for longer than a second are shown to the recorders of their stores,
+which keep a row of each (the flight recorder). And of one that passes its slow threshold the stack is taken, once, and
+kept as an event of the span.
+
+A young span is held: to do so by a weak reference would cost three times as much. After a second it is held by a weak
+one, so that a span which nobody ever ends goes when its program has let go of it.
+
+While no store is open in the process nothing is noted. A child begins with nothing: what was open at a fork is the
+parent's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from time import sleep, time_ns
+from typing import Any, Final
+
+from otel_perfmon.query import INT64_MAX
+from otel_perfmon.sdk.stacks import add_stack, current_task
+from otel_perfmon.sdk.thresholds import lowest_threshold_nano
+from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.rows import OpenSpanRow
+
+OPEN_NANO: Final = 1_000_000_000
+"""A span that is open for longer gets a row."""
+ROWS_MAX: Final = 10_000
+"""Rows of open spans of one process and store, the oldest first."""
+_LOOK_SECONDS: Final = (0.02, 0.2)
+"""The shortest and the longest time between two looks: a quarter of the lowest slow threshold, within these."""
+_QUIET_SECONDS: Final = 1.0
+"""With nothing to look at for so long the thread sleeps until the next span starts."""
+_logger = logging.getLogger("otel_perfmon")
+
+OFF, ASLEEP, AWAKE = 0, 1, 2
+watch: Final = [OFF]
+"""Whether spans are to be noted, and whether the thread must be woken for it."""
+_young: Final[set[Any]] = set()
+note: Final[Callable[[Any], None]] = _young.add
+"""Note a span of ours that starts."""
+let_go: Final[Callable[[Any], None]] = _young.discard
+"""It has ended."""
+_foreign: Final[dict[int, Any]] = {}
+"""Spans of the SDK's own make, by the identity of their context: when one ends, only a copy is shown."""
+task_of: Final[list[Callable[[], Any] | None]] = [None]
+"""How to find the asyncio task of this thread; None until asyncio is there."""
+
+
+def note_foreign(span: Any) -> None:
+    """Note a span that a tracer of another make starts, on the thread that starts it."""
+    if not watch[0]:
+        return
+    with suppress(AttributeError):  # no span of the SDK's
+        span._perfmon_thread_id = threading.get_ident()
+        if task_of[0] is not None:
+            span._perfmon_task = task_of[0]()
+        _foreign[id(span._context)] = span
+        if watch[0] == ASLEEP:
+            wake()
+
+
+def let_foreign_go(span: Any) -> None:
+    """That span, or what is shown of it, has ended."""
+    if _foreign:
+        _foreign.pop(id(span._context), None)
+
+
+def wake() -> None:
+    """Have the thread look: a span has started."""
+    _watcher.wake()
+
+
+def show_to(recorder: Recorder) -> None:
+    """Show this recorder the open spans that are to be in its store, from now on."""
+    _watcher.recorders.add(recorder)
+    recorder.open_spans_of = rows_for
+    if watch[0] == OFF:
+        watch[0] = ASLEEP
+
+
+def rows_for(recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:
+    """Rows of the spans that are open for longer than a second, of all when it is the last time; oldest first.
+
+    Only the thread that writes for this recorder may ask.
+    """
+    younger_than = time_ns() - (0 if is_last else OPEN_NANO)
+    spans = [span for span in _all_open() if _start_of(span) <= younger_than]
+    rows: list[OpenSpanRow] = []
+    for span in sorted(spans, key=_start_of):
+        door = next((door for door in _doors_of(span) if door.recorder is recorder), None)
+        if door is not None and len(rows) < ROWS_MAX:
+            with suppress(Exception):  # the outer rim: a value that no span should have; its end will tell
+                rows.append(door.encode_open(span))
+    return rows
+
+
+class _Watcher:
+    """The thread, and what it knows."""
+
+    def __init__(self) -> None:
+        self.recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """Nothing is open, and no thread runs."""
+        self.old: dict[int, weakref.ref[Any]] = {}
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_shown = False
+        self._shown_at = 0
+
+    def wake(self) -> None:
+        """See `wake`. Safe in a signal handler and in a finaliser."""
+        watch[0] = AWAKE
+        _find_asyncio()
+        if self._thread is None:
+            self._start()
+        with suppress(RuntimeError):  # open already
+            self._gate.release()
+
+    def _start(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="otel-perfmon-watcher", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:  # the interpreter is going down
+            watch[0] = OFF
+        finally:
+            self._starting.release()
+
+    def _run(self) -> None:
+        quiet_seconds = 0.0
+        while True:
+            if _young or _foreign or self.old or self._is_shown:
+                quiet_seconds = 0.0
+            elif quiet_seconds >= _QUIET_SECONDS:
+                self._sleep()
+            pause = min(max(lowest_threshold_nano[0] / 4e9, _LOOK_SECONDS[0]), _LOOK_SECONDS[1])
+            sleep(pause)
+            quiet_seconds += pause
+            try:
+                self._look()
+            except Exception as error:  # the outer rim: the thread must live
+                _logger.debug("Open spans could not be looked at: %r", error)
+
+    def _sleep(self) -> None:
+        watch[0] = ASLEEP
+        if not (_young or _foreign):  # none was noted before we said so
+            self._gate.acquire()
+        watch[0] = AWAKE
+
+    def _look(self) -> None:
+        now = time_ns()
+        _find_asyncio()
+        for span in _all_open():
+            _look_at(span, now - _start_of(span))
+        is_due = not 0 <= now - self._shown_at < OPEN_NANO  # a clock may be set back
+        if self._let_age(now) or is_due:
+            self._shown_at = now
+            self._show()
+
+    def _let_age(self, now: int) -> bool:
+        """Hold by a weak reference what is open for long; whether there is any new."""
+        known = len(self.old)
+        for span in [each for each in _young.copy() if now - _start_of(each) > OPEN_NANO]:
+            self.old[id(span)] = weakref.ref(span)
+            _young.discard(span)
+        for key, span in _foreign.copy().items():
+            if span._end_time is not None or now - _start_of(span) > OPEN_NANO:
+                self.old[id(span)] = weakref.ref(span)
+                _foreign.pop(key, None)
+        is_new = len(self.old) > known
+        for key, reference in self.old.copy().items():
+            span = reference()
+            if span is None or span._end_time is not None:
+                del self.old[key]
+        return is_new
+
+    def _show(self) -> None:
+        """Have the recorders look, and once more when nothing is open any longer."""
+        is_shown, self._is_shown = self._is_shown, bool(self.old)
+        if is_shown or self._is_shown:
+            for recorder in list(self.recorders):
+                recorder.look_at_open_spans()
+
+
+_watcher: Final = _Watcher()
+
+
+def _all_open() -> Iterator[Any]:
+    """Every span that is open; some may end meanwhile."""
+    references = _watcher.old.copy().values()
+    spans = (*_young.copy(), *_foreign.copy().values(), *(reference() for reference in references))
+    return (span for span in spans if span is not None and span._end_time is None)
+
+
+def _start_of(span: Any) -> int:
+    """When it started, in nanoseconds since 1970; far from now if it does not say so properly."""
+    start = span._start_time
+    return start if type(start) is int else INT64_MAX
+
+
+def _doors_of(span: Any) -> Iterator[Any]:
+    """The doors through which it will be stored when it ends, as far as that is known."""
+    processors: Iterable[Any] = getattr(span._span_processor, "_span_processors", ())
+    for processor in processors:
+        door = getattr(processor, "door", None)
+        if door is not None and processor.is_open:
+            yield door
+    own = getattr(span, "_perfmon_door", None)
+    if own is not None:
+        yield own
+
+
+def _look_at(span: Any, age_nano: int) -> None:
+    """Take the stack of what has just become slow."""
+    threshold_nano = getattr(span, "_perfmon_threshold_nano", None)
+    if getattr(span, "_perfmon_is_seen", False) or (threshold_nano is None and age_nano <= lowest_threshold_nano[0]):
+        return
+    doors = [door for door in _doors_of(span) if door.takes_stacks]
+    if not doors:
+        return
+    if threshold_nano is None:
+        threshold_nano = min(door.slow_threshold_nano for door in doors)
+    if age_nano > threshold_nano:
+        span._perfmon_is_seen = True
+        add_stack(span)
+
+
+def _find_asyncio() -> None:
+    if task_of[0] is None and "asyncio.tasks" in sys.modules:
+        task_of[0] = current_task()
+
+
+def _after_fork_in_child() -> None:
+    _young.clear()
+    _foreign.clear()
+    _watcher.start_afresh()
+    if watch[0] != OFF:
+        watch[0] = ASLEEP
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

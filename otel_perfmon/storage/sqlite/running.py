@@ -1,0 +1,41 @@
+"""Asking what runs: the open spans of every process on the file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Final
+
+from otel_perfmon.records import OpenSpanRecord
+from otel_perfmon.storage.process import ProcessIdentity
+from otel_perfmon.storage.sqlite.answers import Shared, span_record
+from otel_perfmon.storage.sqlite.open_spans import PROCESS_COLUMNS, state_of
+
+_SELECT: Final = f"""
+SELECT 0, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_nano, s.start_unix_nano, s.status_code,
+    s.flags, s.attributes, s.resource_id, s.scope_id, 0, s.details, s.slow_threshold_nano, s.thread_id, s.thread_name,
+    {", ".join(f"p.{name.strip()}" for name in PROCESS_COLUMNS.split(","))}
+FROM _open_spans s
+    CROSS JOIN _operations o ON o.id = s.operation_id
+    CROSS JOIN _open_processes p ON p.process = s.process
+ORDER BY s.start_unix_nano
+"""
+_PROCESS_AT: Final = 18
+"""Where the columns of the process begin in a selected row."""
+
+
+def find_open_spans(connection: sqlite3.Connection) -> list[OpenSpanRecord]:
+    """Every open span, and every one whose process is gone, that started first first."""
+    shared, states = Shared(connection), dict[str, str]()
+    now = time.time_ns()
+    records: list[OpenSpanRecord] = []
+    for row in connection.execute(_SELECT):
+        process, *parts, seen = row[_PROCESS_AT:]
+        state = states.get(process)
+        if state is None:
+            state = states[process] = state_of(ProcessIdentity(*parts), seen, now)
+        threshold_nano, thread_id, thread_name = row[_PROCESS_AT - 3 : _PROCESS_AT]
+        start, until = row[6], max(row[6], seen if state == "interrupted" else now)
+        span = span_record((*row[:7], until, *row[8:13], until - start > threshold_nano, row[14]), shared)
+        records.append(OpenSpanRecord(span, state, parts[0], thread_id, thread_name))
+    return records
