@@ -179,6 +179,7 @@ class MetricsStorage:
         With it what was running in a process that died, until the next one that records makes spans of it.
         """
         self._check_open()
+        self.recorder.look_at_open_spans()  # which may be what makes the file
         return self.store.find_open_spans() if self._has_file() else []
 
     def get_error_rate(self, operation: str, window_seconds: float) -> float:

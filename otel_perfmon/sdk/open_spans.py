@@ -24,7 +24,6 @@ from contextlib import suppress
 from time import sleep, time_ns
 from typing import Any, Final
 
-from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.stacks import add_stack, current_task
 from otel_perfmon.sdk.thresholds import lowest_threshold_nano
 from otel_perfmon.storage.recorder import Recorder
@@ -34,7 +33,7 @@ OPEN_NANO: Final = 1_000_000_000
 """A span that is open for longer gets a row."""
 ROWS_MAX: Final = 10_000
 """Rows of open spans of one process and store, the oldest first."""
-_LOOK_SECONDS: Final = (0.02, 0.2)
+_LOOK_SECONDS: Final = (0.02, 0.1)
 """The shortest and the longest time between two looks: a quarter of the lowest slow threshold, within these."""
 _QUIET_SECONDS: Final = 1.0
 """With nothing to look at for so long the thread sleeps until the next span starts."""
@@ -92,7 +91,7 @@ def rows_for(recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:
     Only the thread that writes for this recorder may ask.
     """
     younger_than = time_ns() - (0 if is_last else OPEN_NANO)
-    spans = [span for span in _all_open() if _start_of(span) <= younger_than]
+    spans = [span for span in _all_open() if 0 < _start_of(span) <= younger_than]
     rows: list[OpenSpanRow] = []
     for span in sorted(spans, key=_start_of):
         door = next((door for door in _doors_of(span) if door.recorder is recorder), None)
@@ -208,9 +207,9 @@ def _all_open() -> Iterator[Any]:
 
 
 def _start_of(span: Any) -> int:
-    """When it started, in nanoseconds since 1970; far from now if it does not say so properly."""
+    """When it started, in nanoseconds since 1970; 0 if it does not say so properly."""
     start = span._start_time
-    return start if type(start) is int else INT64_MAX
+    return start if type(start) is int else 0
 
 
 def _doors_of(span: Any) -> Iterator[Any]:

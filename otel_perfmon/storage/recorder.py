@@ -452,7 +452,8 @@ class Recorder:
     def _write_account(self, open_spans: OpenSpans | None = None) -> None:
         """Write what is no span that ended: losses, and what is open."""
         if open_spans is None and self._are_open_due:
-            is_all = not self._has_spans()  # before we look: what ends meanwhile is in the queue, or seen as open
+            self._are_open_due = False  # before we look: who asks meanwhile is to see what there is by then
+            is_all = not self._has_spans()  # likewise: what ends meanwhile is in the queue, or seen as open
             open_spans = OpenSpans(self.open_spans_of(self, is_last=False), is_all)
         batch = Batch(dropped=self._losses.take(), sampled_out=self._intake.take_sampled_out())
         if open_spans is not None and (open_spans.rows or self._has_open_rows):
@@ -463,10 +464,10 @@ class Recorder:
             except BaseException:
                 if not batch.is_written:
                     self._intake.put_back(batch)
+                    self._are_open_due = self._are_open_due or batch.open_spans is not None
                 raise
         if open_spans is not None:
             self._has_open_rows = bool(open_spans.rows) or (self._has_open_rows and not open_spans.is_all)
-            self._are_open_due = False
 
     def _give_up_queue(self) -> None:
         count = self.queued_count

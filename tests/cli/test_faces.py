@@ -36,6 +36,8 @@ READING = (
     ("spans", "--full"),
     ("spans", "--show", "cart.size"),
     ("trace", "last"),
+    ("running",),
+    ("running", "--full"),
     ("check",),
     ("info",),
     ("sql",),

@@ -41,13 +41,14 @@ def read_account(path: str) -> Account:
     """Read the account, and assert everything that must hold of any file, whatever was done to its writers."""
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        ended, counted, stored, sampled_out, pruned = connection.execute(
-            "SELECT total(ended), total(counted), total(stored), total(sampled_out), total(pruned) FROM health"
+        ended, counted, stored, sampled_out, pruned, interrupted = connection.execute(
+            "SELECT total(ended), total(counted), total(stored), total(sampled_out), total(pruned), total(interrupted)"
+            " FROM health"
         ).fetchone()
         dropped = dict(connection.execute("SELECT reason, sum(count) FROM _drops GROUP BY reason").fetchall())
         names = Counter(dict(connection.execute("SELECT operation, count(*) FROM metrics GROUP BY 1").fetchall()))
         assert ended == stored + sampled_out + sum(dropped.values())
-        assert stored - pruned == names.total()
+        assert stored + interrupted - pruned == names.total()
         for resolution in (10, 60, 3600):
             query = "SELECT total(count) FROM rollups WHERE resolution_s = ?"
             assert connection.execute(query, (resolution,)).fetchone()[0] == counted

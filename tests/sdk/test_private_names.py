@@ -76,8 +76,8 @@ TOUCHED = {
     "a sampler by the parent": ["_local_parent_sampled", "_remote_parent_sampled", "_root"],
     "a sampler that always records": ["_root"],
 }
-PYTHONS = {"_replace"}
-"""Of a named tuple."""
+PYTHONS = {"_current_frames", "_current_tasks", "_get_running_loop", "_replace"}
+"""Of named tuples, of sys, and of asyncio."""
 
 
 @cache
