@@ -35,6 +35,7 @@ PREFIXED = {
     "durability": "OTEL_PYTHON_PERFMON_DURABILITY",
     "sample_rate": "OTEL_PYTHON_PERFMON_SAMPLE_RATE",
     "sample_rates": "OTEL_PYTHON_PERFMON_SAMPLE_RATES",
+    "slow_stacks": "OTEL_PYTHON_PERFMON_SLOW_STACKS",
 }
 PLAIN = {
     "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
@@ -51,6 +52,7 @@ DEFAULTS = {
     "durability": "batch",
     "sample_rate": 1.0,
     "sample_rates": {},
+    "slow_stacks": True,
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
 GOOD = {
@@ -68,6 +70,7 @@ GOOD = {
         (" a = 0.5 ,, b=1e-3, ", {"a": 0.5, "b": 0.001}),
         ("x=y=0.25", {"x=y": 0.25}),
     ),
+    "slow_stacks": (("false", False), ("FALSE", False), (" False ", False)),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
@@ -83,6 +86,7 @@ BAD = {
         *("GET /health", "=0.5", "a=", "a=2", "a=0.5,b", "a=-1", "a=nan", "0.5", 0.5, True, ["a=0"], b"a=0"),
         *({"a": 2}, {"a": "many"}, {"a": None}, {"": 0.5}, {5: 0.5}),
     ],
+    "slow_stacks": ["yes", "0", "off", "truee", 0, 1, 1.0, [], {}, b"true"],
 }
 RANGES = {
     "path": "path of a file",
@@ -95,6 +99,7 @@ RANGES = {
     "durability": "batch, root, span",
     "sample_rate": "between 0 and 1",
     "sample_rates": "between 0 and 1 by operation",
+    "slow_stacks": "true or false",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))

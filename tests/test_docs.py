@@ -117,12 +117,16 @@ def test_the_readmes_views_are_the_stores(storage: MetricsStorage) -> None:
     assert set(re.findall(r"`(\w+)`", table.replace("`x'", ""))) == views
 
 
+def _told(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
+
+
 def test_the_readmes_settings_are_the_programs() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.{}]+)`? \|$", README, re.MULTILINE)
     defaults = Config("metrics.db")
     told = [(name, variable, plain or None, default) for name, variable, plain, default in rows]
     held = [
-        (s.field, s.prefixed_variable, s.plain_variable, f"{getattr(defaults, s.field)}".removesuffix(".0"))
+        (s.field, s.prefixed_variable, s.plain_variable, _told(getattr(defaults, s.field)))
         for s in SETTINGS
     ]
     assert told == held

@@ -37,6 +37,7 @@ def test_the_names_of_the_package_are_these() -> None:
         "MetricsStorage",
         "MonitoredOperation",
         "NotFoundError",
+        "OpenSpanRecord",
         "OperationSeries",
         "OperationStats",
         "OtlpError",
@@ -82,13 +83,14 @@ def test_configure_takes_these_arguments() -> None:
         "path=None, *service_name=None, *slow_threshold_ms=None, *retention_seconds=None, *keep_seconds=None, "
         "*size_max_bytes=None, *error_rate_threshold=None, *error_rate_min_count=None, *resource_attributes=None, "
         "*metric_readers=(), *durability=None, *sample_rate=None, *sample_rates=None, "
-        "*on_alert=None"
+        "*slow_stacks=None, *on_alert=None"
     )
 
 
 def test_the_monitor_takes_these_arguments() -> None:
     assert _parameters(PerformanceMonitor) == (
-        "storage=None, *slow_threshold_ms=None, *tracer_provider=None, *meter_provider=None, *on_alert=None"
+        "storage=None, *slow_threshold_ms=None, *slow_stacks=None, *tracer_provider=None, *meter_provider=None, "
+        "*on_alert=None"
     )
     assert "operation, *attributes=None, *slow_threshold_ms=None, *kind=" in _parameters(PerformanceMonitor.monitor)
     assert _parameters(PerformanceMonitor.force_flush) == "timeout_millis=30000"
@@ -111,6 +113,7 @@ def test_the_storage_takes_these_arguments_and_has_the_given_methods() -> None:
         "get_metrics": "operation=None, *limit=None",
         "get_metrics_in_window": "operation, window_seconds, filter_slow=False, filter_errors=False",
         "get_stats": "operation=None, *window_seconds=None",
+        "find_open_spans": "",
         "get_error_rate": "operation, window_seconds",
         "cleanup": "older_than_seconds=None",
         "close": "",
