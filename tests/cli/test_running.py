@@ -81,7 +81,7 @@ def test_nothing_open_is_one_sentence(cli, db_path) -> None:
     writer = SqliteWriter(db_path)
     writer.write(batch(span_row()), timeout_seconds=1)
     writer.close()
-    assert cli("running", "--db", db_path).out == "Nothing is open for longer than a second.\n"
+    assert cli("running", "--db", db_path).out == "No span is open for longer than a second.\n"
 
 
 def test_what_a_dead_process_was_doing_stands_under_a_heading_of_its_own(run_python, cli, db_path) -> None:
