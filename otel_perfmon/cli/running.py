@@ -50,7 +50,7 @@ def _run_running(arguments: argparse.Namespace) -> int:
             items = running[: arguments.limit] + interrupted[: arguments.limit]
             answer.print_json(items, is_complete=len(items) == len(found))
         elif not found:
-            answer.console.print("No span is open for longer than a second.")
+            answer.print_nothing("span is open for longer than a second", None)
         else:
             _print(answer, arguments, "Running", "", running)
             note = "what was running when its process ended"
