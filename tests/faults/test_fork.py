@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -185,45 +184,6 @@ assert wait(pid) == 7
 """
     )
     assert account().names == {"root": 1, "inner": 1}
-
-
-MULTIPROCESSING = """
-import multiprocessing, sys
-from otel_perfmon import MetricsStorage
-
-def work(number):
-    with_storage().insert_metric("child", 1.0)
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
-    children = [context.Process(target=work, args=(number,)) for number in range(4)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(30)
-    assert [child.exitcode for child in children] == [0] * 4
-    with context.Pool(2) as pool:
-        pool.map(work, range(20))
-        pool.close()
-        pool.join()
-"""
-AT_IMPORT = "storage = MetricsStorage('metrics.db')\ndef with_storage():\n    return storage\n"
-IN_THE_CHILD = """
-def with_storage():
-    global storage
-    if "storage" not in globals():
-        storage = MetricsStorage("metrics.db")
-    return storage
-"""
-
-
-@pytest.mark.parametrize("where", ["at import", "in the child"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_spans_of_multiprocessing_children_and_pools_are_kept(run_python, tmp_path: Path, account, method, where):
-    opening = AT_IMPORT if where == "at import" else IN_THE_CHILD
-    (tmp_path / "program.py").write_text(MULTIPROCESSING.replace("def work", opening + "\ndef work"))
-    run_python(f"import subprocess, sys; subprocess.run([sys.executable, 'program.py', {method!r}], check=True)")
-    assert account().names == {"child": 24}
 
 
 def test_a_grandchild_whose_parent_is_gone_stores_its_spans(run_python, account):
