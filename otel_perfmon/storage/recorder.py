@@ -59,7 +59,7 @@ class Recorder:
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
-        fork.finish_with_multiprocessing(self)
+        fork.finish_with_process(self)
 
     def _start_afresh(self) -> None:
         self._losses = Losses()
