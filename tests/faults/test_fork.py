@@ -363,3 +363,61 @@ assert storage.recorder.flush(1.5), storage.recorder._error
 """
     )
     assert account().names == {"parent": 1, "other": 1}
+
+
+def test_a_subprocess_has_none_of_our_files_open_and_both_store_their_spans(run_python, account):
+    count = int(
+        run_python("""
+import os, subprocess, sys, threading, time
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+child = '''
+import os
+fds = "/proc/self/fd"
+if os.path.isdir(fds):
+    links = [os.readlink(f"{fds}/{name}") for name in os.listdir(fds) if os.path.exists(f"{fds}/{name}")]
+    assert not [link for link in links if "metrics.db" in link], links
+from otel_perfmon import configure
+with configure("metrics.db").monitor("child"):
+    pass
+'''
+count, is_over = 0, False
+def record():
+    global count
+    while not is_over:
+        with monitor.monitor("thread"):
+            pass
+        count += 1
+        time.sleep(0.0005)
+thread = threading.Thread(target=record)
+thread.start()
+for preexec in (None, os.getpid, None, os.getpid):
+    subprocess.run([sys.executable, "-c", child], close_fds=False, preexec_fn=preexec, check=True)
+is_over = True
+thread.join()
+print(count)
+""")
+    )
+    assert account().names == {"thread": count, "child": 4}
+
+
+def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_ended_a_quarter_of_a_second_before(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os, time
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+with monitor.monitor("parent"):
+    pass
+pid = os.fork()
+if pid == 0:
+    for _ in range(100):
+        with monitor.monitor("child"):
+            pass
+    time.sleep(0.25)
+    os._exit(7)
+assert wait(pid) == 7
+"""
+    )
+    assert account().names == {"parent": 1, "child": 100}
