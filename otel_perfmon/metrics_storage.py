@@ -46,6 +46,9 @@ class MetricsStorage:
     ``span_id`` and ``parent_span_id`` (hex or None). Lists are newest first. Questions see everything that ended
     before them in this process, and raise `StoreError` when the file cannot answer.
 
+    With the ``durability`` ``root`` or ``span`` a metric is in the file when `insert_metric` returns, with ``batch``
+    within 200 ms.
+
     ``db_path`` left out is ``OTEL_PYTHON_PERFMON_PATH``, else ``metrics.db`` in the working directory. The file is
     made when the first metric is kept. Raises `ConfigError` for a wrong setting.
     """
@@ -57,6 +60,7 @@ class MetricsStorage:
         retention_seconds: float | None = None,
         keep_seconds: float | None = None,
         size_max_bytes: int | str | None = None,
+        durability: str | None = None,
         sample_rate: float | None = None,
         sample_rates: Mapping[str, float] | None = None,
     ) -> None:
@@ -65,6 +69,7 @@ class MetricsStorage:
             "retention_seconds": retention_seconds,
             "keep_seconds": keep_seconds,
             "size_max_bytes": size_max_bytes,
+            "durability": durability,
             "sample_rate": sample_rate,
             "sample_rates": sample_rates,
         }
@@ -80,6 +85,7 @@ class MetricsStorage:
     def _open(self, config: Config, arguments: Mapping[str, Any]) -> None:
         self.path = config.path
         self.retention_seconds = config.retention_seconds
+        self.durability = config.durability
         self._recorder = open_configured_recorder(config, arguments)
         self._opened_store: Store | None = None
         self._door = _MetricDoor()
@@ -131,6 +137,8 @@ class MetricsStorage:
             return
         texts = (operation, error_type, error_message, stack_trace)
         self._recorder.record(self._door, (figures, texts, attributes))
+        if self.durability != "batch":
+            self._recorder.commit()
 
     # --- out
 

@@ -35,8 +35,9 @@ class PerformanceMonitor:
     """Measures operations and stores them.
 
     Alone, it stores its own operations only, into ``storage`` (default `MetricsStorage()`; the configured process's
-    storage after `configure()`). Its spans are made by ``tracer_provider``, else by the global SDK provider if there
-    is one, else by a private one. `shutdown` closes what the monitor opened, never what it was given.
+    storage after `configure()`), by whose ``durability``. Its spans are made by ``tracer_provider``, else by the global
+    SDK provider if there is one, else by a private one. `shutdown` closes what the monitor opened, never what it was
+    given.
 
     ``on_alert`` is called with each `Alert` of the store's operations that this process raises, on a thread of its own.
 
@@ -66,7 +67,8 @@ class PerformanceMonitor:
         storage = given or self._opened_storage
         assert storage is not None
         self._prepare(config, meter_provider)
-        door = SpanDoor(storage.recorder, self.slow_threshold_nano, takes_stacks=config.slow_stacks)
+        takes_stacks = config.slow_stacks
+        door = SpanDoor(storage.recorder, self.slow_threshold_nano, storage.durability, takes_stacks=takes_stacks)
         self._bind(storage, OwnProvider(tracer_provider, storage.recorder), door, on_alert)
 
     def _prepare(self, config: Config, meter_provider: metrics.MeterProvider | None) -> None:

@@ -98,8 +98,8 @@ def test_the_monitor_takes_these_arguments() -> None:
 
 def test_the_storage_takes_these_arguments_and_has_the_given_methods() -> None:
     assert _parameters(MetricsStorage) == (
-        "db_path=None, *retention_seconds=None, *keep_seconds=None, *size_max_bytes=None, *sample_rate=None, "
-        "*sample_rates=None"
+        "db_path=None, *retention_seconds=None, *keep_seconds=None, *size_max_bytes=None, *durability=None, "
+        "*sample_rate=None, *sample_rates=None"
     )
     methods = {
         name: _parameters(getattr(MetricsStorage, name))

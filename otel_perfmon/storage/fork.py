@@ -2,8 +2,9 @@
 
 SQLite forbids a connection in two processes (sqlite.org/howtocorrupt.html, 2.6). Spans that wait in the parent's queue
 stay the parent's. A child that `multiprocessing` made leaves through ``os._exit``, without atexit: its spans are
-written by a finalizer of multiprocessing's own. After a bare ``os.fork`` and ``os._exit`` the last 200 ms are lost,
-unless the durability is ``root`` or ``span``.
+written by a finalizer of multiprocessing's own. So does a process of Celery's pool, and its parent does not even wait
+for that but sends SIGTERM: its spans are written at Celery's signal ``worker_process_shutdown``. After a bare
+``os.fork`` and ``os._exit`` the last 200 ms are lost, unless the durability is ``root`` or ``span``.
 """
 
 from __future__ import annotations
@@ -44,11 +45,19 @@ def tell_of_forks(thing: ForkAware) -> None:
     _aware.add(thing)
 
 
-def finish_with_multiprocessing(thing: ForkAware) -> None:
-    """Have ``thing.finish`` called when this process ends, if multiprocessing made it.
+def finish_with_process(thing: ForkAware) -> None:
+    """Have ``thing.finish`` called when this process ends, if multiprocessing or Celery made it."""
+    _finish_with_multiprocessing(thing)
+    signals = sys.modules.get("celery.signals")  # nothing is imported for it
+    shutdown: Any = getattr(signals, "worker_process_shutdown", None)
+    if shutdown is not None:
+        shutdown.connect(_finish_all, dispatch_uid="otel_perfmon")
 
-    Twice over: multiprocessing empties its finalizers when a child begins, whose main module may have been imported by
-    then, and after that asks who wants one.
+
+def _finish_with_multiprocessing(thing: ForkAware) -> None:
+    """Twice over: multiprocessing empties its finalizers when a child begins, and after that asks who wants one.
+
+    The child's main module may have been imported by then.
     """
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
@@ -62,6 +71,11 @@ def finish_with_multiprocessing(thing: ForkAware) -> None:
 def _finalize(thing: ForkAware) -> None:
     util: Any = sys.modules["multiprocessing.util"]
     util.Finalize(thing, thing.finish, exitpriority=_FINALIZER_PRIORITY)
+
+
+def _finish_all(**_: Any) -> None:
+    for thing in _aware.copy():
+        thing.finish()
 
 
 def _before() -> None:
@@ -85,7 +99,7 @@ def _after_in_child() -> None:
     _forking = threading.RLock()
     for thing in _paused:
         thing.after_fork_in_child()
-        finish_with_multiprocessing(thing)
+        finish_with_process(thing)
     _paused.clear()
 
 

@@ -183,3 +183,122 @@ time.sleep(30)
     process.terminate()
     assert process.wait(5) == 0
     assert account().names == {"work": 100}
+
+
+def test_a_sigterm_handler_that_exits_while_the_process_is_ending_does_not_cut_the_writing_short(run_python, account):
+    run_python("""
+import os, signal, sys
+from otel_perfmon import configure
+from otel_perfmon.storage.sqlite import connection as connections
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+monitor = configure("metrics.db")
+execute = connections.SteppedConnection.execute
+signals = ["BEGIN IMMEDIATE"]
+def interrupted(self, *arguments):
+    cursor = execute(self, *arguments)
+    if arguments[0] in signals:
+        signals.remove(arguments[0])
+        os.kill(os.getpid(), signal.SIGTERM)
+    return cursor
+for _ in range(100):
+    with monitor.monitor("work"):
+        pass
+connections.SteppedConnection.execute = interrupted
+""")
+    assert account().names == {"work": 100}
+
+
+OPEN = """
+import asyncio, threading, time
+@monitor.monitor("suspended generator")
+def numbers():
+    with monitor.monitor("open within"):
+        yield 1
+        yield 2
+@monitor.monitor("suspended async generator")
+async def numbers_later():
+    yield 1
+    yield 2
+async def ask_once():
+    global later
+    later = numbers_later()
+    async for _ in later:
+        break
+def sleep():
+    with monitor.monitor("in a daemon thread"):
+        time.sleep(60)
+suspended = numbers()
+next(suspended)
+asyncio.run(ask_once())
+threading.Thread(target=sleep, daemon=True).start()
+monitor.monitor("open").__enter__()
+"""
+
+
+def test_spans_that_are_open_at_the_exit_and_suspended_generators_hold_nobody_up_and_lose_nothing_else(
+    start_python, account
+):
+    process = start_python(f"{RECORD}{OPEN}\nwork()\nprint('done', flush=True)")
+    assert process.stdout.readline() == "done\n"
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=20)
+    assert time.monotonic() - began < 1.5
+    assert (process.returncode, errors) == (0, "")
+    names = account().names
+    assert names["work"] == 200
+    assert set(names) <= {"work", "suspended generator", "suspended async generator", "open within"}
+
+
+def test_a_thread_that_outlives_the_main_one_has_its_spans_stored(run_python, account):
+    run_python(f"""{RECORD}
+import threading, time
+def later():
+    time.sleep(0.3)
+    work()
+threading.Thread(target=later).start()
+""")
+    assert account().names == {"work": 200}
+
+
+SHUTDOWN_BESIDE_WRITERS = """
+import faulthandler, sys, threading, time
+faulthandler.dump_traceback_later(20, exit=True)
+sys.setswitchinterval(1e-5)
+from otel_perfmon import MetricsStorage, PerformanceMonitor, configure
+monitor = MAKE
+counts, is_over = [0] * 4, False
+def record(which):
+    while not is_over:
+        with monitor.monitor("work"):
+            pass
+        counts[which] += 1
+        time.sleep(0)
+threads = [threading.Thread(target=record, args=(which,)) for which in range(4)]
+for thread in threads:
+    thread.start()
+time.sleep(0.2)
+before = sum(counts)
+shutdowns = [threading.Thread(target=monitor.shutdown) for _ in range(2)]
+for each in shutdowns:
+    each.start()
+for each in shutdowns:
+    each.join()
+time.sleep(0.1)
+is_over = True
+for thread in threads:
+    thread.join()
+monitor.shutdown()
+print(before, sum(counts))
+"""
+
+
+@pytest.mark.parametrize(
+    "make", ["configure('metrics.db')", "PerformanceMonitor(MetricsStorage('metrics.db'))", "PerformanceMonitor()"]
+)
+def test_a_monitor_shut_down_twice_at_once_while_others_record_keeps_what_ended_before(run_python, account, make):
+    before, ended = map(int, run_python(SHUTDOWN_BESIDE_WRITERS.replace("MAKE", make)).split())
+    found = account()
+    assert before <= found.names["work"] <= ended
+    assert found.dropped == {}
+    if not make.startswith("configure"):  # which undoes what it did: later operations go where OpenTelemetry says
+        assert found.names["work"] == ended

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -187,45 +186,6 @@ assert wait(pid) == 7
     assert account().names == {"root": 1, "inner": 1}
 
 
-MULTIPROCESSING = """
-import multiprocessing, sys
-from otel_perfmon import MetricsStorage
-
-def work(number):
-    with_storage().insert_metric("child", 1.0)
-
-if __name__ == "__main__":
-    context = multiprocessing.get_context(sys.argv[1])
-    children = [context.Process(target=work, args=(number,)) for number in range(4)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(30)
-    assert [child.exitcode for child in children] == [0] * 4
-    with context.Pool(2) as pool:
-        pool.map(work, range(20))
-        pool.close()
-        pool.join()
-"""
-AT_IMPORT = "storage = MetricsStorage('metrics.db')\ndef with_storage():\n    return storage\n"
-IN_THE_CHILD = """
-def with_storage():
-    global storage
-    if "storage" not in globals():
-        storage = MetricsStorage("metrics.db")
-    return storage
-"""
-
-
-@pytest.mark.parametrize("where", ["at import", "in the child"])
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_spans_of_multiprocessing_children_and_pools_are_kept(run_python, tmp_path: Path, account, method, where):
-    opening = AT_IMPORT if where == "at import" else IN_THE_CHILD
-    (tmp_path / "program.py").write_text(MULTIPROCESSING.replace("def work", opening + "\ndef work"))
-    run_python(f"import subprocess, sys; subprocess.run([sys.executable, 'program.py', {method!r}], check=True)")
-    assert account().names == {"child": 24}
-
-
 def test_a_grandchild_whose_parent_is_gone_stores_its_spans(run_python, account):
     run_python(
         WAIT
@@ -403,3 +363,61 @@ assert storage.recorder.flush(1.5), storage.recorder._error
 """
     )
     assert account().names == {"parent": 1, "other": 1}
+
+
+def test_a_subprocess_has_none_of_our_files_open_and_both_store_their_spans(run_python, account):
+    count = int(
+        run_python("""
+import os, subprocess, sys, threading, time
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+child = '''
+import os
+fds = "/proc/self/fd"
+if os.path.isdir(fds):
+    links = [os.readlink(f"{fds}/{name}") for name in os.listdir(fds) if os.path.exists(f"{fds}/{name}")]
+    assert not [link for link in links if "metrics.db" in link], links
+from otel_perfmon import configure
+with configure("metrics.db").monitor("child"):
+    pass
+'''
+count, is_over = 0, False
+def record():
+    global count
+    while not is_over:
+        with monitor.monitor("thread"):
+            pass
+        count += 1
+        time.sleep(0.0005)
+thread = threading.Thread(target=record)
+thread.start()
+for preexec in (None, os.getpid, None, os.getpid):
+    subprocess.run([sys.executable, "-c", child], close_fds=False, preexec_fn=preexec, check=True)
+is_over = True
+thread.join()
+print(count)
+""")
+    )
+    assert account().names == {"thread": count, "child": 4}
+
+
+def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_ended_a_quarter_of_a_second_before(run_python, account):
+    run_python(
+        WAIT
+        + """
+import os, time
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+with monitor.monitor("parent"):
+    pass
+pid = os.fork()
+if pid == 0:
+    for _ in range(100):
+        with monitor.monitor("child"):
+            pass
+    time.sleep(0.25)
+    os._exit(7)
+assert wait(pid) == 7
+"""
+    )
+    assert account().names == {"parent": 1, "child": 100}

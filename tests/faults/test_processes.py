@@ -43,6 +43,62 @@ def test_eight_processes_store_everything_in_400_transactions_each(start_python,
     assert account().names == {f"writer {n}": 80_000 for n in range(8)}
 
 
+AT_FULL_SPEED = """
+import logging, sys, threading, time
+logging.basicConfig(level="DEBUG")
+from otel_perfmon import configure
+name, seconds = sys.argv[1], float(sys.argv[2])
+monitor = configure("metrics.db")
+counts = [0] * 4
+
+def record(which):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for _ in range(100):
+            with monitor.monitor(name):
+                pass
+        counts[which] += 100
+
+threads = [threading.Thread(target=record, args=(which,)) for which in range(4)]
+print("ready", flush=True)
+sys.stdin.readline()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+monitor.shutdown()
+print(sum(counts))
+"""
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_eight_processes_of_four_threads_at_full_speed_lose_nothing_uncounted(
+    start_python, account, db_path, figure, seconds
+):
+    processes = [start_python(AT_FULL_SPEED, f"writer {n}", str(seconds)) for n in range(8)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended, said = {}, ""
+    for number, process in enumerate(processes):
+        output, errors = process.communicate(timeout=120 + 10 * seconds)
+        assert process.returncode == 0, errors
+        ended[f"writer {number}"] = int(output)
+        said += errors
+    found = account()
+    figure(f"8 processes of 4 threads, {seconds} s: ended", sum(ended.values()))
+    figure(f"8 processes of 4 threads, {seconds} s: stored", found.names.total())
+    figure(f"8 processes of 4 threads, {seconds} s: dropped, counted", found.dropped or 0)
+    assert found.ended == sum(ended.values()) == found.names.total() + sum(found.dropped.values())
+    with closing(sqlite3.connect(db_path)) as connection:
+        rollups = dict(connection.execute("SELECT operation, count FROM operations").fetchall())
+    assert rollups == found.names
+    assert "locked" not in said
+    assert said == ""
+
+
 def test_the_log_shrinks_again_after_a_reader_that_stayed_has_left(start_python, run_python, db_path, account):
     write_from_processes(start_python, 1, 1, 10)
     with closing(sqlite3.connect(db_path, isolation_level=None)) as reader:
