@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from otel_perfmon.errors import (
     PerfmonError,
@@ -24,18 +25,17 @@ from otel_perfmon.errors import (
     StoreError,
     StoreFullError,
 )
+from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
 
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
-APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
-SCHEMA_VERSION: Final = 1
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
 _CACHED_STATEMENTS: Final = 256
 _PAGE_BYTES_MIN: Final = 512
 _NOT_A_DATABASE: Final = "file is not a database"
 _INCREMENTAL: Final = 2
+_LEFT_ALONE_SECONDS: Final = 60
+"""A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
 
 class SteppedConnection(sqlite3.Connection):
@@ -93,12 +93,20 @@ def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3
 
 
 def open_reader(path: str) -> SteppedConnection:
-    """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one."""
+    """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one.
+
+    A file of an older version is brought up to date first, where that hurts nobody.
+    """
     check_readable(path)
     check_ours(path)
     connection = _connect_readonly(path)
     try:
         is_ours = _is_ours(connection, path)
+        if is_ours and user_version(connection) < SCHEMA_VERSION:
+            _check_replaceable(connection, path)
+            connection.close()
+            _bring_up_to_date(path)
+            connection = _connect_readonly(path)
         connection.execute("PRAGMA trusted_schema = OFF")
     except BaseException:
         connection.close()
@@ -108,6 +116,39 @@ def open_reader(path: str) -> SteppedConnection:
         message = f"{path} is empty: nothing has been recorded into it."
         raise StoreError(message)
     return connection
+
+
+def check_version(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `SchemaError` when another version has changed the format of a file that was open already."""
+    version = user_version(connection)
+    if version != SCHEMA_VERSION:
+        message = (
+            f"{path} was brought to schema {version} by another version of otel-perfmon, and this one knows"
+            f" {SCHEMA_VERSION}; run the same version everywhere, or give each a file of its own."
+        )
+        raise SchemaError(message)
+
+
+def _check_replaceable(connection: SteppedConnection, path: str) -> None:
+    """Raise `SchemaError` unless who asks may bring the file up to date, and nobody seems to record into it."""
+    old = f"{path} was written by an older otel-perfmon (schema {user_version(connection)}, not {SCHEMA_VERSION})"
+    is_ours_to_write = os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
+    if connection.is_immutable or not is_ours_to_write:
+        message = f"{old}, and this user may not bring it up to date; ask as one who may write it, or ask a copy."
+        raise SchemaError(message)
+    last = connection.execute("SELECT max(updated_unix_s) FROM _health").fetchone()[0]
+    if last is not None and abs(time.time() - last) < _LEFT_ALONE_SECONDS:
+        message = f"{old}, and a process of that version recorded into it just now; stop it, and ask again in a minute."
+        raise SchemaError(message)
+
+
+def _bring_up_to_date(path: str) -> None:
+    lock = FileLock(path + ".lock")
+    try:
+        with lock.held(BUSY_TIMEOUT_MS / 1000):
+            open_writer(path).close()
+    finally:
+        lock.close()
 
 
 def check_readable(path: str) -> None:
@@ -210,8 +251,8 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_size_limit = 4194304")
     # Debian's SQLite overwrites what it deletes: pruning 2,000 spans of 20 KB wrote 40 MB to the log (measured).
     connection.execute("PRAGMA secure_delete = FAST")
-    if not is_ours or _user_version(connection) < SCHEMA_VERSION:
-        _migrate(connection)
+    if not is_ours or user_version(connection) < SCHEMA_VERSION:
+        migrate(connection, path)
 
 
 def _check_encoding(connection: sqlite3.Connection, path: str) -> None:
@@ -225,7 +266,7 @@ def _check_encoding(connection: sqlite3.Connection, path: str) -> None:
 def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     """True for a store of ours, False for a file without any table; anything else raises."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = _user_version(connection)
+    version = user_version(connection)
     if application_id == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             message = (
@@ -239,43 +280,6 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
         message = f"{path} is an SQLite database of another program; choose another path, it is left as it is."
         raise SchemaError(message)
     return False
-
-
-def _user_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    for name in sorted(each.name for each in _migrations().iterdir() if each.name.endswith(".sql")):
-        number = int(name.partition("_")[0])
-        if number <= _user_version(connection):
-            continue
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in _statements(_migrations().joinpath(name).read_text(encoding="utf-8")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-
-def _migrations() -> Traversable:
-    from importlib import resources  # noqa: PLC0415 - 12 ms, of which who only asks needs none
-
-    return resources.files("otel_perfmon.storage.sqlite").joinpath("migrations")
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _connect_readonly(path: str) -> SteppedConnection:

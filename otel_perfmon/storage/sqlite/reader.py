@@ -287,6 +287,7 @@ class SqliteReader:
                 is_sound = False
                 try:
                     connection.execute("BEGIN")
+                    connections.check_version(connection, self.path)
                     yield connection
                     is_sound = is_reused and not connection.is_immutable
                 finally:

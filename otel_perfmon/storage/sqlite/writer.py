@@ -22,6 +22,7 @@ from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
@@ -248,7 +249,7 @@ class SqliteWriter:
                 raise
         else:
             return 0
-        parts = _parts_of(batch)
+        parts = parts_of(batch)
         return sum(map(self._apply_or_halve, parts)) if parts else len(batch.spans) + len(batch.kept)
 
     @contextmanager
@@ -258,6 +259,7 @@ class SqliteWriter:
         is_complete = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            connections.check_version(connection, self.path)
             yield
             is_complete = True
             connection.execute("COMMIT")
@@ -374,25 +376,6 @@ class SqliteWriter:
             return os.stat(path).st_size
         except OSError:
             return 0
-
-
-_PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self_nano"), ("edges",), ("points",))
-"""The sequences of a batch, with those that run parallel to them."""
-
-
-def _parts_of(batch: Batch) -> list[Batch]:
-    """What to try apart: each kind of rows and the account, or both halves of the one kind; nothing of a single row."""
-    kinds = [{name: getattr(batch, name) for name in names} for names in _PARALLEL if getattr(batch, names[0])]
-    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out)]
-    if not (batch.dropped or batch.sampled_out):
-        account = []
-    if len(kinds) + len(account) > 1:
-        return [Batch(**kind) for kind in kinds] + account
-    middle = max(len(rows) for rows in kinds[0].values()) // 2 if kinds else 0
-    if not middle:
-        return []
-    halves = slice(None, middle), slice(middle, None)
-    return [Batch(**{name: rows[half] for name, rows in kinds[0].items()}) for half in halves]
 
 
 _abandoned: list[sqlite3.Connection] = []
