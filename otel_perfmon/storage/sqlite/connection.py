@@ -21,12 +21,13 @@ from otel_perfmon.errors import (
     PerfmonError,
     SchemaError,
     StoreBusyError,
-    StoreCorruptError,
     StoreError,
     StoreFullError,
 )
+from otel_perfmon.storage.sqlite.damage import damage_error, find_damage
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
+from otel_perfmon.storage.sqlite.seal import Seal, State, seal_unchanged, sealed_state, state_of, was_ours
 
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
@@ -34,6 +35,10 @@ _CACHED_STATEMENTS: Final = 256
 _PAGE_BYTES_MIN: Final = 512
 _NOT_A_DATABASE: Final = "file is not a database"
 _INCREMENTAL: Final = 2
+_LOOK_AGAIN_SECONDS: Final = (0.005, 0.05)
+_READERS_CHECK_SECONDS_MAX: Final = 1.0
+"""So long a question waits for the file to be gone through; what SQLite meets later it says all the same."""
+_gone_through: Final[dict[str, State]] = {}
 _LEFT_ALONE_SECONDS: Final = 60
 """A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
@@ -75,17 +80,18 @@ def is_row_error(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, (sqlite3.Error, PerfmonError, OSError, MemoryError))
 
 
-def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3.Connection:
+def open_writer(path: str, on_step: Callable[[], None] | None = None, *, is_patient: bool = True) -> sqlite3.Connection:
     """A connection that may write, to a file that is ours and of this version; the caller holds the file lock.
 
     ``on_step`` is called after each statement. Creates the file (mode 0600) and its tables. Raises `SchemaError` for a
-    foreign or newer file, leaving it as it is.
+    foreign or newer file, leaving it as it is, and `StoreBusyError` for one that would have to be brought up to date
+    first when the caller is not patient.
     """
     _create_if_missing(path)
-    connection = _connect(path, "rw")
+    connection = connect(path, "rw")
     connection.on_step = on_step
     try:
-        _prepare_writer(connection, path)
+        _prepare_writer(connection, path, is_patient=is_patient)
     except BaseException:
         connection.close()
         raise
@@ -98,10 +104,17 @@ def open_reader(path: str) -> SteppedConnection:
     A file of an older version is brought up to date first, where that hurts nobody.
     """
     check_readable(path)
-    check_ours(path)
+    try:
+        check_ours(path)
+    except SchemaError as error:
+        if "not an SQLite database" not in str(error) or not was_ours(path):
+            raise
+        raise damage_error(path, "its header is gone") from error
     connection = _connect_readonly(path)
     try:
         is_ours = _is_ours(connection, path)
+        if is_ours:
+            _check_undamaged_for_reading(connection, path)
         if is_ours and user_version(connection) < SCHEMA_VERSION:
             _check_replaceable(connection, path)
             connection.close()
@@ -129,6 +142,22 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
         raise SchemaError(message)
 
 
+def _check_undamaged_for_reading(connection: sqlite3.Connection, path: str) -> None:
+    """Go through a file that is not as its seal says, once in the life of this process; see `seal`."""
+    state = state_of(path)
+    for pause in _LOOK_AGAIN_SECONDS:
+        if state is None or state in (_gone_through.get(path), sealed_state(path)):
+            return
+        time.sleep(pause)  # a process that records may just be about to set it
+        state = state_of(path)
+    found = find_damage(connection, path, _READERS_CHECK_SECONDS_MAX)
+    if found is not None:
+        raise damage_error(path, found)
+    if state is not None:
+        _gone_through[path] = state
+        seal_unchanged(path, state)
+
+
 def _check_replaceable(connection: SteppedConnection, path: str) -> None:
     """Raise `SchemaError` unless who asks may bring the file up to date, and nobody seems to record into it."""
     old = f"{path} was written by an older otel-perfmon (schema {user_version(connection)}, not {SCHEMA_VERSION})"
@@ -147,6 +176,7 @@ def _bring_up_to_date(path: str) -> None:
     try:
         with lock.held(BUSY_TIMEOUT_MS / 1000):
             open_writer(path).close()
+            Seal(path, lock).set()
     finally:
         lock.close()
 
@@ -176,7 +206,7 @@ def check_ours(path: str) -> None:
             raise sqlite3.DatabaseError(_NOT_A_DATABASE)
         # Immutable: no locks, and no -wal and -shm made beside a file that may be somebody else's. What stands in a log
         # is not seen that way, so only what is foreign for certain is refused here.
-        with closing(_connect(path, "ro&immutable=1")) as connection:
+        with closing(connect(path, "ro&immutable=1")) as connection:
             try:
                 _is_ours(connection, path)
             except sqlite3.DatabaseError as error:
@@ -212,7 +242,7 @@ def _translate(error: sqlite3.Error, path: str) -> StoreError:
     if "full" in text:
         return StoreFullError(f"No room left on the disk for {path} ({text}).")
     if "malformed" in text or "corrupt" in text:
-        return StoreCorruptError(f"{path} is damaged ({text}); 'sqlite3 {path} .recover' may save what is left.")
+        return damage_error(path, text)
     return StoreError(f"{path} cannot be used: {text}.")
 
 
@@ -234,12 +264,16 @@ def _create_if_missing(path: str) -> None:
             return
 
 
-def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
+def _prepare_writer(connection: sqlite3.Connection, path: str, *, is_patient: bool) -> None:
     if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
         wanted = ".".join(map(str, SQLITE_VERSION_MIN))
         message = f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}."
         raise StoreError(message)
     is_ours = _is_ours(connection, path)
+    is_old = is_ours and user_version(connection) < SCHEMA_VERSION
+    if is_old and not is_patient:
+        message = f"{path} is being brought up to date."
+        raise StoreBusyError(message)
     if not is_ours:
         _check_encoding(connection, path)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect once a table exists
@@ -251,7 +285,7 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_size_limit = 4194304")
     # Debian's SQLite overwrites what it deletes: pruning 2,000 spans of 20 KB wrote 40 MB to the log (measured).
     connection.execute("PRAGMA secure_delete = FAST")
-    if not is_ours or user_version(connection) < SCHEMA_VERSION:
+    if is_old or not is_ours:
         migrate(connection, path)
 
 
@@ -283,7 +317,7 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def _connect_readonly(path: str) -> SteppedConnection:
-    connection = _connect(path, "ro")
+    connection = connect(path, "ro")
     try:
         connection.execute("PRAGMA schema_version")
     except sqlite3.OperationalError:
@@ -291,7 +325,7 @@ def _connect_readonly(path: str) -> SteppedConnection:
         if os.access(os.path.dirname(path), os.W_OK):
             raise
         # WAL needs a -shm beside the file. Where we can make none, somebody else may: good for one question only.
-        connection = _connect(path, "ro&immutable=1")
+        connection = connect(path, "ro&immutable=1")
         connection.is_immutable = True
         return connection
     except BaseException:
@@ -300,7 +334,8 @@ def _connect_readonly(path: str) -> SteppedConnection:
     return connection
 
 
-def _connect(path: str, mode: str) -> SteppedConnection:
+def connect(path: str, mode: str) -> SteppedConnection:
+    """A connection with none of our settings; ``mode`` as in SQLite's URIs."""
     return SteppedConnection(
         _uri(path, mode),
         uri=True,

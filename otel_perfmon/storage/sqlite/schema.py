@@ -71,17 +71,24 @@ def _create_functions(connection: sqlite3.Connection, number: int) -> None:
         schema_1.create_functions(connection)
 
 
-def _check_known(connection: sqlite3.Connection, path: str, version: int) -> None:
-    """Raise `SchemaError` unless the file has every object that migrations up to ``version`` make, just so."""
+def is_known(connection: sqlite3.Connection) -> bool:
+    """Whether the file has every object that the migrations up to its version make, just so."""
     with closing(sqlite3.Connection(":memory:", isolation_level=None)) as model:
-        _run(model, 0, version)
-        if objects_of(model).items() <= objects_of(connection).items():
-            return
-    message = (
+        _run(model, 0, user_version(connection))
+        return objects_of(model).items() <= objects_of(connection).items()
+
+
+def _check_known(connection: sqlite3.Connection, path: str, version: int) -> None:
+    if not is_known(connection):
+        raise unknown_format(path, version)
+
+
+def unknown_format(path: str, version: int) -> SchemaError:
+    """What is to be said of a file whose tables no version made."""
+    return SchemaError(
         f"{path} says schema {version} but its tables are not those of any released otel-perfmon; it is left as it is."
         " Move it away, or choose another path, and a new one is begun."
     )
-    raise SchemaError(message)
 
 
 def objects_of(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:

@@ -1,0 +1,66 @@
+"""Whether the file under a writer is still what it wrote, and what is done when it is not."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import closing
+from typing import Final
+
+from otel_perfmon.errors import StoreBusyError
+from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.damage import damage_error, find_damage, set_aside
+from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, was_ours
+
+_logger = logging.getLogger("otel_perfmon")
+
+_CHECK_SECONDS_MAX: Final = 10.0
+"""So long a file is gone through that was changed by something else: one of 512 MB takes half of it."""
+
+
+class Soundness:
+    """That of one file, for who holds its lock."""
+
+    def __init__(self, path: str, lock: FileLock) -> None:
+        self._path = path
+        self._lock = lock
+        self._seal = Seal(path, lock)
+        self._found_sound: State | None = None
+
+    def is_sure(self) -> bool:
+        """Whether there is nothing in the file yet, or nobody but us has changed it."""
+        state = state_of(self._path)
+        return state is None or state.size == 0 or self._seal.is_whole(state)
+
+    def note(self) -> None:
+        """The file is now as we want it."""
+        self._seal.set()
+
+    def check(self, connection: sqlite3.Connection, *, is_patient: bool) -> None:
+        """Go through the whole file; raise `StoreCorruptError` when it is damaged."""
+        if not is_patient:
+            message = f"{self._path} was changed by something else, and is gone through first."
+            raise StoreBusyError(message)
+        found = find_damage(connection, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+        if found is not None:
+            raise damage_error(self._path, found)
+
+    def set_aside_if_damaged(self) -> None:
+        """Move a file that SQLite finds damaged out of the way; neither one that is not ours, nor one that is sound."""
+        state = state_of(self._path)
+        if state is None or state == self._found_sound:
+            return
+        if not was_ours(self._path):  # perhaps somebody else's by now: that raises, and it is left as it is
+            connections.check_ours(self._path)
+        with closing(connections.connect(self._path, "rw")) as fresh:
+            found = find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+            if found is None:
+                self._found_sound = state
+                return
+            name = set_aside(self._path)
+        _logger.warning(
+            "%s was damaged (%s) and is now %s; recording goes on in a new file. 'sqlite3 %s .recover' may save what"
+            " is left in the old one.",
+            self._path, found, name, name,
+        )  # fmt: skip
