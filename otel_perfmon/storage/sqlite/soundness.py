@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from contextlib import closing
 from typing import Final
@@ -27,6 +28,7 @@ class Soundness:
         self._lock = lock
         self._seal = Seal(path, lock)
         self._found_sound: State | None = None
+        self._companions: dict[str, tuple[int, int] | None] = {}
 
     def is_sure(self) -> bool:
         """Whether there is nothing in the file yet, or nobody but us has changed it."""
@@ -45,6 +47,17 @@ class Soundness:
         found = find_damage(connection, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
         if found is not None:
             raise damage_error(self._path, found)
+
+    def note_companions(self) -> None:
+        """The file was opened: its log has these names for now, which may soon be another database's."""
+        names = (self._path + "-wal", self._path + "-shm")
+        self._companions = {name: connections.inode_of(name) for name in names}
+
+    def leave_moved_file(self) -> None:
+        """The file has another name by now: its log must not be carried over into the next one at this path."""
+        for name, inode in self._companions.items():
+            if inode is not None and inode == connections.inode_of(name):
+                os.unlink(name)
 
     def set_aside_if_damaged(self) -> None:
         """Move a file that SQLite finds damaged out of the way; neither one that is not ours, nor one that is sound."""

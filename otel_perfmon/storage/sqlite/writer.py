@@ -22,6 +22,7 @@ from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
+from otel_perfmon.storage.sqlite.file_system import check_local
 from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.points import insert_points
@@ -60,7 +61,6 @@ class SqliteWriter:
         self._soundness = Soundness(path, self._lock)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._companions: dict[str, tuple[int, int] | None] = {}
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._process = uuid.uuid4().hex
         self._is_policy_noted = False
@@ -180,9 +180,11 @@ class SqliteWriter:
                     raise
 
     def _check_ours(self) -> None:
-        """Before anything is made beside a file that is not ours, our lock file above all."""
-        if not self._is_open() and not was_ours(self.path):
-            connections.check_ours(self.path)
+        """Before anything is made beside a file that is not ours, or where no store can be: our lock file above all."""
+        if not self._is_open():
+            check_local(self.path)
+            if not was_ours(self.path):
+                connections.check_ours(self.path)
 
     def _open_if_needed(self, *, is_patient: bool = True) -> None:
         """Open the file, or what the path leads to by now; the caller holds the file lock."""
@@ -206,8 +208,7 @@ class SqliteWriter:
         self._is_policy_noted = False
         self._connection = connection
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
-        # What stands at these names may soon be another database's.
-        self._companions = {name: connections.inode_of(name) for name in (self.path + "-wal", self.path + "-shm")}
+        self._soundness.note_companions()
 
     def _leave_moved_file(self) -> None:
         """The path leads to another file: the log's pages belong into the old one, and must never meet the new one."""
@@ -217,9 +218,7 @@ class SqliteWriter:
         with suppress(sqlite3.Error):
             self._checkpoint()
         self._drop_connection()
-        for name, inode in self._companions.items():
-            if inode is not None and inode == connections.inode_of(name):
-                os.unlink(name)
+        self._soundness.leave_moved_file()
 
     def _tell_of_progress(self) -> None:
         self._lock.touch()
