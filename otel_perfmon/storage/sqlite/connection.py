@@ -223,6 +223,8 @@ def translated(path: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError as error:  # a name in the schema that SQLite complains of
+        raise damage_error(path, "it holds a text that is none") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             message = f"No room left on the disk for {path}."
@@ -241,7 +243,7 @@ def _translate(error: sqlite3.Error, path: str) -> StoreError:
         return StoreBusyError(f"{path} is locked by another program ({text}).")
     if "full" in text:
         return StoreFullError(f"No room left on the disk for {path} ({text}).")
-    if "malformed" in text or "corrupt" in text:
+    if any(word in text for word in ("malformed", "corrupt", "decode")):
         return damage_error(path, text)
     return StoreError(f"{path} cannot be used: {text}.")
 

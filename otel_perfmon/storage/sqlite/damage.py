@@ -25,12 +25,23 @@ def find_damage(
     Takes about 10 ms for each MB (measured). ``on_step`` is called all the while. Raises `SchemaError` for a file that
     is sound but has tables that no version made.
     """
-    found = _check_integrity(connection, seconds_max, on_step)
-    if found is None and not is_known(connection):
-        if not was_ours(path):
-            raise unknown_format(path, user_version(connection))
-        found = "its tables are not as they were made"
-    return found
+    try:
+        found = _check_integrity(connection, seconds_max, on_step)
+        if found is not None or is_known(connection):
+            return found
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and not _tells_of_damage(error):
+            raise  # locked, or not to be read: says nothing of what it holds
+        return str(error)
+    except UnicodeDecodeError:
+        return "it holds a text that is none"
+    if not was_ours(path):
+        raise unknown_format(path, user_version(connection))
+    return "its tables are not as they were made"
+
+
+def _tells_of_damage(error: Exception) -> bool:
+    return any(word in str(error) for word in ("malformed", "decode"))
 
 
 def _check_integrity(connection: sqlite3.Connection, seconds_max: float, on_step: Callable[[], None]) -> str | None:
@@ -44,18 +55,14 @@ def _check_integrity(connection: sqlite3.Connection, seconds_max: float, on_step
     try:
         # As bytes: what it says may hold a name that is no text any more.
         found = connection.execute("SELECT CAST(integrity_check AS BLOB) FROM pragma_integrity_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
             return None
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-            raise  # locked, or not to be read: says nothing of what it holds
-        return str(error)
-    except UnicodeDecodeError:
-        return "names that are no text"
+        raise
     finally:
         connection.set_progress_handler(None, 0)
-    text = found[0].decode(errors="replace").partition("\n")[0] if found else "nothing can be read"
-    return None if text == "ok" else text
+    text = found[0].decode(errors="replace").strip() if found else ""
+    return None if text == "ok" else text.rpartition("\n")[2] or "nothing can be read"
 
 
 def damage_error(path: str, what: str) -> StoreCorruptError:
