@@ -38,7 +38,7 @@ _INCREMENTAL: Final = 2
 _LOOK_AGAIN_SECONDS: Final = (0.005, 0.05)
 _READERS_CHECK_SECONDS_MAX: Final = 1.0
 """So long a question waits for the file to be gone through; what SQLite meets later it says all the same."""
-_gone_through: Final[dict[str, State]] = {}
+_known_sound: Final[dict[str, State]] = {}
 _LEFT_ALONE_SECONDS: Final = 60
 """A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
@@ -114,7 +114,7 @@ def open_reader(path: str) -> SteppedConnection:
     try:
         is_ours = _is_ours(connection, path)
         if is_ours:
-            _check_undamaged_for_reading(connection, path)
+            check_sound(path)
         if is_ours and user_version(connection) < SCHEMA_VERSION:
             _check_replaceable(connection, path)
             connection.close()
@@ -142,20 +142,28 @@ def check_version(connection: sqlite3.Connection, path: str) -> None:
         raise SchemaError(message)
 
 
-def _check_undamaged_for_reading(connection: sqlite3.Connection, path: str) -> None:
-    """Go through a file that is not as its seal says, once in the life of this process; see `seal`."""
+def check_sound(path: str) -> None:
+    """Before a question: go through a file that is not as its seal says (`seal`), once for each such state of it.
+
+    Raises `StoreCorruptError` when it is damaged.
+    """
     state = state_of(path)
+    if state is None or state == _known_sound.get(path):
+        return
     for pause in _LOOK_AGAIN_SECONDS:
-        if state is None or state in (_gone_through.get(path), sealed_state(path)):
-            return
+        if state == sealed_state(path):
+            break
         time.sleep(pause)  # a process that records may just be about to set it
         state = state_of(path)
-    found = find_damage(connection, path, _READERS_CHECK_SECONDS_MAX)
-    if found is not None:
-        raise damage_error(path, found)
+    else:
+        with closing(_connect_readonly(path)) as fresh:  # what another one has read before is not read again
+            found = find_damage(fresh, path, _READERS_CHECK_SECONDS_MAX)
+        if found is not None:
+            raise damage_error(path, found)
+        if state is not None:
+            seal_unchanged(path, state)
     if state is not None:
-        _gone_through[path] = state
-        seal_unchanged(path, state)
+        _known_sound[path] = state
 
 
 def _check_replaceable(connection: SteppedConnection, path: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sqlite3
 from contextlib import closing
 from typing import Final
 
@@ -39,14 +38,19 @@ class Soundness:
         """The file is now as we want it."""
         self._seal.set()
 
-    def check(self, connection: sqlite3.Connection, *, is_patient: bool) -> None:
+    def check(self, *, is_patient: bool) -> None:
         """Go through the whole file; raise `StoreCorruptError` when it is damaged."""
         if not is_patient:
             message = f"{self._path} was changed by something else, and is gone through first."
             raise StoreBusyError(message)
-        found = find_damage(connection, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+        found = self._find_damage()
         if found is not None:
             raise damage_error(self._path, found)
+
+    def _find_damage(self) -> str | None:
+        """By a connection of its own: what another one has read before is not read again."""
+        with closing(connections.connect(self._path, "rw")) as fresh:
+            return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
 
     def note_companions(self) -> None:
         """The file was opened: its log has these names for now, which may soon be another database's."""
@@ -59,21 +63,22 @@ class Soundness:
             if inode is not None and inode == connections.inode_of(name):
                 os.unlink(name)
 
-    def set_aside_if_damaged(self) -> None:
-        """Move a file that SQLite finds damaged out of the way; neither one that is not ours, nor one that is sound."""
+    def set_aside_if_damaged(self) -> bool:
+        """Move a file that SQLite finds damaged out of the way, and not one that is sound, or not ours; whether it was."""
         state = state_of(self._path)
         if state is None or state == self._found_sound:
-            return
+            return False
         if not was_ours(self._path):  # perhaps somebody else's by now: that raises, and it is left as it is
             connections.check_ours(self._path)
-        with closing(connections.connect(self._path, "rw")) as fresh:
-            found = find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+        with closing(connections.connect(self._path, "rw")):  # see `set_aside`
+            found = self._find_damage()
             if found is None:
                 self._found_sound = state
-                return
+                return False
             name = set_aside(self._path)
         _logger.warning(
             "%s was damaged (%s) and is now %s; recording goes on in a new file. 'sqlite3 %s .recover' may save what"
             " is left in the old one.",
             self._path, found, name, name,
         )  # fmt: skip
+        return True

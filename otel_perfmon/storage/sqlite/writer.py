@@ -131,9 +131,10 @@ class SqliteWriter:
         if self._connection is not None:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    self._checkpoint()
+                    is_sure = self._checkpoint()
                     self._drop_connection()  # SQLite checkpoints again when the last connection is closed
-                    self._soundness.note()
+                    if is_sure:
+                        self._soundness.note()
             except StoreError:
                 pass  # nothing is lost: the log stays beside the file
         self._drop_connection()
@@ -173,10 +174,12 @@ class SqliteWriter:
                     with connections.translated(self.path):
                         self._open_if_needed(is_patient=is_patient)
                         yield
-                except (StoreCorruptError, SchemaError):
+                except (StoreCorruptError, SchemaError) as error:
                     if is_patient and (self._connection is None or self._is_open()):
-                        self._soundness.set_aside_if_damaged()
+                        is_moved = self._soundness.set_aside_if_damaged()
                         self._drop_connection()
+                        if is_moved:
+                            raise StoreCorruptError(str(error)) from error
                     raise
 
     def _check_ours(self) -> None:
@@ -194,7 +197,7 @@ class SqliteWriter:
         elif is_sure:
             return
         if not is_sure:
-            self._soundness.check(self._open_connection(), is_patient=is_patient)
+            self._soundness.check(is_patient=is_patient)
         self._soundness.note()
 
     def _open(self, *, is_patient: bool) -> None:
@@ -333,21 +336,16 @@ class SqliteWriter:
             insert_spans(connection, self._names, kept[start : start + SPANS_AT_ONCE])
         if batch.counted:
             count_spans(self._names, rollup, SpanColumns.of(batch.counted), batch.counted_self_nano)
-        self._note_arrival(connection, len(spans) + len(kept))
+        self._note_arrival(len(spans) + len(kept))
         rollup.save(connection)
         if errors:
             self._error_groups.add(errors)
 
-    def _note_arrival(self, connection: sqlite3.Connection, count: int) -> None:
+    def _note_arrival(self, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
-        if cell == self._noted_arrival:
-            return
-        connection.execute(
-            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?, ? FROM sqlite_sequence"
-            " WHERE name = '_spans' AND ? IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
-            (count - 1, cell, cell),
-        )
-        self._noted_arrival = cell
+        if cell != self._noted_arrival:
+            self._retention.note_arrival(count, cell)
+            self._noted_arrival = cell
 
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
         stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
@@ -377,12 +375,16 @@ class SqliteWriter:
         if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
             self._checkpoint()
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> bool:
+        """Carry the log over into the file; whether that is the one we know, which is noted then."""
         connection = self._open_connection()
+        is_sure = self._is_open() and self._soundness.is_sure()
         self._set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        self._soundness.note()
+        if is_sure:
+            self._soundness.note()
         self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)
+        return is_sure
 
     def _set_busy_timeout(self, milliseconds: int) -> None:
         """How long SQLite waits for programs that know nothing of our lock file, and for readers."""
