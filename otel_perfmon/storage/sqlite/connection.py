@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from otel_perfmon.errors import (
     StoreError,
     StoreFullError,
 )
-from otel_perfmon.storage.sqlite.damage import damage_error, find_damage
+from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
 from otel_perfmon.storage.sqlite.seal import Seal, State, seal_unchanged, sealed_state, state_of, was_ours
@@ -60,6 +60,10 @@ class SteppedConnection(sqlite3.Connection):
         if self.on_step is not None:
             self.on_step()
         return cursor
+
+
+class NotADatabaseError(SchemaError):
+    """What is there is no SQLite database: somebody else's file, or one of ours without its header."""
 
 
 def inode_of(path: str) -> tuple[int, int] | None:
@@ -106,8 +110,8 @@ def open_reader(path: str) -> SteppedConnection:
     check_readable(path)
     try:
         check_ours(path)
-    except SchemaError as error:
-        if "not an SQLite database" not in str(error) or not was_ours(path):
+    except NotADatabaseError as error:
+        if not was_ours(path):
             raise
         raise damage_error(path, "its header is gone") from error
     connection = _connect_readonly(path)
@@ -156,14 +160,19 @@ def check_sound(path: str) -> None:
         time.sleep(pause)  # a process that records may just be about to set it
         state = state_of(path)
     else:
+        _go_through(path, state)
+    if state is not None:
+        _known_sound[path] = state
+
+
+def _go_through(path: str, state: State | None) -> None:
+    with suppress(UnfinishedError):
         with closing(_connect_readonly(path)) as fresh:  # what another one has read before is not read again
             found = find_damage(fresh, path, _READERS_CHECK_SECONDS_MAX)
         if found is not None:
             raise damage_error(path, found)
         if state is not None:
             seal_unchanged(path, state)
-    if state is not None:
-        _known_sound[path] = state
 
 
 def _check_replaceable(connection: SteppedConnection, path: str) -> None:
@@ -246,7 +255,7 @@ def translated(path: str) -> Iterator[None]:
 def _translate(error: sqlite3.Error, path: str) -> StoreError:
     text = str(error)
     if _NOT_A_DATABASE in text:
-        return SchemaError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
+        return NotADatabaseError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
     if "locked" in text or "busy" in text:
         return StoreBusyError(f"{path} is locked by another program ({text}).")
     if "full" in text:

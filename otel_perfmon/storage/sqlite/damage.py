@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from otel_perfmon.errors import StoreCorruptError
-from otel_perfmon.storage.sqlite.schema import is_known, unknown_format, user_version
+from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, is_known, unknown_format, user_version
 from otel_perfmon.storage.sqlite.seal import was_ours
 
 _STEPS: Final = 10_000
@@ -17,17 +17,21 @@ _COMPANIONS: Final = ("-wal", "-shm", "")
 """The file last: a log that is left behind would be carried over into the next file of that name."""
 
 
+class UnfinishedError(Exception):
+    """The time was over before the whole file was gone through; nothing was found so far."""
+
+
 def find_damage(
     connection: sqlite3.Connection, path: str, seconds_max: float, on_step: Callable[[], None] = lambda: None
 ) -> str | None:
-    """What is found first when the whole file is gone through; None when nothing is wrong, or the time is over.
+    """What is found first when the whole file is gone through; None when nothing is wrong.
 
-    Takes about 10 ms for each MB (measured). ``on_step`` is called all the while. Raises `SchemaError` for a file that
-    is sound but has tables that no version made.
+    Takes about 10 ms for each MB (measured), and raises `UnfinishedError` after ``seconds_max``. ``on_step`` is called
+    all the while. Raises `SchemaError` for a file that says it is ours and is sound, with tables that no version made.
     """
     try:
         found = _check_integrity(connection, seconds_max, on_step)
-        if found is not None or is_known(connection):
+        if found is not None or not _says_it_is_ours(connection) or is_known(connection):
             return found
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and not _tells_of_damage(error):
@@ -38,6 +42,12 @@ def find_damage(
     if not was_ours(path):
         raise unknown_format(path, user_version(connection))
     return "its tables are not as they were made"
+
+
+def _says_it_is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether its tables should be known: those of a newer version, and of other programs, are their own affair."""
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool(application_id == APPLICATION_ID and user_version(connection) <= SCHEMA_VERSION)
 
 
 def _tells_of_damage(error: Exception) -> bool:
@@ -57,7 +67,7 @@ def _check_integrity(connection: sqlite3.Connection, seconds_max: float, on_step
         found = connection.execute("SELECT CAST(integrity_check AS BLOB) FROM pragma_integrity_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         if "interrupted" in str(error):
-            return None
+            raise UnfinishedError from error
         raise
     finally:
         connection.set_progress_handler(None, 0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite.damage import damage_error, find_damage, set_aside
+from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage, set_aside
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, was_ours
 
@@ -43,14 +43,18 @@ class Soundness:
         if not is_patient:
             message = f"{self._path} was changed by something else, and is gone through first."
             raise StoreBusyError(message)
-        found = self._find_damage()
+        try:
+            # By a connection of its own: what another one has read before is not read again.
+            with closing(connections.connect(self._path, "rw")) as fresh:
+                found = self._find_damage(fresh)
+        except UnfinishedError:
+            _logger.warning("%s was changed by something else, and is too large to be gone through.", self._path)
+            return
         if found is not None:
             raise damage_error(self._path, found)
 
-    def _find_damage(self) -> str | None:
-        """By a connection of its own: what another one has read before is not read again."""
-        with closing(connections.connect(self._path, "rw")) as fresh:
-            return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+    def _find_damage(self, fresh: connections.SteppedConnection) -> str | None:
+        return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
 
     def note_companions(self) -> None:
         """The file was opened: its log has these names for now, which may soon be another database's."""
@@ -64,14 +68,16 @@ class Soundness:
                 os.unlink(name)
 
     def set_aside_if_damaged(self) -> bool:
-        """Move a file that SQLite finds damaged out of the way, and not one that is sound, or not ours; whether it was."""
+        """Move a damaged file out of the way, not one that is sound, or not ours; whether it was moved."""
         state = state_of(self._path)
         if state is None or state == self._found_sound:
             return False
+        found = None
         if not was_ours(self._path):  # perhaps somebody else's by now: that raises, and it is left as it is
             connections.check_ours(self._path)
-        with closing(connections.connect(self._path, "rw")):  # see `set_aside`
-            found = self._find_damage()
+        with closing(connections.connect(self._path, "rw")) as fresh:
+            with suppress(UnfinishedError):
+                found = self._find_damage(fresh)
             if found is None:
                 self._found_sound = state
                 return False

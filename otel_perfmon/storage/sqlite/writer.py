@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from otel_perfmon.alerts import Alert, AlertRule
-from otel_perfmon.errors import SchemaError, StoreBusyError, StoreCorruptError, StoreError, StoreFullError
+from otel_perfmon.errors import StoreBusyError, StoreCorruptError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.rows import SpanRow
@@ -174,7 +174,7 @@ class SqliteWriter:
                     with connections.translated(self.path):
                         self._open_if_needed(is_patient=is_patient)
                         yield
-                except (StoreCorruptError, SchemaError) as error:
+                except (StoreCorruptError, connections.NotADatabaseError) as error:
                     if is_patient and (self._connection is None or self._is_open()):
                         is_moved = self._soundness.set_aside_if_damaged()
                         self._drop_connection()

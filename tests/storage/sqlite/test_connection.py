@@ -344,7 +344,7 @@ def test_opening_and_refusing_files_beside_a_write_transaction_leaves_its_locks_
         (sqlite3.OperationalError("database is locked"), StoreBusyError),
         (sqlite3.OperationalError("database or disk is full"), StoreFullError),
         (sqlite3.DatabaseError("database disk image is malformed"), StoreCorruptError),
-        (sqlite3.DatabaseError("file is not a database"), SchemaError),
+        (sqlite3.DatabaseError("file is not a database"), connections.NotADatabaseError),
         (sqlite3.OperationalError("disk I/O error"), StoreError),
         (OSError(28, "No space left on device"), StoreFullError),
         (PermissionError(13, "Permission denied"), StoreError),

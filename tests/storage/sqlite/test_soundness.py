@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from storage_kit import NOW, ask_one, edge_row, names_in, span_row, write
 
-from otel_perfmon.errors import SchemaError, StoreCorruptError, StoreError
+from otel_perfmon.errors import SchemaError, StoreBusyError, StoreCorruptError, StoreError
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite import damage
+from otel_perfmon.storage.sqlite import damage, soundness
 from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.seal import Seal, sealed_state, state_of, was_ours
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -217,11 +218,46 @@ def test_who_helps_to_write_leaves_going_through_the_file_to_the_writer(whole):
     assert moved_aside(whole) == []
 
 
-def test_a_check_that_takes_too_long_finds_nothing(whole):
-    spoil(whole)
-    with closing(connections.connect(whole, "ro")) as connection:
-        assert damage.find_damage(connection, whole, 10) is not None
+def test_a_check_that_takes_too_long_says_so_and_seals_nothing(whole, store, monkeypatch, caplog):
     with closing(SqliteWriter(whole)) as writer:
         write(writer, *[span_row(end=NOW + number) for number in range(3_000)])
-    with closing(connections.connect(whole, "ro")) as connection:
-        assert damage._check_integrity(connection, -1, lambda: None) is None
+    with closing(sqlite3.connect(whole)) as connection, connection:
+        connection.execute("CREATE TABLE mine (a)")
+    monkeypatch.setattr(connections, "_READERS_CHECK_SECONDS_MAX", -1)
+    monkeypatch.setattr(soundness, "_CHECK_SECONDS_MAX", -1)
+    assert len(store.find_spans()) == 100
+    assert sealed_state(whole) != state_of(whole)
+    with closing(SqliteWriter(whole)) as writer:
+        write(writer, span_row("after"))
+    assert "too large to be gone through" in caplog.text
+    assert moved_aside(whole) == []
+
+
+def test_a_file_of_a_newer_version_with_other_tables_is_never_moved_aside(whole, store):
+    """One that the newer version has sealed, too."""
+    with closing(sqlite3.connect(whole)) as connection:
+        connection.executescript(f"ALTER TABLE _facts RENAME TO _notes; PRAGMA user_version = {SCHEMA_VERSION + 1};")
+    for is_sealed in (False, True):
+        if is_sealed:
+            lock = FileLock(whole + ".lock")
+            with lock.held(1):
+                Seal(whole, lock).set()
+            lock.close()
+        with closing(SqliteWriter(whole)) as writer, pytest.raises(SchemaError, match="newer otel-perfmon"):
+            write(writer, span_row())
+        with pytest.raises(SchemaError, match="newer otel-perfmon"):
+            store.find_spans()
+    assert moved_aside(whole) == []
+
+
+def test_a_file_that_is_only_locked_is_never_moved_aside(whole):
+    with closing(sqlite3.connect(whole, isolation_level=None)) as other:
+        other.execute("CREATE TABLE mine (a)")  # so that it has to be gone through
+        other.execute("BEGIN EXCLUSIVE")
+        with closing(SqliteWriter(whole)) as writer, pytest.raises(StoreBusyError):
+            write(writer, span_row(), timeout=0.6)
+        other.execute("ROLLBACK")
+    assert moved_aside(whole) == []
+    with closing(SqliteWriter(whole)) as writer:
+        write(writer, span_row("after"))
+    assert len(names_in(whole)) == 51
