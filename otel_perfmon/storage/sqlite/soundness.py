@@ -16,7 +16,7 @@ from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, was_ours
 _logger = logging.getLogger("otel_perfmon")
 
 _CHECK_SECONDS_MAX: Final = 10.0
-"""So long a file is gone through that was changed by something else: one of 512 MB takes half of it."""
+"""So long a file is gone through that was changed by something else: one of 512 MB takes 4 to 8."""
 
 
 class Soundness:
