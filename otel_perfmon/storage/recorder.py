@@ -229,7 +229,7 @@ class Recorder:
                 self._intake.give_up_held()
                 self._write_account(OpenSpans(self.open_spans_of(self, is_last=True) if is_exit else ()))
                 self._writer.close()
-        except StoreError as error:
+        except Exception as error:  # the outer rim: the end of the program is not ours to spoil
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
 
     @property

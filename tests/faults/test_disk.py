@@ -48,7 +48,7 @@ storage.close()
 
 
 @pytest.mark.parametrize("floor", ["FREE_SPACE_MIN_BYTES", "0"], ids=["with the floor", "to the last byte"])
-def test_a_full_disk_costs_counted_drops_and_writing_goes_on_when_there_is_room(small_disk, floor):
+def test_a_full_disk_costs_counted_drops_and_writing_goes_on_when_there_is_room(small_disk, figure, floor):
     folder = small_disk(24)
     program = FILL_AND_GO_ON
     if floor == "0":
@@ -60,7 +60,9 @@ def test_a_full_disk_costs_counted_drops_and_writing_goes_on_when_there_is_room(
     found = read_account(str(folder / "metrics.db"))
     assert found.names["before"] == 500
     assert found.names["after"] == 500
-    assert found.names["full"] + found.dropped.get("queue_full", 0) == 5000
+    dropped = found.dropped.get("queue_full", 0)
+    figure("disk full, 5,000 recorded: stored, dropped (counted)", f"{found.names['full']}, {dropped}", "exact")
+    assert found.names["full"] + dropped == 5000
     assert found.ended == 6000
 
 
@@ -252,42 +254,6 @@ def test_damage_under_a_live_process_never_reaches_the_program(start_python, tmp
     assert not [name for name in os.listdir(tmp_path) if name.endswith((".bak", ".corrupt"))]
     if how == "replaced by text":
         assert database.read_bytes() == before
-
-
-@pytest.mark.long
-def test_500_random_changes_of_bytes_never_reach_the_program(run_python, tmp_path):
-    for seed in range(500):
-        output = run_python(
-            f"""
-            import os, random
-            from otel_perfmon import MetricsStorage, StoreError
-            def close_file(storage):
-                with storage.recorder._writing(5):
-                    storage.recorder._writer.close()
-            storage = MetricsStorage("m{seed}.db")
-            for number in range(300):
-                storage.insert_metric(f"work {{number % 50}}", 1.0)
-            storage.recorder.flush()
-            close_file(storage)
-            chance = random.Random({seed})
-            if os.fork() == 0:
-                with open("m{seed}.db", "r+b") as file:
-                    for _ in range(chance.randrange(1, 50)):
-                        file.seek(chance.randrange(os.stat("m{seed}.db").st_size))
-                        file.write(bytes([chance.randrange(256)]))
-                os._exit(0)
-            os.wait()
-            storage.insert_metric("after", 1.0)
-            storage.recorder.flush(1)
-            for ask in (storage.get_stats, storage.get_metrics, storage.store.get_health):
-                try:
-                    ask()
-                except StoreError:
-                    pass
-            print("alive")
-            """
-        )
-        assert output == "alive\n", seed
 
 
 def test_the_time_of_a_write_to_a_dead_disk_is_about_a_second_in_all(run_python, tmp_path):

@@ -10,32 +10,37 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from otel_perfmon.errors import (
     PerfmonError,
     SchemaError,
     StoreBusyError,
-    StoreCorruptError,
     StoreError,
     StoreFullError,
 )
+from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage
+from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
+from otel_perfmon.storage.sqlite.seal import Seal, State, seal_unchanged, sealed_state, state_of, was_ours
 
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
-APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
-SCHEMA_VERSION: Final = 2
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
 _CACHED_STATEMENTS: Final = 256
 _PAGE_BYTES_MIN: Final = 512
 _NOT_A_DATABASE: Final = "file is not a database"
 _INCREMENTAL: Final = 2
+_LOOK_AGAIN_SECONDS: Final = (0.005, 0.05)
+_READERS_CHECK_SECONDS_MAX: Final = 1.0
+"""So long a question waits for the file to be gone through; what SQLite meets later it says all the same."""
+_known_sound: Final[dict[str, State]] = {}
+_LEFT_ALONE_SECONDS: Final = 60
+"""A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
 
 class SteppedConnection(sqlite3.Connection):
@@ -57,6 +62,10 @@ class SteppedConnection(sqlite3.Connection):
         return cursor
 
 
+class NotADatabaseError(SchemaError):
+    """What is there is no SQLite database: somebody else's file, or one of ours without its header."""
+
+
 def inode_of(path: str) -> tuple[int, int] | None:
     """What tells one file from another that took its path; None where there is none."""
     try:
@@ -75,17 +84,18 @@ def is_row_error(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, (sqlite3.Error, PerfmonError, OSError, MemoryError))
 
 
-def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3.Connection:
+def open_writer(path: str, on_step: Callable[[], None] | None = None, *, is_patient: bool = True) -> sqlite3.Connection:
     """A connection that may write, to a file that is ours and of this version; the caller holds the file lock.
 
     ``on_step`` is called after each statement. Creates the file (mode 0600) and its tables. Raises `SchemaError` for a
-    foreign or newer file, leaving it as it is.
+    foreign or newer file, leaving it as it is, and `StoreBusyError` for one that would have to be brought up to date
+    first when the caller is not patient.
     """
     _create_if_missing(path)
-    connection = _connect(path, "rw")
+    connection = connect(path, "rw")
     connection.on_step = on_step
     try:
-        _prepare_writer(connection, path)
+        _prepare_writer(connection, path, is_patient=is_patient)
     except BaseException:
         connection.close()
         raise
@@ -93,12 +103,27 @@ def open_writer(path: str, on_step: Callable[[], None] | None = None) -> sqlite3
 
 
 def open_reader(path: str) -> SteppedConnection:
-    """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one."""
+    """A read-only connection. Raises `SchemaError` for a foreign or newer file, `StoreError` for a missing one.
+
+    A file of an older version is brought up to date first, where that hurts nobody.
+    """
     check_readable(path)
-    check_ours(path)
+    try:
+        check_ours(path)
+    except NotADatabaseError as error:
+        if not was_ours(path):
+            raise
+        raise damage_error(path, "its header is gone") from error
     connection = _connect_readonly(path)
     try:
         is_ours = _is_ours(connection, path)
+        if is_ours:
+            check_sound(path)
+        if is_ours and user_version(connection) < SCHEMA_VERSION:
+            _check_replaceable(connection, path)
+            connection.close()
+            _bring_up_to_date(path)
+            connection = _connect_readonly(path)
         connection.execute("PRAGMA trusted_schema = OFF")
     except BaseException:
         connection.close()
@@ -108,6 +133,69 @@ def open_reader(path: str) -> SteppedConnection:
         message = f"{path} is empty: nothing has been recorded into it."
         raise StoreError(message)
     return connection
+
+
+def check_version(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `SchemaError` when another version has changed the format of a file that was open already."""
+    version = user_version(connection)
+    if version != SCHEMA_VERSION:
+        message = (
+            f"{path} was brought to schema {version} by another version of otel-perfmon, and this one knows"
+            f" {SCHEMA_VERSION}; run the same version everywhere, or give each a file of its own."
+        )
+        raise SchemaError(message)
+
+
+def check_sound(path: str) -> None:
+    """Before a question: go through a file that is not as its seal says (`seal`), once for each such state of it.
+
+    Raises `StoreCorruptError` when it is damaged.
+    """
+    state = state_of(path)
+    if state is None or state == _known_sound.get(path):
+        return
+    for pause in _LOOK_AGAIN_SECONDS:
+        if state == sealed_state(path):
+            break
+        time.sleep(pause)  # a process that records may just be about to set it
+        state = state_of(path)
+    else:
+        _go_through(path, state)
+    if state is not None:
+        _known_sound[path] = state
+
+
+def _go_through(path: str, state: State | None) -> None:
+    with suppress(UnfinishedError):
+        with closing(_connect_readonly(path)) as fresh:  # what another one has read before is not read again
+            found = find_damage(fresh, path, _READERS_CHECK_SECONDS_MAX)
+        if found is not None:
+            raise damage_error(path, found)
+        if state is not None:
+            seal_unchanged(path, state)
+
+
+def _check_replaceable(connection: SteppedConnection, path: str) -> None:
+    """Raise `SchemaError` unless who asks may bring the file up to date, and nobody seems to record into it."""
+    old = f"{path} was written by an older otel-perfmon (schema {user_version(connection)}, not {SCHEMA_VERSION})"
+    is_ours_to_write = os.access(path, os.W_OK) and os.access(os.path.dirname(path), os.W_OK)
+    if connection.is_immutable or not is_ours_to_write:
+        message = f"{old}, and this user may not bring it up to date; ask as one who may write it, or ask a copy."
+        raise SchemaError(message)
+    last = connection.execute("SELECT max(updated_unix_s) FROM _health").fetchone()[0]
+    if last is not None and abs(time.time() - last) < _LEFT_ALONE_SECONDS:
+        message = f"{old}, and a process of that version recorded into it just now; stop it, and ask again in a minute."
+        raise SchemaError(message)
+
+
+def _bring_up_to_date(path: str) -> None:
+    lock = FileLock(path + ".lock")
+    try:
+        with lock.held(BUSY_TIMEOUT_MS / 1000):
+            open_writer(path).close()
+            Seal(path, lock).set()
+    finally:
+        lock.close()
 
 
 def check_readable(path: str) -> None:
@@ -135,7 +223,7 @@ def check_ours(path: str) -> None:
             raise sqlite3.DatabaseError(_NOT_A_DATABASE)
         # Immutable: no locks, and no -wal and -shm made beside a file that may be somebody else's. What stands in a log
         # is not seen that way, so only what is foreign for certain is refused here.
-        with closing(_connect(path, "ro&immutable=1")) as connection:
+        with closing(connect(path, "ro&immutable=1")) as connection:
             try:
                 _is_ours(connection, path)
             except sqlite3.DatabaseError as error:
@@ -152,6 +240,8 @@ def translated(path: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError as error:  # a name in the schema that SQLite complains of
+        raise damage_error(path, "it holds a text that is none") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             message = f"No room left on the disk for {path}."
@@ -165,13 +255,13 @@ def translated(path: str) -> Iterator[None]:
 def _translate(error: sqlite3.Error, path: str) -> StoreError:
     text = str(error)
     if _NOT_A_DATABASE in text:
-        return SchemaError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
+        return NotADatabaseError(f"{path} is not an SQLite database; choose another path, it is left as it is.")
     if "locked" in text or "busy" in text:
         return StoreBusyError(f"{path} is locked by another program ({text}).")
     if "full" in text:
         return StoreFullError(f"No room left on the disk for {path} ({text}).")
-    if "malformed" in text or "corrupt" in text:
-        return StoreCorruptError(f"{path} is damaged ({text}); 'sqlite3 {path} .recover' may save what is left.")
+    if any(word in text for word in ("malformed", "corrupt", "decode")):
+        return damage_error(path, text)
     return StoreError(f"{path} cannot be used: {text}.")
 
 
@@ -193,12 +283,16 @@ def _create_if_missing(path: str) -> None:
             return
 
 
-def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
+def _prepare_writer(connection: sqlite3.Connection, path: str, *, is_patient: bool) -> None:
     if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
         wanted = ".".join(map(str, SQLITE_VERSION_MIN))
         message = f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}."
         raise StoreError(message)
     is_ours = _is_ours(connection, path)
+    is_old = is_ours and user_version(connection) < SCHEMA_VERSION
+    if is_old and not is_patient:
+        message = f"{path} is being brought up to date."
+        raise StoreBusyError(message)
     if not is_ours:
         _check_encoding(connection, path)
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has no effect once a table exists
@@ -210,8 +304,8 @@ def _prepare_writer(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("PRAGMA journal_size_limit = 4194304")
     # Debian's SQLite overwrites what it deletes: pruning 2,000 spans of 20 KB wrote 40 MB to the log (measured).
     connection.execute("PRAGMA secure_delete = FAST")
-    if not is_ours or _user_version(connection) < SCHEMA_VERSION:
-        _migrate(connection)
+    if is_old or not is_ours:
+        migrate(connection, path)
 
 
 def _check_encoding(connection: sqlite3.Connection, path: str) -> None:
@@ -225,7 +319,7 @@ def _check_encoding(connection: sqlite3.Connection, path: str) -> None:
 def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     """True for a store of ours, False for a file without any table; anything else raises."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = _user_version(connection)
+    version = user_version(connection)
     if application_id == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             message = (
@@ -241,45 +335,8 @@ def _is_ours(connection: sqlite3.Connection, path: str) -> bool:
     return False
 
 
-def _user_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    for name in sorted(each.name for each in _migrations().iterdir() if each.name.endswith(".sql")):
-        number = int(name.partition("_")[0])
-        if number <= _user_version(connection):
-            continue
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in _statements(_migrations().joinpath(name).read_text(encoding="utf-8")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-
-def _migrations() -> Traversable:
-    from importlib import resources  # noqa: PLC0415 - 12 ms, of which who only asks needs none
-
-    return resources.files("otel_perfmon.storage.sqlite").joinpath("migrations")
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
 def _connect_readonly(path: str) -> SteppedConnection:
-    connection = _connect(path, "ro")
+    connection = connect(path, "ro")
     try:
         connection.execute("PRAGMA schema_version")
     except sqlite3.OperationalError:
@@ -287,7 +344,7 @@ def _connect_readonly(path: str) -> SteppedConnection:
         if os.access(os.path.dirname(path), os.W_OK):
             raise
         # WAL needs a -shm beside the file. Where we can make none, somebody else may: good for one question only.
-        connection = _connect(path, "ro&immutable=1")
+        connection = connect(path, "ro&immutable=1")
         connection.is_immutable = True
         return connection
     except BaseException:
@@ -296,7 +353,8 @@ def _connect_readonly(path: str) -> SteppedConnection:
     return connection
 
 
-def _connect(path: str, mode: str) -> SteppedConnection:
+def connect(path: str, mode: str) -> SteppedConnection:
+    """A connection with none of our settings; ``mode`` as in SQLite's URIs."""
     return SteppedConnection(
         _uri(path, mode),
         uri=True,

@@ -294,6 +294,8 @@ class SqliteReader:
                 is_sound = False
                 try:
                     connection.execute("BEGIN")
+                    connections.check_version(connection, self.path)
+                    connections.check_sound(self.path)
                     yield connection
                     is_sound = is_reused and not connection.is_immutable
                 finally:

@@ -125,6 +125,14 @@ class Retention:
         row = self._connection.execute("SELECT pruned FROM _health WHERE process = ?", (process,)).fetchone()
         return int(row[0]) if row else 0
 
+    def note_arrival(self, count: int, cell_unix_s: int) -> None:
+        """Write down, in the caller's transaction, that the last ``count`` rows arrived in that cell of time."""
+        self._connection.execute(
+            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?, ? FROM sqlite_sequence"
+            " WHERE name = '_spans' AND ? IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
+            (count - 1, cell_unix_s, cell_unix_s),
+        )
+
     def add_health(self, process: str, pid: int, now_unix_s: int, figures: Sequence[int]) -> None:
         """Add to the account of one process, in the caller's transaction; figures in the order of the columns."""
         adding = ", ".join(f"{name} = {name} + excluded.{name}" for name in _HEALTH_COLUMNS)

@@ -48,8 +48,8 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         path=path,
         schema_version=one("PRAGMA user_version"),
         sqlite_version=sqlite3.sqlite_version,
-        file_bytes=_size_bytes(path),
-        wal_bytes=_size_bytes(path + "-wal"),
+        file_bytes=size_bytes(path),
+        wal_bytes=size_bytes(path + "-wal"),
         span_count=one("SELECT coalesce(sum(stored) - sum(pruned), 0) FROM _health"),
         operation_count=one("SELECT count(*) FROM _operations"),
         service_count=one("SELECT count(DISTINCT name) FROM _services"),
@@ -64,7 +64,8 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
     )
 
 
-def _size_bytes(path: str) -> int:
+def size_bytes(path: str) -> int:
+    """How large a file is; 0 where there is none."""
     try:
         return os.stat(path).st_size
     except OSError:

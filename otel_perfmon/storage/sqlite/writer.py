@@ -8,27 +8,32 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from otel_perfmon.alerts import Alert, AlertRule
-from otel_perfmon.errors import StoreBusyError, StoreError, StoreFullError
+from otel_perfmon.errors import StoreBusyError, StoreCorruptError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.columns import SpanColumns
-from otel_perfmon.storage.rows import PointRow, SpanRow
+from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
-from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
+from otel_perfmon.storage.sqlite.file_system import check_local
+from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows, store_interrupted
+from otel_perfmon.storage.sqlite.points import insert_points
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
+from otel_perfmon.storage.sqlite.seal import was_ours
+from otel_perfmon.storage.sqlite.soundness import Soundness
 from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, count_spans, insert_spans
 from otel_perfmon.storage.sqlite.statements import run_multirow
-from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
+from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy, size_bytes
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -55,9 +60,9 @@ class SqliteWriter:
         self.on_progress: Callable[[], None] = lambda: None
         self._policy = policy or RetentionPolicy()
         self._lock = FileLock(path + ".lock", self._tell_of_others)
+        self._soundness = Soundness(path, self._lock)
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self._companions: dict[str, tuple[int, int] | None] = {}
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._process = uuid.uuid4().hex
         self._is_policy_noted = False
@@ -65,15 +70,21 @@ class SqliteWriter:
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
+        try:
+            return self._write(batch, timeout_seconds)
+        except StoreCorruptError:
+            if self._connection is not None or timeout_seconds < PATIENT_FROM_SECONDS:
+                raise
+        return 0 if batch.is_written else self._write(batch, timeout_seconds)  # into a new file
+
+    def _write(self, batch: Batch, timeout_seconds: float) -> int:
         with connections.translated(self.path):
             self._check_free_space()
-            self._check_ours()
-            with self._lock.held(timeout_seconds):
-                self._open_if_needed()
-                self._set_busy_timeout(int(timeout_seconds * 1000))
-                refused = self._write_batch(batch)
-                self._store_interrupted_if_due()
-                self._checkpoint_if_large()
+        with self._held(timeout_seconds):
+            self._set_busy_timeout(int(timeout_seconds * 1000))
+            refused = self._write_batch(batch)
+            self._store_interrupted_if_due()
+            self._checkpoint_if_large()
         return refused
 
     def maintain(self) -> bool:
@@ -82,43 +93,35 @@ class SqliteWriter:
 
     def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
         """Which alarms are raised and which are over since any process last asked. See `SpanWriter`."""
-        with connections.translated(self.path):
-            self._check_ours()
-            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                self._open_if_needed()
-                return evaluate_alarms(self._open_connection(), rule, now)
+        with self._held():
+            return evaluate_alarms(self._open_connection(), rule, now)
 
     @property
     def is_over_size(self) -> bool:
         """Whether the file with its log is about to be larger than the policy allows."""
-        size = self._size_bytes(self.path) + self._size_bytes(self.path + "-wal")
+        size = size_bytes(self.path) + size_bytes(self.path + "-wal")
         return size > self._policy.size_max_bytes * HIGH_WATER
 
     def delete_spans_before(self, end_unix_nano: int) -> tuple[int, bool]:
         """Remove a bounded number of the spans that ended before that moment; how many, and if more wait."""
-        with connections.translated(self.path):
-            self._check_ours()
-            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                self._open_if_needed()
-                deleted, is_more = self._retention.delete_before(end_unix_nano, self._process)
-            self._checkpoint_apart(is_due=not is_more)
+        with self._held():
+            deleted, is_more = self._retention.delete_before(end_unix_nano, self._process)
+        self._checkpoint_apart(is_due=not is_more)
         return deleted, is_more
 
     def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
         """One step of retention, by ``policy`` or the one the file tells; how many spans went, and if more wait."""
-        with connections.translated(self.path):
-            self._check_ours()
-            if self._is_open():
+        if self._is_open():
+            with connections.translated(self.path):
                 self._retention.look_ahead(policy or noted_policy(self._open_connection()), time.time())
-            with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                self._open_if_needed()
-                policy = policy or noted_policy(self._open_connection())
-                before = self._retention.pruned_count(self._process)
-                is_more = self._retention.step(policy, time.time(), self._process)
-                self._names.clear()
-                self._error_groups.forget()  # some may be pruned, by another process too
-                pruned = self._retention.pruned_count(self._process) - before
-            self._checkpoint_apart(is_due=not is_more)
+        with self._held():
+            policy = policy or noted_policy(self._open_connection())
+            before = self._retention.pruned_count(self._process)
+            is_more = self._retention.step(policy, time.time(), self._process)
+            self._names.clear()
+            self._error_groups.forget()  # some may be pruned, by another process too
+            pruned = self._retention.pruned_count(self._process) - before
+        self._checkpoint_apart(is_due=not is_more)
         return pruned, is_more
 
     def set_retention(self, policy: RetentionPolicy) -> None:
@@ -131,8 +134,10 @@ class SqliteWriter:
         if self._connection is not None:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    self._checkpoint()
+                    is_sure = self._checkpoint()
                     self._drop_connection()  # SQLite checkpoints again when the last connection is closed
+                    if is_sure:
+                        self._soundness.note()
             except StoreError:
                 pass  # nothing is lost: the log stays beside the file
         self._drop_connection()
@@ -149,6 +154,7 @@ class SqliteWriter:
             self._connection = None
         self._lock.close()  # else a parent that dies while it holds the lock would leave it to this child
         self._lock = FileLock(self.path + ".lock", self._tell_of_others)
+        self._soundness = Soundness(self.path, self._lock)
         self._process = uuid.uuid4().hex
 
     # --- opening
@@ -160,17 +166,46 @@ class SqliteWriter:
         assert self._connection is not None
         return self._connection
 
-    def _check_ours(self) -> None:
-        """Before anything is made beside a file that is not ours, our lock file above all."""
-        if not self._is_open():
-            connections.check_ours(self.path)
+    @contextmanager
+    def _held(self, timeout_seconds: float = connections.BUSY_TIMEOUT_MS / 1000) -> Iterator[None]:
+        """Hold the file lock with the file open. A file that is found damaged is moved aside, and the error raised."""
+        is_patient = timeout_seconds >= PATIENT_FROM_SECONDS
+        with connections.translated(self.path):
+            self._check_ours()
+            with self._lock.held(timeout_seconds):
+                try:
+                    with connections.translated(self.path):
+                        self._open_if_needed(is_patient=is_patient)
+                        yield
+                except (StoreCorruptError, connections.NotADatabaseError) as error:
+                    if is_patient and (self._connection is None or self._is_open()):
+                        is_moved = self._soundness.set_aside_if_damaged()
+                        self._drop_connection()
+                        if is_moved:
+                            raise StoreCorruptError(str(error)) from error
+                    raise
 
-    def _open_if_needed(self) -> None:
+    def _check_ours(self) -> None:
+        """Before anything is made beside a file that is not ours, or where no store can be: our lock file above all."""
+        if not self._is_open():
+            check_local(self.path)
+            if not was_ours(self.path):
+                connections.check_ours(self.path)
+
+    def _open_if_needed(self, *, is_patient: bool = True) -> None:
         """Open the file, or what the path leads to by now; the caller holds the file lock."""
-        if self._is_open():
+        is_sure = self._soundness.is_sure()
+        if not self._is_open():
+            self._open(is_patient=is_patient)
+        elif is_sure:
             return
+        if not is_sure:
+            self._soundness.check(is_patient=is_patient)
+        self._soundness.note()
+
+    def _open(self, *, is_patient: bool) -> None:
         self._leave_moved_file()
-        connection = connections.open_writer(self.path, self._tell_of_progress)
+        connection = connections.open_writer(self.path, self._tell_of_progress, is_patient=is_patient)
         self._inode = connections.inode_of(self.path)
         self._names = Names(connection)
         self._retention = Retention(connection, self.path)
@@ -181,8 +216,7 @@ class SqliteWriter:
         self._is_policy_noted = False
         self._connection = connection
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
-        # What stands at these names may soon be another database's.
-        self._companions = {name: connections.inode_of(name) for name in (self.path + "-wal", self.path + "-shm")}
+        self._soundness.note_companions()
 
     def _leave_moved_file(self) -> None:
         """The path leads to another file: the log's pages belong into the old one, and must never meet the new one."""
@@ -192,9 +226,7 @@ class SqliteWriter:
         with suppress(sqlite3.Error):
             self._checkpoint()
         self._drop_connection()
-        for name, inode in self._companions.items():
-            if inode is not None and inode == connections.inode_of(name):
-                os.unlink(name)
+        self._soundness.leave_moved_file()
 
     def _tell_of_progress(self) -> None:
         self._lock.touch()
@@ -253,7 +285,7 @@ class SqliteWriter:
                 raise
         else:
             return 0
-        parts = _parts_of(batch)
+        parts = parts_of(batch)
         return sum(map(self._apply_or_halve, parts)) if parts else len(batch.spans) + len(batch.kept)
 
     @contextmanager
@@ -263,6 +295,7 @@ class SqliteWriter:
         is_complete = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            connections.check_version(connection, self.path)
             yield
             is_complete = True
             connection.execute("COMMIT")
@@ -282,7 +315,7 @@ class SqliteWriter:
         if batch.open_spans is not None:
             self._open_spans.replace(self._names, batch.open_spans)
         add_edges(connection, self._names, batch.edges)
-        self._insert_points(connection, batch.points)
+        insert_points(connection, self._names, batch.points)
         self._add_health(connection, batch)
         if not self._is_policy_noted:
             note_policy(connection, self._policy)
@@ -311,7 +344,7 @@ class SqliteWriter:
             insert_spans(connection, self._names, kept[start : start + SPANS_AT_ONCE])
         if batch.counted:
             count_spans(self._names, rollup, SpanColumns.of(batch.counted), batch.counted_self_nano)
-        self._note_arrival(connection, len(spans) + len(kept))
+        self._note_arrival(len(spans) + len(kept))
         rollup.save(connection)
         if errors:
             self._error_groups.add(errors)
@@ -325,30 +358,17 @@ class SqliteWriter:
         with self._transaction(Batch()):
             count = store_interrupted(connection, self._process)
             if count:
-                self._note_arrival(connection, count)
+                self._note_arrival(count)
                 figures = (0, 0, 0, 0, 0, 0, 0, count)
                 self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
         if not count:
             self._next_interrupted = time.monotonic() + _INTERRUPTED_SECONDS
 
-    def _note_arrival(self, connection: sqlite3.Connection, count: int) -> None:
+    def _note_arrival(self, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
-        if cell == self._noted_arrival:
-            return
-        connection.execute(
-            "INSERT INTO _arrivals (first_span_id, unix_s) SELECT seq - ?, ? FROM sqlite_sequence"
-            " WHERE name = '_spans' AND ? IS NOT (SELECT unix_s FROM _arrivals ORDER BY first_span_id DESC LIMIT 1)",
-            (count - 1, cell, cell),
-        )
-        self._noted_arrival = cell
-
-    def _insert_points(self, connection: sqlite3.Connection, points: Sequence[PointRow]) -> None:
-        values: list[Any] = []
-        for point in points:
-            values += (self._names.instrument(point), self._names.now_unix_s)
-            values += (point.start_unix_nano, point.time_unix_nano, point.attributes, point.data)
-        columns = "instrument_id, arrived_unix_s, start_unix_nano, time_unix_nano, attributes, data"
-        run_multirow(connection, f"INSERT INTO _points ({columns})", 6, values)
+        if cell != self._noted_arrival:
+            self._retention.note_arrival(count, cell)
+            self._noted_arrival = cell
 
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
         stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
@@ -369,20 +389,25 @@ class SqliteWriter:
 
     def _checkpoint_apart(self, *, is_due: bool) -> None:
         """After a step of pruning: the lock is let go in between, so that other processes wait for one of the two."""
-        with suppress(StoreBusyError), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
+        with suppress(StoreBusyError), self._held():
             self._checkpoint_if_large(_PRUNING_WAL_MAX_BYTES, is_due=is_due)
 
     def _checkpoint_if_large(self, largest_bytes: int = WAL_MAX_BYTES, *, is_due: bool = False) -> None:
         wal_max_bytes = min(largest_bytes, self._policy.size_max_bytes * _WAL_SHARE_MAX)
-        is_large = self._size_bytes(self.path + "-wal") > wal_max_bytes
+        is_large = size_bytes(self.path + "-wal") > wal_max_bytes
         if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
             self._checkpoint()
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> bool:
+        """Carry the log over into the file; whether that is the one we know, which is noted then."""
         connection = self._open_connection()
+        is_sure = self._is_open() and self._soundness.is_sure()
         self._set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_sure:
+            self._soundness.note()
         self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)
+        return is_sure
 
     def _set_busy_timeout(self, milliseconds: int) -> None:
         """How long SQLite waits for programs that know nothing of our lock file, and for readers."""
@@ -390,32 +415,6 @@ class SqliteWriter:
         if milliseconds != self._busy_timeout_ms:
             self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
             self._busy_timeout_ms = milliseconds
-
-    @staticmethod
-    def _size_bytes(path: str) -> int:
-        try:
-            return os.stat(path).st_size
-        except OSError:
-            return 0
-
-
-_PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self_nano"), ("edges",), ("points",))
-"""The sequences of a batch, with those that run parallel to them."""
-
-
-def _parts_of(batch: Batch) -> list[Batch]:
-    """What to try apart: each kind of rows and the account, or both halves of the one kind; nothing of a single row."""
-    kinds = [{name: getattr(batch, name) for name in names} for names in _PARALLEL if getattr(batch, names[0])]
-    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out, open_spans=batch.open_spans)]
-    if not (batch.dropped or batch.sampled_out or batch.open_spans is not None):
-        account = []
-    if len(kinds) + len(account) > 1:
-        return [Batch(**kind) for kind in kinds] + account
-    middle = max(len(rows) for rows in kinds[0].values()) // 2 if kinds else 0
-    if not middle:
-        return []
-    halves = slice(None, middle), slice(middle, None)
-    return [Batch(**{name: rows[half] for name, rows in kinds[0].items()}) for half in halves]
 
 
 _abandoned: list[sqlite3.Connection] = []

@@ -63,7 +63,7 @@ def test_a_new_file_has_the_settings_that_last(made):
     assert ask_one(made, "PRAGMA auto_vacuum") == 2
     assert ask_one(made, "PRAGMA journal_mode") == "wal"
     assert ask_one(made, "PRAGMA application_id") == connections.APPLICATION_ID == 0x50464D4E
-    assert ask_one(made, "PRAGMA user_version") == connections.SCHEMA_VERSION == 2
+    assert ask_one(made, "PRAGMA user_version") == connections.SCHEMA_VERSION
     assert ask_one(made, "PRAGMA integrity_check") == "ok"
 
 
@@ -344,7 +344,7 @@ def test_opening_and_refusing_files_beside_a_write_transaction_leaves_its_locks_
         (sqlite3.OperationalError("database is locked"), StoreBusyError),
         (sqlite3.OperationalError("database or disk is full"), StoreFullError),
         (sqlite3.DatabaseError("database disk image is malformed"), StoreCorruptError),
-        (sqlite3.DatabaseError("file is not a database"), SchemaError),
+        (sqlite3.DatabaseError("file is not a database"), connections.NotADatabaseError),
         (sqlite3.OperationalError("disk I/O error"), StoreError),
         (OSError(28, "No space left on device"), StoreFullError),
         (PermissionError(13, "Permission denied"), StoreError),
@@ -374,7 +374,7 @@ def test_an_error_that_a_value_makes_is_told_from_one_of_the_disk(value):
     assert not is_row_error(sqlite3.ProgrammingError("Cannot operate on a closed database."))
 
 
-def test_a_damaged_file_is_a_store_error_and_never_anything_else(db_path):
+def test_a_damaged_file_is_a_store_error_to_who_asks_and_moved_aside_by_who_records(db_path):
     try_to_write(db_path)
     size = os.stat(db_path).st_size
     program = """
@@ -386,9 +386,11 @@ def test_a_damaged_file_is_a_store_error_and_never_anything_else(db_path):
     """
     with child_process(program, db_path, str(size)) as child:
         assert child.wait(10) == 0
-    for attempt in (try_to_read, try_to_write):
-        with pytest.raises(StoreError):
-            attempt(db_path)
+    with pytest.raises(StoreCorruptError, match="The next process that records moves it aside"):
+        try_to_read(db_path)
+    try_to_write(db_path)
+    assert names_in(db_path) == ["op"]
+    assert [name for name in os.listdir(os.path.dirname(db_path)) if ".db.corrupt-2" in name]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -40,44 +40,45 @@ CREATE INDEX _operations_by_name ON _operations (name);
 -- AUTOINCREMENT: a cursor over the ids must never meet a reused one. No unique key on (trace_id, span_id):
 -- random.seed(0) repeats ids, and what was resent is stored again rather than lost.
 -- What is absent is empty, not NULL: Python's sqlite3 asks its adapters about every None (and bytes and bool), which
--- made a row of 25 of these cost 8.4 µs to bind and insert instead of 2.0 (measured).
--- duration_nano stands for itself: end less start may not be it, where a clock ran backwards. start_skew_nano is what
--- end less duration is off the start: 0, as a rule, which takes no room.
--- details is empty for most spans, else a JSON object of what is present of: name (where the operation is that of all
--- others), status_message, error_type, trace_state, altered, events, links and the counts of what was dropped. A column
--- that is empty in most rows costs as much to bind as any other. No generated columns show what is in it: with
--- trusted_schema off, SQLite before 3.41 refuses JSON in the definition of a table.
+-- made a row of these cost 8.4 µs to bind and insert instead of 2.0 (measured).
+-- duration_nano stands for itself: end less start may not be it, where a clock ran backwards.
 CREATE TABLE _spans (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     trace_id BLOB NOT NULL,
     span_id BLOB NOT NULL,
     parent_span_id BLOB NOT NULL,
     operation_id INTEGER NOT NULL REFERENCES _operations (id),
+    name TEXT NOT NULL,
     resource_id INTEGER NOT NULL REFERENCES _resources (id),
     scope_id INTEGER NOT NULL REFERENCES _scopes (id),
     kind INTEGER NOT NULL,
-    flags INTEGER NOT NULL,
+    start_unix_nano INTEGER NOT NULL,
     end_unix_nano INTEGER NOT NULL,
     duration_nano INTEGER NOT NULL,
-    start_skew_nano INTEGER NOT NULL DEFAULT 0,
     status_code INTEGER NOT NULL,
+    status_message TEXT NOT NULL,
+    is_error INTEGER NOT NULL,
     is_slow INTEGER NOT NULL,
+    error_type TEXT NOT NULL,
+    trace_state TEXT NOT NULL,
+    flags INTEGER NOT NULL,
     attributes TEXT NOT NULL,
-    details TEXT NOT NULL DEFAULT '',
-    start_unix_nano INTEGER GENERATED ALWAYS AS (end_unix_nano - duration_nano - start_skew_nano) VIRTUAL,
-    is_error INTEGER GENERATED ALWAYS AS (status_code = 2) VIRTUAL
+    events TEXT NOT NULL,
+    links TEXT NOT NULL,
+    dropped_attributes_count INTEGER NOT NULL,
+    dropped_events_count INTEGER NOT NULL,
+    dropped_links_count INTEGER NOT NULL,
+    altered TEXT NOT NULL,
+    otlp BLOB
 ) STRICT;
 -- Lists go by end, so that their indexes append at the right edge; trace ids of ours begin with their time.
-CREATE INDEX _spans_by_trace ON _spans (trace_id);
+CREATE INDEX _spans_by_trace ON _spans (trace_id, span_id);
 CREATE INDEX _spans_by_operation ON _spans (operation_id, end_unix_nano);
 CREATE INDEX _spans_by_end ON _spans (end_unix_nano);
 CREATE INDEX _spans_by_error ON _spans (end_unix_nano) WHERE is_error = 1;
 CREATE INDEX _spans_by_slow ON _spans (end_unix_nano) WHERE is_slow = 1;
 CREATE INDEX _spans_by_operation_error ON _spans (operation_id, end_unix_nano) WHERE is_error = 1;
 CREATE INDEX _spans_by_operation_slow ON _spans (operation_id, end_unix_nano) WHERE is_slow = 1;
--- Durations come in no order: an index over those of all spans would be written all over the place.
-CREATE INDEX _spans_by_slow_duration ON _spans (duration_nano) WHERE is_slow = 1;
-CREATE INDEX _spans_by_operation_slow_duration ON _spans (operation_id, duration_nano) WHERE is_slow = 1;
 -- What makes a trace worth keeping past the retention of ordinary spans.
 CREATE INDEX _spans_worth_keeping ON _spans (trace_id) WHERE is_error + is_slow > 0;
 
@@ -109,41 +110,23 @@ CREATE TABLE _rollups (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE _edges (
-    resolution_s INTEGER NOT NULL,
-    start_unix_s INTEGER NOT NULL,
+    hour_unix_s INTEGER NOT NULL,
     caller_id INTEGER NOT NULL REFERENCES _operations (id),
     callee_id INTEGER NOT NULL REFERENCES _operations (id),
     count INTEGER NOT NULL,
     sum_s INTEGER NOT NULL,
     sum_nano INTEGER NOT NULL,
-    PRIMARY KEY (resolution_s, start_unix_s, caller_id, callee_id)
+    PRIMARY KEY (hour_unix_s, caller_id, callee_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX _edges_by_caller ON _edges (caller_id, resolution_s, start_unix_s);
-CREATE INDEX _edges_by_callee ON _edges (callee_id, resolution_s, start_unix_s);
 
--- The first and the latest example of each group; the latest with its whole message.
 CREATE TABLE _error_groups (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
     operation_id INTEGER NOT NULL REFERENCES _operations (id),
     error_type TEXT NOT NULL,
     message TEXT NOT NULL,
     count INTEGER NOT NULL,
     first_unix_nano INTEGER NOT NULL,
     last_unix_nano INTEGER NOT NULL,
-    first_trace_id BLOB NOT NULL,
-    last_trace_id BLOB NOT NULL,
-    last_span_id BLOB NOT NULL,
-    last_message TEXT NOT NULL,
-    UNIQUE (operation_id, error_type, message)
-) STRICT;
-CREATE INDEX _error_groups_by_last ON _error_groups (last_unix_nano);
-
-CREATE TABLE _error_cells (
-    group_id INTEGER NOT NULL REFERENCES _error_groups (id),
-    resolution_s INTEGER NOT NULL,
-    start_unix_s INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (group_id, resolution_s, start_unix_s)
+    PRIMARY KEY (operation_id, error_type, message)
 ) STRICT, WITHOUT ROWID;
 
 -- One row for each process that records; those silent for an hour are folded into the row 'past'.
@@ -193,15 +176,6 @@ CREATE TABLE _points (
 CREATE INDEX _points_by_instrument ON _points (instrument_id, time_unix_nano);
 CREATE INDEX _points_by_time ON _points (time_unix_nano);
 
--- Which operations fail too often, by which threshold: processes may have different ones.
-CREATE TABLE _alarms (
-    service TEXT NOT NULL,
-    operation TEXT NOT NULL,
-    error_rate_threshold REAL NOT NULL,
-    since_unix_s INTEGER NOT NULL,
-    PRIMARY KEY (service, operation, error_rate_threshold)
-) STRICT, WITHOUT ROWID;
-
 -- Small facts of the file itself, such as how far retention has come.
 CREATE TABLE _facts (
     name TEXT PRIMARY KEY,
@@ -211,19 +185,19 @@ CREATE TABLE _facts (
 -- The views. CROSS JOIN keeps the spans first, in the order of their index. Behind the readable columns stand the raw ones: only a filter on those uses an index.
 
 CREATE VIEW metrics AS
-SELECT coalesce(iif(s.details = '', NULL, json_extract(s.details, '$.name')), o.name) AS operation,
+SELECT coalesce(nullif(s.name, ''), o.name) AS operation,
     strftime('%Y-%m-%dT%H:%M:%fZ', s.end_unix_nano / 1e9, 'unixepoch') AS timestamp,
     round(s.duration_nano / 1e6, 6) AS duration,
     s.is_error AS error,
     s.is_slow,
-    iif(s.details = '', NULL, json_extract(s.details, '$.error_type')) AS error_type,
+    nullif(s.error_type, '') AS error_type,
     s.operation_id,
     s.end_unix_nano
 FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id;
 
 CREATE VIEW spans AS
 SELECT s.id,
-    coalesce(iif(s.details = '', NULL, json_extract(s.details, '$.name')), o.name) AS name,
+    coalesce(nullif(s.name, ''), o.name) AS name,
     v.name AS service,
     round(s.duration_nano / 1e6, 6) AS duration_ms,
     CASE s.status_code WHEN 0 THEN 'unset' WHEN 1 THEN 'ok' WHEN 2 THEN 'error' ELSE s.status_code END AS status,
@@ -236,13 +210,13 @@ SELECT s.id,
     nullif(lower(hex(s.parent_span_id)), '') AS parent_span_id,
     s.is_error,
     s.is_slow,
-    iif(s.details = '', NULL, json_extract(s.details, '$.error_type')) AS error_type,
-    iif(s.details = '', NULL, json_extract(s.details, '$.status_message')) AS status_message,
+    nullif(s.error_type, '') AS error_type,
+    nullif(s.status_message, '') AS status_message,
     iif(s.attributes = '', '{}', s.attributes) AS attributes,
-    iif(s.details = '', 0, coalesce(json_array_length(s.details, '$.events'), 0)) AS event_count,
-    iif(s.details = '', 0, coalesce(json_array_length(s.details, '$.links'), 0)) AS link_count,
+    iif(s.events = '', 0, json_array_length(s.events)) AS event_count,
+    iif(s.links = '', 0, json_array_length(s.links)) AS link_count,
     c.name AS scope,
-    iif(s.details = '', NULL, json_extract(s.details, '$.altered')) AS altered,
+    nullif(s.altered, '') AS altered,
     s.operation_id,
     s.start_unix_nano,
     s.end_unix_nano,
@@ -259,28 +233,27 @@ CREATE VIEW span_keys AS SELECT id, trace_id AS trace_id_bytes, span_id AS span_
 CREATE VIEW events AS
 SELECT json_extract(e.value, '$.name') AS name,
     strftime('%Y-%m-%dT%H:%M:%fZ', (json_extract(e.value, '$.time_unix_nano')) / 1e9, 'unixepoch') AS time,
-    coalesce(iif(s.details = '', NULL, json_extract(s.details, '$.name')), o.name) AS span_name,
+    coalesce(nullif(s.name, ''), o.name) AS span_name,
     lower(hex(s.trace_id)) AS trace_id,
     lower(hex(s.span_id)) AS span_id,
     json_extract(e.value, '$.attributes') AS attributes,
     json_extract(e.value, '$.time_unix_nano') AS time_unix_nano,
     s.id AS span_row_id
-FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id, json_each(nullif(s.details, ''), '$.events') e;
+FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id, json_each(nullif(s.events, '')) e;
 
 CREATE VIEW links AS
 SELECT lower(hex(s.trace_id)) AS trace_id,
     lower(hex(s.span_id)) AS span_id,
-    coalesce(iif(s.details = '', NULL, json_extract(s.details, '$.name')), o.name) AS span_name,
+    coalesce(nullif(s.name, ''), o.name) AS span_name,
     json_extract(l.value, '$.trace_id') AS linked_trace_id,
     json_extract(l.value, '$.span_id') AS linked_span_id,
     json_extract(l.value, '$.attributes') AS attributes,
     s.id AS span_row_id
-FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id, json_each(nullif(s.details, ''), '$.links') l;
+FROM _spans s CROSS JOIN _operations o ON o.id = s.operation_id, json_each(nullif(s.links, '')) l;
 
 CREATE VIEW traces AS
 SELECT lower(hex(s.trace_id)) AS trace_id,
-    max(CASE WHEN s.parent_span_id = x''
-        THEN coalesce(iif(s.details = '', NULL, json_extract(s.details, '$.name')), o.name) END) AS root,
+    max(CASE WHEN s.parent_span_id = x'' THEN coalesce(nullif(s.name, ''), o.name) END) AS root,
     count(*) AS span_count,
     sum(s.is_error) AS error_count,
     sum(s.is_slow) AS slow_count,
@@ -331,36 +304,28 @@ SELECT o.name AS operation,
 FROM _rollups r
     JOIN _operations o ON o.id = r.operation_id
     JOIN _services v ON v.id = o.service_id
-WHERE r.resolution_s = 86400
+WHERE r.resolution_s = 3600
 GROUP BY o.name, v.name;
 
 CREATE VIEW calls AS
 SELECT caller.name AS caller,
     callee.name AS callee,
-    strftime('%Y-%m-%dT%H:%M:%SZ', e.start_unix_s, 'unixepoch') AS hour,
+    strftime('%Y-%m-%dT%H:%M:%SZ', e.hour_unix_s, 'unixepoch') AS hour,
     e.count,
     e.sum_s * 1e3 + e.sum_nano / 1e6 AS total_ms,
-    e.start_unix_s AS hour_unix_s
+    e.hour_unix_s
 FROM _edges e
     JOIN _operations caller ON caller.id = e.caller_id
-    JOIN _operations callee ON callee.id = e.callee_id
-WHERE e.resolution_s = 3600;
+    JOIN _operations callee ON callee.id = e.callee_id;
 
 CREATE VIEW error_groups AS
 SELECT o.name AS operation,
-    v.name AS service,
     g.error_type,
     g.message,
     g.count,
     strftime('%Y-%m-%dT%H:%M:%SZ', g.first_unix_nano / 1000000000, 'unixepoch') AS first_seen,
-    strftime('%Y-%m-%dT%H:%M:%SZ', g.last_unix_nano / 1000000000, 'unixepoch') AS last_seen,
-    g.last_message,
-    lower(hex(g.last_trace_id)) AS last_trace_id,
-    g.operation_id,
-    g.last_unix_nano
-FROM _error_groups g
-    JOIN _operations o ON o.id = g.operation_id
-    JOIN _services v ON v.id = o.service_id;
+    strftime('%Y-%m-%dT%H:%M:%SZ', g.last_unix_nano / 1000000000, 'unixepoch') AS last_seen
+FROM _error_groups g JOIN _operations o ON o.id = g.operation_id;
 
 CREATE VIEW health AS
 SELECT h.process,

@@ -1,0 +1,90 @@
+"""Whether the file under a writer is still what it wrote, and what is done when it is not."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import closing, suppress
+from typing import Final
+
+from otel_perfmon.errors import StoreBusyError
+from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage, set_aside
+from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, was_ours
+
+_logger = logging.getLogger("otel_perfmon")
+
+_CHECK_SECONDS_MAX: Final = 10.0
+"""So long a file is gone through that was changed by something else: one of 512 MB takes 4 to 8."""
+
+
+class Soundness:
+    """That of one file, for who holds its lock."""
+
+    def __init__(self, path: str, lock: FileLock) -> None:
+        self._path = path
+        self._lock = lock
+        self._seal = Seal(path, lock)
+        self._found_sound: State | None = None
+        self._companions: dict[str, tuple[int, int] | None] = {}
+
+    def is_sure(self) -> bool:
+        """Whether there is nothing in the file yet, or nobody but us has changed it."""
+        state = state_of(self._path)
+        return state is None or state.size == 0 or self._seal.is_whole(state)
+
+    def note(self) -> None:
+        """The file is now as we want it."""
+        self._seal.set()
+
+    def check(self, *, is_patient: bool) -> None:
+        """Go through the whole file; raise `StoreCorruptError` when it is damaged."""
+        if not is_patient:
+            message = f"{self._path} was changed by something else, and is gone through first."
+            raise StoreBusyError(message)
+        try:
+            # By a connection of its own: what another one has read before is not read again.
+            with closing(connections.connect(self._path, "rw")) as fresh:
+                found = self._find_damage(fresh)
+        except UnfinishedError:
+            _logger.warning("%s was changed by something else, and is too large to be gone through.", self._path)
+            return
+        if found is not None:
+            raise damage_error(self._path, found)
+
+    def _find_damage(self, fresh: connections.SteppedConnection) -> str | None:
+        return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
+
+    def note_companions(self) -> None:
+        """The file was opened: its log has these names for now, which may soon be another database's."""
+        names = (self._path + "-wal", self._path + "-shm")
+        self._companions = {name: connections.inode_of(name) for name in names}
+
+    def leave_moved_file(self) -> None:
+        """The file has another name by now: its log must not be carried over into the next one at this path."""
+        for name, inode in self._companions.items():
+            if inode is not None and inode == connections.inode_of(name):
+                os.unlink(name)
+
+    def set_aside_if_damaged(self) -> bool:
+        """Move a damaged file out of the way, not one that is sound, or not ours; whether it was moved."""
+        state = state_of(self._path)
+        if state is None or state == self._found_sound:
+            return False
+        found = None
+        if not was_ours(self._path):  # perhaps somebody else's by now: that raises, and it is left as it is
+            connections.check_ours(self._path)
+        with closing(connections.connect(self._path, "rw")) as fresh:
+            with suppress(UnfinishedError):
+                found = self._find_damage(fresh)
+            if found is None:
+                self._found_sound = state
+                return False
+            name = set_aside(self._path)
+        _logger.warning(
+            "%s was damaged (%s) and is now %s; recording goes on in a new file. 'sqlite3 %s .recover' may save what"
+            " is left in the old one.",
+            self._path, found, name, name,
+        )  # fmt: skip
+        return True
