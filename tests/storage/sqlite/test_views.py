@@ -9,6 +9,8 @@ import pytest
 from storage_kit import NOW, SECOND, ask, ask_one, edge_row, point_row, span_bytes, span_row, trace_bytes, write
 
 from otel_perfmon.storage.attributes import encode_attributes, encode_items
+from otel_perfmon.storage.base import OpenSpans
+from otel_perfmon.storage.rows import OpenSpanRow
 
 SHELL = "/usr/bin/sqlite3"
 
@@ -28,7 +30,9 @@ COLUMNS = {
     "calls": "caller callee hour count total_ms hour_unix_s",
     "error_groups": "operation service error_type message count first_seen last_seen last_message last_trace_id"
     " operation_id last_unix_nano",
-    "health": "process ended counted stored sampled_out dropped dropped_why pruned forwarded altered pid updated",
+    "health": "process ended counted stored sampled_out dropped dropped_why pruned forwarded altered interrupted pid updated",
+    "open_spans": "name service start_time seen_time pid thread_name trace_id span_id parent_span_id attributes"
+    " start_unix_nano seen_unix_nano",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
 }
 
@@ -52,6 +56,7 @@ def filled(writer, db_path):
         "SELECT", slow=True, ms=0.5, parent=span_bytes(7), trace_id=trace_bytes(10**30), end=NOW - SECOND // 2
     )
     write(writer, child, root, edges=[edge_row()], points=[point_row()], dropped={"full": 2, "odd": 1}, sampled_out=1)
+    write(writer, open_spans=OpenSpans([OpenSpanRow(span_row("open"), SECOND, 7, "worker-1")]))
     return db_path
 
 
