@@ -323,8 +323,10 @@ class PointRecord:
 class Health:
     """What became of the spans that ended, over every process that recorded into the file.
 
-    ``ended`` = ``stored`` + ``sampled_out`` + the sum of ``dropped``. ``pruned`` counts stored spans that retention
-    removed, ``altered`` those of which a part was cut or replaced.
+    ``ended`` = ``counted`` in the statistics + the sum of ``dropped`` + ``queued``, and ``counted`` = ``stored`` +
+    ``sampled_out``. ``pruned`` counts stored spans that were removed since, ``altered`` those of which a part was cut
+    or replaced. Of those sampled out, ``held`` wait for the verdict on their trace, and ``not_kept``, by reason, could
+    not be stored though their trace was kept.
     """
 
     ended: int
@@ -335,6 +337,29 @@ class Health:
     forwarded: int
     altered: int
     dropped: Mapping[str, int]
+    queued: int = 0
+    held: int = 0
+    not_kept: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessHealth:
+    """The account of one process that recorded; ``process`` is ``past`` for all that have been silent for an hour.
+
+    ``is_alive`` is None where that cannot be told from here. Times in Unix seconds: ``updated`` is when it last wrote
+    or was heard of, ``oldest_queued`` when the span that waits longest had ended, ``failed`` when a write last failed,
+    with the sentence ``failure``.
+    """
+
+    process: str
+    pid: int
+    is_alive: bool | None
+    updated: float
+    oldest_queued: float | None
+    failure_count: int
+    failed: float | None
+    failure: str
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)

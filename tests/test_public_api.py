@@ -32,6 +32,7 @@ def test_the_names_of_the_package_are_these() -> None:
         "EventRecord",
         "ForwardError",
         "Health",
+        "ProcessHealth",
         "Heatmap",
         "LinkRecord",
         "MetricsStorage",

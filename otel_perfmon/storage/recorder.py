@@ -23,6 +23,7 @@ from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
+from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
@@ -66,6 +67,7 @@ class Recorder:
         self.alarm.start_afresh(self._losses)
         self._maintenance.start_afresh(self._losses)
         self._intake = Intake(self._losses, self._note_progress, self.sampling)
+        self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()
@@ -203,9 +205,9 @@ class Recorder:
         try:
             with self._writing(FINISH_TIMEOUT_SECONDS):
                 if not is_flushed:
-                    self._give_up_queue()
-                self._intake.give_up_held()
-                self._write_account()
+                    self.ledger.give_up(self._pending, f"{self.path} could not be written at the end: {self._error}")
+                    self._pending = None
+                self._write_account(is_told=self._intake.give_up_held())
                 self._writer.close()
         except StoreError as error:
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
@@ -213,8 +215,7 @@ class Recorder:
     @property
     def queued_count(self) -> int:
         """How many spans wait to be written."""
-        batches = (self._pending, self._intake.unfinished)
-        return self._intake.waiting_count + sum(each.span_count for each in batches if each is not None)
+        return self.ledger.queued_count(self._pending)
 
     # --- fork
 
@@ -301,7 +302,7 @@ class Recorder:
             except _ContendedError:
                 self._open_gate()  # another thread is writing for us
             except StoreError as error:
-                self._error = error
+                self._note_failure(error)
                 self._losses.warn("write_failed", f"Spans wait to be written: {error}")
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
@@ -330,6 +331,8 @@ class Recorder:
 
     def _maintain(self) -> None:
         self._maintenance.run(partial(self._writing, WRITE_TIMEOUT_SECONDS), self._keep_up)
+        with self._writing(WRITE_TIMEOUT_SECONDS):
+            self._write_account(is_told=True)
 
     def _keep_up(self) -> bool:
         """Between two steps of maintenance: spans go first. False when we are to stop."""
@@ -377,16 +380,12 @@ class Recorder:
             self._note_progress()
         batch = self._pending
         assert batch is not None
-        batch.dropped = self._losses.take()
         try:
-            refused = self._writer.write(batch, timeout_seconds=timeout_seconds)
-        except BaseException:
-            if batch.is_written:  # what failed came after the commit
+            refused = self._write(batch, timeout_seconds)
+        finally:
+            if batch.is_written:  # what fails in spite of that came after the commit
                 self._pending = None
-            else:
-                self._intake.put_back(batch)
-            raise
-        self._pending = None
+                self.ledger.settle(batch)
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
@@ -399,6 +398,7 @@ class Recorder:
             error = StoreError(f"{self.path} could not be written: {error!r:.200}")
         if not isinstance(error, _ContendedError):
             self._error = error
+            self.ledger.note_failure(error)
 
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""
@@ -432,18 +432,18 @@ class Recorder:
             return False
         return True
 
-    def _write_account(self) -> None:
-        batch = Batch(dropped=self._losses.take(), sampled_out=self._intake.take_sampled_out())
-        if batch.dropped or batch.sampled_out:
-            try:
-                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-            except BaseException:
-                self._losses.put_back(batch.dropped)
-                raise
+    def _write_account(self, *, is_told: bool = False) -> None:
+        """Write down what was lost; ``is_told``: and how things stand, a sign of life to whoever looks at the file."""
+        self.ledger.lose_missing(self._pending)
+        if is_told or self._losses.has_pending:
+            self._write(Batch(), WRITE_TIMEOUT_SECONDS)
 
-    def _give_up_queue(self) -> None:
-        count = self.queued_count
-        self._intake.queue.clear()
-        self._pending = self._intake.unfinished = None
-        if count:
-            self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")
+    def _write(self, batch: Batch, timeout_seconds: float) -> int:
+        """Write a batch with what was lost since the last one, and how things stand."""
+        batch.dropped, batch.state = self._losses.take(), self.ledger.state()
+        try:
+            return self._writer.write(batch, timeout_seconds=timeout_seconds)
+        except BaseException:
+            if not batch.is_written:
+                self._losses.put_back(batch.dropped)
+            raise

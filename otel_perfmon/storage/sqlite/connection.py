@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
 _CACHED_STATEMENTS: Final = 256

@@ -63,7 +63,7 @@ def test_a_new_file_has_the_settings_that_last(made):
     assert ask_one(made, "PRAGMA auto_vacuum") == 2
     assert ask_one(made, "PRAGMA journal_mode") == "wal"
     assert ask_one(made, "PRAGMA application_id") == connections.APPLICATION_ID == 0x50464D4E
-    assert ask_one(made, "PRAGMA user_version") == connections.SCHEMA_VERSION == 1
+    assert ask_one(made, "PRAGMA user_version") == connections.SCHEMA_VERSION
     assert ask_one(made, "PRAGMA integrity_check") == "ok"
 
 

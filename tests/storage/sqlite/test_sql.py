@@ -7,6 +7,7 @@ import pytest
 from storage_kit import ask_one, edge_row, point_row, span_row, write
 
 from otel_perfmon.errors import QueryError, StoreError
+from otel_perfmon.storage.sqlite.connection import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.store import SqliteStore
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -56,7 +57,7 @@ def test_what_wants_more_than_to_read_is_refused_and_changes_nothing(filled, db_
     with pytest.raises(QueryError, match="Only questions are answered here"):
         filled.query_sql(sql)
     assert ask_one(db_path, "SELECT count(*) FROM _spans") == 5
-    assert ask_one(db_path, "PRAGMA user_version") == 1
+    assert ask_one(db_path, "PRAGMA user_version") == SCHEMA_VERSION
 
 
 @pytest.mark.parametrize(

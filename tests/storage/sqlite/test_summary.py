@@ -7,6 +7,7 @@ from storage_kit import NOW, NOW_S, SECOND, RowDoor, ask_one, point_row, span_ro
 
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
+from otel_perfmon.storage.sqlite.connection import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 HOUR = 3_600
@@ -19,7 +20,7 @@ def test_a_store_says_what_it_is_and_holds(writer, store, db_path):
     assert (found.span_count, found.operation_count, found.service_count) == (13, 7, 2)
     assert (found.error_group_count, found.point_count) == (1, 1)
     assert (found.first_end, found.last_end) == (NOW_S - 1, NOW_S + 11)
-    assert (found.path, found.schema_version, found.sqlite_version) == (db_path, 1, sqlite3.sqlite_version)
+    assert (found.path, found.schema_version, found.sqlite_version) == (db_path, SCHEMA_VERSION, sqlite3.sqlite_version)
     assert found.file_bytes == os.stat(db_path).st_size
     assert found.wal_bytes == os.stat(db_path + "-wal").st_size
     assert found.rollup_keep_seconds == KEEP_SECONDS
