@@ -346,14 +346,15 @@ class Health:
 class ProcessHealth:
     """The account of one process that recorded; ``process`` is ``past`` for all that have been silent for an hour.
 
-    ``is_alive`` is None where that cannot be told from here. Times in Unix seconds: ``updated`` is when it last wrote
-    or was heard of, ``oldest_queued`` when the span that waits longest had ended, ``failed`` when a write last failed,
-    with the sentence ``failure``.
+    ``is_alive`` is None where that cannot be told from here; when it ``is_closed`` it has closed the file. Times in
+    Unix seconds: ``updated`` is when it last wrote or was heard of, ``oldest_queued`` when the span that waits
+    longest had ended, ``failed`` when a write last failed, with the sentence ``failure``.
     """
 
     process: str
     pid: int
     is_alive: bool | None
+    is_closed: bool
     updated: float
     oldest_queued: float | None
     failure_count: int

@@ -63,9 +63,10 @@ class RetentionPolicy:
 class RecorderState:
     """What a recorder tells of itself at the moment it writes, for whoever looks at the file alone.
 
-    ``queued_count`` spans wait behind the batch, the oldest of which ended at ``oldest_unix_nano`` (0 if none, or if
-    nobody can say); ``held_count`` are counted, and wait for their trace's verdict. ``failure_count`` writes failed
-    so far, the last at ``failed_unix_s`` with the sentence ``failure``.
+    ``queued_count`` spans wait behind the batch, the oldest of which ended at ``oldest_unix_nano`` (0 if none, or
+    if nobody can say); ``held_count`` are counted, and wait for their trace's verdict. ``failure_count`` writes
+    failed so far, the last at ``failed_unix_s`` with the sentence ``failure``. When it ``is_closed``, it gives no
+    more signs of life.
     """
 
     queued_count: int = 0
@@ -74,6 +75,7 @@ class RecorderState:
     failure_count: int = 0
     failed_unix_s: int = 0
     failure: str = ""
+    is_closed: bool = False
 
 
 @dataclass(slots=True)

@@ -174,12 +174,10 @@ class Intake:
         """How many entries are in the queue."""
         return len(self.queue) // WIDTH
 
-    def give_up_held(self) -> bool:
-        """Sample out what is held: no root will end any more. Whether anything was."""
-        is_holding = self.held_count > 0
+    def give_up_held(self) -> None:
+        """Sample out what is held: no root will end any more."""
         if self._sampling is not None:
             self._sampling.give_up()
-        return is_holding
 
     @property
     def handed_on_count(self) -> int:

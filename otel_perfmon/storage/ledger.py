@@ -36,14 +36,20 @@ class Ledger:
         """How many spans wait to be written; ``pending`` is the batch that is being written."""
         return self._intake.waiting_count + sum(batch.span_count for batch in self._in_hand(pending))
 
+    def warn(self, kind: str, why: str) -> None:
+        """Log a sentence about trouble that lost no span, at most once a minute for each kind."""
+        self._losses.warn(kind, why)
+
     def note_failure(self, error: Exception) -> None:
         """A write failed; what it was to write is tried again."""
         self._failures = self._failures[0] + 1, int(time.time()), safe_str(error)[:FAILURE_TEXT_MAX]
 
-    def state(self) -> RecorderState:
+    def state(self, *, is_closed: bool) -> RecorderState:
         """How things stand now."""
         intake, (count, unix_s, sentence) = self._intake, self._failures
-        return RecorderState(intake.waiting_count, intake.oldest_unix_nano, intake.held_count, count, unix_s, sentence)
+        return RecorderState(
+            intake.waiting_count, intake.oldest_unix_nano, intake.held_count, count, unix_s, sentence, is_closed
+        )
 
     def settle(self, batch: Batch) -> None:
         """The batch is written."""

@@ -207,7 +207,8 @@ class Recorder:
                 if not is_flushed:
                     self.ledger.give_up(self._pending, f"{self.path} could not be written at the end: {self._error}")
                     self._pending = None
-                self._write_account(is_told=self._intake.give_up_held())
+                self._intake.give_up_held()
+                self._write_account(is_told=self.ledger.counted_count > 0)
                 self._writer.close()
         except StoreError as error:
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
@@ -440,7 +441,7 @@ class Recorder:
 
     def _write(self, batch: Batch, timeout_seconds: float) -> int:
         """Write a batch with what was lost since the last one, and how things stand."""
-        batch.dropped, batch.state = self._losses.take(), self.ledger.state()
+        batch.dropped, batch.state = self._losses.take(), self.ledger.state(is_closed=self._is_finished)
         try:
             return self._writer.write(batch, timeout_seconds=timeout_seconds)
         except BaseException:

@@ -19,11 +19,11 @@ def note_state(connection: sqlite3.Connection, process: str, identity: ProcessId
     """Write down how a recorder stands, into the row of its process; the caller holds a transaction."""
     connection.execute(
         "UPDATE _health SET started = ?, boot_id = ?, pid_namespace = ?, queued = ?, oldest_queued_unix_nano = ?,"
-        " held = ?, failure_count = ?, failed_unix_s = ?, failure = ? WHERE process = ?",
+        " held = ?, failure_count = ?, failed_unix_s = ?, failure = ?, is_closed = ? WHERE process = ?",
         (
             *(identity.started, identity.boot_id, identity.pid_namespace),
             *(state.queued_count, state.oldest_unix_nano, state.held_count),
-            *(state.failure_count, state.failed_unix_s, state.failure, process),
+            *(state.failure_count, state.failed_unix_s, state.failure, int(state.is_closed), process),
         ),
     )
 

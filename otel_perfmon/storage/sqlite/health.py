@@ -52,6 +52,7 @@ def _process_health(row: dict[str, Any], drops: Counter[str]) -> ProcessHealth:
         process=row["process"],
         pid=row["pid"],
         is_alive=False if row["process"] == PAST else is_alive(identity_of(row)),
+        is_closed=bool(row.get("is_closed", 0)),
         updated=float(row["updated_unix_s"]),
         oldest_queued=row.get("oldest_queued_unix_nano", 0) / 1e9 or None,
         failure_count=row.get("failure_count", 0),

@@ -9,6 +9,7 @@ ALTER TABLE _health ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE _health ADD COLUMN failure_count INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE _health ADD COLUMN failed_unix_s INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE _health ADD COLUMN failure TEXT NOT NULL DEFAULT '';
+ALTER TABLE _health ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
 
 -- Until now a span was missing from ended and from sampled_out while it was held, and for good if the process died; and
 -- one that was counted and could not be stored with its trace was dropped as well.
