@@ -93,8 +93,9 @@ def _print_findings(console: Console, findings: list[Finding]) -> None:
     for finding in findings:
         separate(console)
         style = _STYLES[finding.severity]
-        print_wrapped(console, Text(f"{finding.severity}: ", style).append_text(printable(finding.sentence)))
-        print_wrapped(console, Text("  ").append_text(printable(finding.advice)))
+        sentence = Text(f"{finding.severity}: ", style).append_text(printable(finding.sentence))
+        for text in (sentence, Text("  ").append_text(printable(finding.advice))):
+            console.print(text, soft_wrap=True)  # paths and commands in one piece, to be copied
 
 
 def _told(evidence: Evidence) -> Mapping[str, Text]:

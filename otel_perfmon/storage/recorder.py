@@ -390,8 +390,7 @@ class Recorder:
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
-            why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
-            self._losses.warn("unstorable", why)
+            self._losses.warn("unstorable", f"{refused} spans had values that {self.path} cannot hold.")
         return taken
 
     def _note_failure(self, error: Exception) -> None:
@@ -434,7 +433,7 @@ class Recorder:
         return True
 
     def _write_account(self, *, is_told: bool = False) -> None:
-        """Write down what was lost; ``is_told``: and how things stand, a sign of life to whoever looks at the file."""
+        """Write down what was lost; if ``is_told``, how things stand in any case: a sign of life."""
         self.ledger.lose_missing(self._pending)
         if is_told or self._losses.has_pending:
             self._write(Batch(), WRITE_TIMEOUT_SECONDS)

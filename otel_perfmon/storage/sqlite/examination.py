@@ -35,9 +35,10 @@ SELECT coalesce(max(before - unix_s), 0) FROM (
 class Evidence:
     """What was found; None where it could not be. ``problems`` are SQLite's sentences about what is damaged.
 
-    ``is_whole`` is False where the time did not suffice to look at all of the file, ``is_log_read`` where there is a
-    log that could not be looked into. ``modes`` are the permissions of the files that are there, by what follows the
-    path. Times in Unix seconds, ``now`` too; ``backwards_seconds`` is how far the clock ran back at most between two arrivals.
+    ``is_whole`` is False where the time did not suffice to look at all of the file, ``is_log_read`` where there is
+    a log that could not be looked into. ``modes`` are the permissions of the files that are there, by what follows
+    the path. Times in Unix seconds, ``now`` too; ``backwards_seconds`` is how far the clock ran back at most
+    between two arrivals.
     """
 
     path: str
