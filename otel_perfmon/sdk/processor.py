@@ -9,6 +9,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.rows import SpanEncoder
+from otel_perfmon.sdk.self_metrics import tell_of_processor
 from otel_perfmon.sdk.span import EndedSpanProcessor
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
 
@@ -60,6 +61,7 @@ class StoreSpanProcessor(EndedSpanProcessor):
     def __init__(self, door: SpanDoor) -> None:
         self.door = door
         self._is_open = True
+        tell_of_processor(self, door.recorder)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Hand the span over; nothing that goes wrong reaches the program."""
