@@ -10,6 +10,7 @@ exported, when it is committed to the file, and ``error.type`` is the reason for
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ _UNIT: Final = "{span}"
 _Attributes = dict[str, str]
 _Figures = Callable[[Recorder, _Attributes], Iterator[Observation]]
 
+_logger = logging.getLogger("otel_perfmon")
 _lock = threading.Lock()
 _processors: WeakKeyDictionary[Recorder, _Attributes] = WeakKeyDictionary()
 _exporters: WeakKeyDictionary[Recorder, _Attributes] = WeakKeyDictionary()
@@ -55,7 +57,12 @@ def _tell_of(components: WeakKeyDictionary[Recorder, _Attributes], component: ob
         provider = get_meter_provider()
         if provider not in _told:
             _told.add(provider)
-            _register(provider)
+            try:
+                _register(provider)
+            except (
+                Exception
+            ) as error:  # the outer rim: somebody's own meter provider must not cost the program its spans
+                _logger.warning("The account cannot be told as metrics: %r", error)
 
 
 def _register(provider: MeterProvider) -> None:
