@@ -21,6 +21,7 @@ from otel_perfmon.storage.sqlite.writer import FREE_SPACE_MIN_BYTES, WAL_MAX_BYT
 SILENT_SECONDS: Final = 180.0
 """A process that records writes at least each minute."""
 LAG_SECONDS: Final = 10.0
+LONG_AGO_SECONDS: Final = 3_600.0
 _CLOCK_SECONDS: Final = 60.0
 _WAL_LARGE_BYTES: Final = 4 * WAL_MAX_BYTES
 _OVER_SIZE: Final = 1.1
@@ -160,11 +161,12 @@ def _free_space(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _losses(evidence: Evidence) -> Iterator[Finding]:
-    """Losses of the last hour's processes are trouble; those of processes long gone are history."""
+    """What was lost by a process that was heard of in the last hour is trouble; the rest is history."""
     recent: dict[str, int] = {}
     past: dict[str, int] = {}
     for process in evidence.processes or ():
-        counts = past if process.process == _PAST else recent
+        is_long_ago = process.process == _PAST or evidence.now - process.updated > LONG_AGO_SECONDS
+        counts = past if is_long_ago else recent
         for reasons in (process.health.dropped, process.health.not_kept):
             for reason, count in reasons.items():
                 counts[reason] = counts.get(reason, 0) + count

@@ -121,7 +121,7 @@ def test_dropped_spans_are_told_by_their_reasons_and_those_long_gone_are_a_note(
 
 def test_every_reason_for_which_we_drop_has_a_meaning_and_an_advice():
     source = "".join(path.read_text(encoding="utf-8") for path in Path(reasons.__file__).parents[1].rglob("*.py"))
-    for reason in ("queue_full", "not_written", "process_died", "unreadable", "unstorable", "invalid", "interrupted"):
+    for reason in ("queue_full", "not_written", "process_died", "unreadable", "unstorable", "invalid", "missing"):
         assert f'"{reason}"' in source
         assert reason in reasons._TOLD
     assert {"not_held", "not_kept"} <= set(reasons._TOLD)
@@ -220,10 +220,8 @@ def test_an_older_schema_is_a_note_and_is_left_as_it_is(tmp_path):
     first = Path(reasons.__file__).parent / "sqlite" / "migrations" / "0001_initial.sql"
     change(path, first.read_text(encoding="utf-8") + "PRAGMA application_id = 0x50464D4E; PRAGMA user_version = 1;")
     os.chmod(path, 0o600)
-    change(
-        path,
-        "INSERT INTO _health VALUES ('a', 7, 100, 5, 0, 0, 0, 0, 0, 0); INSERT INTO _drops VALUES ('a','queue_full',5)",
-    )
+    change(path, f"INSERT INTO _health VALUES ('a', 7, {int(time.time())}, 5, 0, 0, 0, 0, 0, 0)")
+    change(path, "INSERT INTO _drops VALUES ('a', 'queue_full', 5)")
     assert set(findings(path)) == {"dropped:queue_full"}
     assert "old_schema" in notes(path)
 

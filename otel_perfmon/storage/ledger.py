@@ -64,7 +64,7 @@ class Ledger:
         missing_count = self._intake.handed_on_count - expected_count
         if missing_count > 0:
             self._settled_count += missing_count
-            self._losses.add("interrupted", missing_count, "Ctrl-C met the step in which a batch changes hands")
+            self._losses.add("missing", missing_count, "Ctrl-C met the step in which a batch changes hands")
 
     def give_up(self, pending: Batch | None, why: str) -> None:
         """Count as lost what is in hand and in the queue, which is emptied; the caller forgets ``pending``."""

@@ -29,7 +29,7 @@ _TOLD: Final[dict[str, tuple[str, str]]] = {
         "were given to insert_metric with arguments that make no metric",
         "The log of the process says which argument was wrong.",
     ),
-    "interrupted": (
+    "missing": (
         "went missing when Ctrl-C met the writer twice in one step",
         "Nothing is to be done: the program was being stopped.",
     ),

@@ -385,8 +385,8 @@ class Recorder:
             refused = self._write(batch, timeout_seconds)
         finally:
             if batch.is_written:  # what fails in spite of that came after the commit
-                self._pending = None
                 self.ledger.settle(batch)
+                self._pending = None
         self._error = None
         self._progress_at = time.monotonic()
         if refused:

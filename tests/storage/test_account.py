@@ -277,7 +277,7 @@ def test_what_ctrl_c_makes_go_missing_in_the_writer_is_counted(recorder, db_path
     recorder._intake.unfinished = None  # as if a second Ctrl-C had come
     assert recorder.flush()
     (told,) = processes(db_path)
-    assert (told.health.ended, told.health.counted, told.health.dropped) == (4, 1, {"interrupted": 3})
+    assert (told.health.ended, told.health.counted, told.health.dropped) == (4, 1, {"missing": 3})
 
 
 def test_spans_that_two_doors_bring_in_are_not_missed(recorder, db_path):

@@ -50,7 +50,7 @@ def _process_health(row: dict[str, Any], drops: Counter[str]) -> ProcessHealth:
     counts["ended"] += queued
     return ProcessHealth(
         process=row["process"],
-        pid=row["pid"],
+        pid=int(row["pid"]),
         is_alive=False if row["process"] == PAST else is_alive(identity_of(row)),
         is_closed=bool(row.get("is_closed", 0)),
         updated=float(row["updated_unix_s"]),
