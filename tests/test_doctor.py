@@ -255,7 +255,7 @@ def test_a_damaged_file_is_examined_without_a_traceback_and_not_changed(recorded
     status = main(["doctor", "--db", recorded, "--full", "--json"])
     printed = capsys.readouterr()
     assert (status, printed.err) == (1 if found else 0, "")
-    assert {each["name"] for each in json.loads(printed.out)["items"]} >= set(found)
+    assert {each["name"] for each in json.loads(printed.out)["items"][0]["findings"]} >= set(found)
     assert main(["doctor", "--db", recorded, "--full"]) == status
 
 
@@ -301,7 +301,7 @@ def test_the_command_ends_with_1_when_something_is_wrong_and_says_what_to_do(rec
     os.chmod(recorded, 0o666)
     assert main(["doctor", "--db", recorded]) == 1
     printed = capsys.readouterr().out
-    assert "warning: " in printed
+    assert "warning:" in printed
     assert "chmod 600" in printed
     assert "Nothing is wrong." not in printed
 

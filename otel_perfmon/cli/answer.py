@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -42,9 +42,8 @@ class Answer:
         window: Window | None = None,
         is_complete: bool = True,
         next_page_token: str | None = None,
-        more: Mapping[str, Any] | None = None,
     ) -> None:
-        """Print one JSON object with the items, which are records or mappings, and ``more`` beside them."""
+        """Print one JSON object with the items, which are records or mappings; see `otel_perfmon.cli.json_form`."""
         answer = {
             "command": self.command,
             "store": self.path,
@@ -52,7 +51,6 @@ class Answer:
             "items": [as_json(item) for item in items],
             "is_complete": is_complete,
             "next_page_token": next_page_token,
-            **{name: as_json(value) for name, value in (more or {}).items()},
         }
         self.print_line(json.dumps(answer, indent=2 if self.console.is_terminal else None))
 

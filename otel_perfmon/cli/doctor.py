@@ -26,9 +26,9 @@ _STYLES: Final = {"error": "red", "warning": "yellow", "note": "dim"}
 _EPILOG: Final = """\
 examples:
   otel-perfmon doctor
-  otel-perfmon doctor --full                        every page and index, however long
-  otel-perfmon doctor --json | jq '.items[].name'
-  otel-perfmon doctor > findings.txt || mail -s shop ops < findings.txt
+  otel-perfmon doctor --full            every page and index, however long
+  otel-perfmon doctor --json | jq '.items[0].findings[].name'
+  otel-perfmon doctor > found.txt || mail -s shop ops < found.txt
 
 It changes nothing. Of every process: ended = counted + dropped + queued, and
 counted = stored + sampled out.
@@ -48,8 +48,8 @@ def _run_doctor(arguments: argparse.Namespace) -> int:
     with open_answer(arguments) as answer:
         findings, evidence = examine(os.path.realpath(answer.path), is_full=arguments.full)
         if answer.is_json:
-            more = {"figures": _figures(evidence), "processes": evidence.processes or []}
-            answer.print_json(findings, is_complete=evidence.is_whole, more=more)
+            told = {"figures": _figures(evidence), "processes": evidence.processes or []}
+            answer.print_json([{"findings": findings, **told}], is_complete=evidence.is_whole)
         else:
             _print_report(answer, findings, evidence)
     return FINDINGS if any(each.severity != "note" for each in findings) else 0
@@ -94,8 +94,8 @@ def _print_findings(console: Console, findings: list[Finding]) -> None:
         separate(console)
         style = _STYLES[finding.severity]
         sentence = Text(f"{finding.severity}: ", style).append_text(printable(finding.sentence))
-        for text in (sentence, Text("  ").append_text(printable(finding.advice))):
-            console.print(text, soft_wrap=True)  # paths and commands in one piece, to be copied
+        print_wrapped(console, sentence)
+        print_labeled(console, {"": printable(finding.advice)})
 
 
 def _told(evidence: Evidence) -> Mapping[str, Text]:
