@@ -10,8 +10,9 @@ The road a span travels::
 At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`
 and `trace` (answers), `failure` (what an exception tells), `errors` (ours), and the rule of the `alerts`. A `monitor`
 gives an `operation`, each `call` of which is a span; `metrics_storage` is the plain face of a store, `application`
-wires a program, `bench` measures what all that costs. Imports point down these ranks: errors; query, records, config,
-failure; alerts, trace; storage; sdk; metrics_storage, call; operation; monitor; application; bench; cli.
+wires a program, `bench` measures what all that costs, and `doctor` finds out what is wrong with a file. Imports point
+down these ranks: errors; query, records, config, failure; alerts, trace; storage; sdk; metrics_storage, call, doctor;
+operation; monitor; application; bench; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         OperationSeries,
         OperationStats,
         PointRecord,
+        ProcessHealth,
         ResourceRecord,
         ScopeRecord,
         SpanPage,
@@ -94,6 +96,7 @@ __all__ = [
     "PerfmonError",
     "PerformanceMonitor",
     "PointRecord",
+    "ProcessHealth",
     "QueryError",
     "ResourceRecord",
     "RetentionPolicy",
@@ -135,6 +138,7 @@ _HOMES = {
     "EventRecord": "records",
     "ForwardError": "errors",
     "Health": "records",
+    "ProcessHealth": "records",
     "Heatmap": "records",
     "LinkRecord": "records",
     "MetricsStorage": "metrics_storage",

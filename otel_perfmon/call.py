@@ -55,7 +55,10 @@ class Measurer(Protocol):
         """The doors of the processors that store every span of the monitor's provider."""
 
     def lose(self, what: str, error: BaseException) -> None:
-        """Count and log what could not be recorded."""
+        """Count and log a span that could not be recorded."""
+
+    def warn(self, what: str, error: BaseException) -> None:
+        """Log what could not be recorded beside a span, which is counted as it is."""
 
 
 class Call:
@@ -230,7 +233,7 @@ class Call:
                 attributes = histogram.attributes_of(self.name, error_type)
                 histogram.record(elapsed_nano, attributes, current(), end_unix_nano)
         except Exception as trouble:  # the outer rim: a processor's or a view's failure
-            monitor.lose(f"the histogram point of {self.name}", trouble)
+            monitor.warn(f"the histogram point of {self.name}", trouble)
 
     def end(self) -> None:
         """End the span."""
@@ -263,7 +266,7 @@ class Call:
             error_type = failure.type_name(error)
             self._record_error(error, error_type)
         except Exception as trouble:  # the outer rim
-            self.monitor.lose("the description of an error", trouble)
+            self.monitor.warn("the description of an error", trouble)
             return type(error).__name__
         return error_type
 

@@ -196,10 +196,18 @@ class PerformanceMonitor:
         return self._source.storing_doors()
 
     def lose(self, what: str, error: BaseException) -> None:
-        """Count and log what could not be recorded."""
+        """Count and log a span that could not be recorded."""
         if self._storage is not None:
-            why = f"{what} could not be recorded: {failure.type_name(error)}: {failure.message_of(error):.200}"
-            self._storage.recorder.lose("unreadable", 1, why)
+            self._storage.recorder.lose("unreadable", 1, _why_not_recorded(what, error))
+
+    def warn(self, what: str, error: BaseException) -> None:
+        """Log what could not be recorded beside a span, which is counted as it is."""
+        if self._storage is not None:
+            self._storage.recorder.ledger.warn("beside_span", _why_not_recorded(what, error))
+
+
+def _why_not_recorded(what: str, error: BaseException) -> str:
+    return f"{what} could not be recorded: {failure.type_name(error)}: {failure.message_of(error):.200}"
 
 
 def _operation_name(operation: Any) -> str:

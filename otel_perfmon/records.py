@@ -361,9 +361,11 @@ class OpenSpanRecord:
 class Health:
     """What became of the spans that ended, over every process that recorded into the file.
 
-    ``ended`` = ``stored`` + ``sampled_out`` + the sum of ``dropped``. ``pruned`` counts stored spans that retention
-    removed, ``altered`` those of which a part was cut or replaced. ``interrupted`` spans are stored beside these: they
-    never ended, their process did.
+    ``ended`` = ``counted`` in the statistics + the sum of ``dropped`` + ``queued``, and ``counted`` = ``stored`` +
+    ``sampled_out``. ``pruned`` counts stored spans that were removed since, ``altered`` those of which a part was cut
+    or replaced. Of those sampled out, ``held`` wait for the verdict on their trace, and ``not_kept``, by reason, could
+    not be stored though their trace was kept. ``interrupted`` spans are stored
+    beside all these: they never ended, their process did.
     """
 
     ended: int
@@ -374,7 +376,31 @@ class Health:
     forwarded: int
     altered: int
     dropped: Mapping[str, int]
+    queued: int = 0
+    held: int = 0
+    not_kept: Mapping[str, int] = field(default_factory=dict)
     interrupted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessHealth:
+    """The account of one process that recorded; ``process`` is ``past`` for all that have been silent for an hour.
+
+    ``is_alive`` is None where that cannot be told from here; when it ``is_closed`` it has closed the file. Times in
+    Unix seconds: ``updated`` is when it last wrote or was heard of, ``oldest_queued`` when the span that waits
+    longest had ended, ``failed`` when a write last failed, with the sentence ``failure``.
+    """
+
+    process: str
+    pid: int
+    is_alive: bool | None
+    is_closed: bool
+    updated: float
+    oldest_queued: float | None
+    failure_count: int
+    failed: float | None
+    failure: str
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)

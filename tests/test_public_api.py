@@ -44,6 +44,7 @@ def test_the_names_of_the_package_are_these() -> None:
         "PerfmonError",
         "PerformanceMonitor",
         "PointRecord",
+        "ProcessHealth",
         "QueryError",
         "ResourceRecord",
         "RetentionPolicy",

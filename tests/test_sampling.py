@@ -44,7 +44,8 @@ def account(path: str) -> Health:
     """What the file says of itself once it is closed; it must agree with what is in it."""
     with open_store(path) as store:
         health = store.get_health()
-    assert health.ended == health.stored + health.sampled_out + sum(health.dropped.values())
+    assert health.ended == health.counted + sum(health.dropped.values()) + health.queued
+    assert health.counted == health.stored + health.sampled_out
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM metrics").fetchone()[0] == health.stored - health.pruned
         for resolution in (10, 60, 3600):
@@ -207,7 +208,8 @@ def test_more_held_spans_than_fit_are_told_of_when_their_trace_is_kept(db_path):
         assert len(storage.get_metrics("child")) == 128
         assert counts(storage)["child"] == 200
     health = account(db_path)
-    assert (health.ended, health.counted, health.stored, health.dropped) == (201, 201, 129, {"not_held": 72})
+    assert (health.ended, health.counted, health.stored, health.sampled_out) == (201, 201, 129, 72)
+    assert (health.dropped, health.not_kept) == ({}, {"not_held": 72})
 
 
 def test_the_histogram_counts_what_is_sampled_out_too(db_path):

@@ -34,8 +34,8 @@ examples:
   otel-perfmon info
   otel-perfmon info --db /var/lib/shop/metrics.db --json
 
-The account is over all processes that recorded:
-ended = stored + sampled out + dropped."""
+The account is over all processes that recorded: ended = stored + sampled out +
+dropped + queued. 'otel-perfmon doctor' has it for each of them."""
 
 
 def add_prune(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +141,8 @@ def _account(health: Health) -> Text:
     text = Text(f"{count(health.ended)} ended, {count(health.stored)} stored")
     for number, what in (
         (health.sampled_out, "sampled out"),
+        (sum(health.not_kept.values()), "of them of kept traces"),
+        (health.queued, "queued"),
         (health.pruned, "pruned since"),
         (health.altered, "cut or replaced in part"),
         (health.forwarded, "forwarded"),

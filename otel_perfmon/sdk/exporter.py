@@ -28,6 +28,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otel_perfmon.config import nano_of_ms, resolve_config_leniently
 from otel_perfmon.sdk.points import PointEncoder
 from otel_perfmon.sdk.processor import SpanDoor
+from otel_perfmon.sdk.self_metrics import tell_of_exporter
 from otel_perfmon.storage.recorder import FLUSH_TIMEOUT_SECONDS
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import PointRow
@@ -68,6 +69,7 @@ class SQLiteSpanExporter(SpanExporter):
         self._recorder = open_configured_recorder(config, arguments)
         self._door = SpanDoor(self._recorder, nano_of_ms(config.slow_threshold_ms))
         self._is_shut_down = False
+        tell_of_exporter(self, self._recorder)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Store the spans; success means committed. After a failure they stay queued and are tried again."""

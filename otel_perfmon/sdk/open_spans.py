@@ -21,6 +21,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from time import sleep, time_ns
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ def wake() -> None:
 def show_to(recorder: Recorder) -> None:
     """Show this recorder the open spans that are to be in its store, from now on."""
     _watcher.recorders.add(recorder)
-    recorder.open_spans_of = rows_for
+    recorder.flight.open_spans_of = partial(rows_for, recorder)
     if watch[0] == OFF:
         watch[0] = ASLEEP
 

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanContext
 
 from otel_perfmon.sdk.open_spans import let_foreign_go, note_foreign, show_to
 from otel_perfmon.sdk.rows import SpanEncoder
+from otel_perfmon.sdk.self_metrics import tell_of_processor
 from otel_perfmon.sdk.span import EndedSpanProcessor, Span
 from otel_perfmon.sdk.thresholds import note_threshold
 from otel_perfmon.storage.recorder import FINISH_TIMEOUT_SECONDS, Recorder
@@ -78,6 +79,7 @@ class StoreSpanProcessor(EndedSpanProcessor):
     def __init__(self, door: SpanDoor) -> None:
         self.door = door
         self._is_open = True
+        tell_of_processor(self, door.recorder)
 
     def on_start(self, span: Any, parent_context: Context | None = None) -> None:
         """Note what starts; our own tracers do so themselves."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
         OperationSeries,
         OperationStats,
         PointRecord,
+        ProcessHealth,
         SpanPage,
         SqlRows,
         StoreSummary,
@@ -70,15 +71,35 @@ class OpenSpans:
     is_all: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RecorderState:
+    """What a recorder tells of itself at the moment it writes, for whoever looks at the file alone.
+
+    ``queued_count`` spans wait behind the batch, the oldest of which ended at ``oldest_unix_nano`` (0 if none, or
+    if nobody can say); ``held_count`` are counted, and wait for their trace's verdict. ``failure_count`` writes
+    failed so far, the last at ``failed_unix_s`` with the sentence ``failure``. When it ``is_closed``, it gives no
+    more signs of life.
+    """
+
+    queued_count: int = 0
+    oldest_unix_nano: int = 0
+    held_count: int = 0
+    failure_count: int = 0
+    failed_unix_s: int = 0
+    failure: str = ""
+    is_closed: bool = False
+
+
 @dataclass(slots=True)
 class Batch:
     """What is written in one transaction. ``self_nano`` runs parallel to ``spans``, which are stored and counted.
 
     With sampling, ``counted`` are spans that are only counted, with their self times in ``counted_self_nano``, and
-    ``kept`` those that an earlier batch counted and that are stored now. ``dropped`` counts spans lost since the last
-    batch, by reason; ``sampled_out`` those that will never be stored. ``open_spans``, unless it is None, replaces what
-    the store knows of those; a span that is stored or counted is no longer one of them. The writer sets ``is_written``
-    the moment the transaction is committed: whatever happens after that, it is not tried again.
+    ``kept`` those that an earlier batch counted and that are stored now: a span that is counted and not stored is
+    sampled out, until it is kept. ``dropped`` counts spans lost since the last batch, by reason. ``open_spans``, unless
+    it is None, replaces what the store knows of those; a span that is stored or counted is no longer one of them. The
+    writer sets ``is_written`` the moment the transaction is committed: whatever happens after that, it is not tried
+    again; ``unstorable_count`` says how many of ``spans`` and ``counted`` it had to drop.
     """
 
     spans: Sequence[SpanRow] = ()
@@ -86,17 +107,18 @@ class Batch:
     edges: Sequence[EdgeRow] = ()
     points: Sequence[PointRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
-    sampled_out: int = 0
     kept: Sequence[SpanRow] = ()
     counted: Sequence[SpanRow] = ()
     counted_self_nano: Sequence[int] = ()
     open_spans: OpenSpans | None = None
+    state: RecorderState | None = None
     is_written: bool = False
+    unstorable_count: int = 0
 
     @property
     def span_count(self) -> int:
-        """The spans of which the batch is the last word: stored, or sampled out."""
-        return len(self.spans) + len(self.kept) + self.sampled_out
+        """The spans that it is the first to count."""
+        return len(self.spans) + len(self.counted)
 
 
 class SpanWriter(Protocol):
@@ -247,6 +269,9 @@ class SpanReader(Protocol):
 
     def get_health(self) -> Health:
         """The account of everything that ended."""
+
+    def list_processes(self) -> list[ProcessHealth]:
+        """The account of each process that recorded, the latest to write first."""
 
     def summarize_store(self) -> StoreSummary:
         """What the store is, how much it holds and for how long."""

@@ -10,10 +10,12 @@ import weakref
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain, repeat, starmap
 from operator import is_
 from typing import Any, Final, Protocol
 
+from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.columns import SpanColumns
@@ -54,13 +56,16 @@ class BulkDoor(Door, Protocol):
 
 Entry = tuple[Any, ...]
 """What waits to be written, in `WIDTH` places: the door it came through, the slow threshold that held when it ended,
-then the payload, or, where the fourth place is not None, whatever parts of it a `BulkDoor` put there.
+then the payload, or, where the fourth place is not None, whatever parts of it a `BulkDoor` put there, its end in the
+last place but one.
 
 The queue is flat: a burst leaves nothing in it for the garbage collector to visit, which took a fifth of all CPU when
 spans waited there (measured), and parts of one kind are a slice.
 """
 WIDTH: Final = 12
+_PAYLOAD: Final = 2
 _MARK: Final = 3
+_ENDED: Final = WIDTH - 2
 _REST: Final = (None,) * (WIDTH - _MARK)
 
 
@@ -72,10 +77,11 @@ def opaque(payload: Any, door: Door, slow_threshold_nano: int) -> Entry:
 class _Part:
     """Entries that were taken in together; ``own`` (self times) and ``verdicts`` grow until there is one for each span.
 
-    So an interrupt finds out for how many spans the lineage and the sampling have been told, and each is told once.
+    So an interrupt finds out for how many spans the lineage and the sampling have been told, and each is told once. Why
+    spans could not be read stands in ``unreadable`` until it is counted, for what is interrupted before is read again.
     """
 
-    __slots__ = ("entry_count", "own", "spans", "text_size", "verdicts")
+    __slots__ = ("entry_count", "own", "spans", "text_size", "unreadable", "verdicts")
 
     def __init__(self, spans: SpanColumns, text_size: int, entry_count: int) -> None:
         self.spans = spans
@@ -83,6 +89,7 @@ class _Part:
         self.entry_count = entry_count
         self.own: list[int] = []
         self.verdicts: list[Verdict] = []
+        self.unreadable: list[str] = []
 
     def only(self, *, is_stored: bool) -> tuple[SpanColumns, list[int]]:
         """The spans that are to be stored now, or the others, with their self times."""
@@ -109,6 +116,8 @@ class Intake:
         self._interruption_count = 0
         self._choice = choice or SamplingChoice()
         self._sampling: TailSampling | None = None
+        self.taken_count = 0
+        self._unreadable_count = self._repeated_count = 0
 
     def open_door(self, door: Door) -> None:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
@@ -126,11 +135,13 @@ class Intake:
         """
         places: list[Any] = []
         parts: list[_Part] = []
+        taken_before = self.taken_count
         self._follow_policy()
         try:
             count = min(count_max, self.waiting_count)
             # One call of C for all of them: an interrupt finds each entry here or there.
             places.extend(starmap(self.queue.popleft, repeat((), count * WIDTH)))
+            self.taken_count = taken_before + count
             room, done_count = BATCH_TEXT_MAX, 0
             doors = places[::WIDTH]
             while done_count < count and room > 0:
@@ -138,16 +149,20 @@ class Intake:
                 at_once = 1 if self._interrupted else _run_length(doors, done_count)
                 part = self._read(places[done_count * WIDTH : (done_count + at_once) * WIDTH], room)
                 parts.append(part)
+                self._count_unreadable(part)
                 self._trace_and_sift(part)
                 room -= part.text_size
                 done_count += part.entry_count
                 self._on_progress()
             self.queue.extendleft(reversed(places[done_count * WIDTH :]))
             del places[done_count * WIDTH :]
+            self.taken_count = taken_before + done_count
             self.unfinished = self._batch_of(parts)
         except BaseException:
-            self._put_back_interrupted(places[sum(part.entry_count for part in parts) * WIDTH :])
+            done_count = sum(part.entry_count for part in parts)
+            self.taken_count = taken_before + done_count + self._put_back_interrupted(places[done_count * WIDTH :])
             for part in parts[-1:]:
+                self._count_unreadable(part)
                 self._trace_and_sift(part)
             self.unfinished = self.unfinished or self._batch_of(parts)
             raise
@@ -164,15 +179,30 @@ class Intake:
         if self._sampling is not None:
             self._sampling.give_up()
 
-    def take_sampled_out(self) -> int:
-        """How many spans were sampled out since the last time."""
-        return self._sampling.take_sampled_out() if self._sampling is not None else 0
+    @property
+    def handed_on_count(self) -> int:
+        """How many spans the batches must have had so far: those taken from the queue that could be read, each once."""
+        return self.taken_count - self._unreadable_count - self._repeated_count
 
-    def put_back(self, account: Batch) -> None:
-        """Count again what could not be written down."""
-        self._losses.put_back(account.dropped)
-        if self._sampling is not None:
-            self._sampling.put_back(account.sampled_out)
+    @property
+    def held_count(self) -> int:
+        """How many spans are counted, and wait for the verdict on their trace."""
+        return self._sampling.held_count if self._sampling is not None else 0
+
+    @property
+    def oldest_unix_nano(self) -> int:
+        """When the first span in the queue ended; 0 if there is none, or it does not say.
+
+        The caller holds the right to write: nobody else takes from the queue.
+        """
+        if not self.queue:
+            return 0
+        payload, mark, end = (self.queue[place] for place in (_PAYLOAD, _MARK, _ENDED))
+        if mark is None:
+            end = 0
+            with suppress(Exception):  # somebody's own class
+                end = getattr(payload, "end_time", None) or payload.end_unix_nano
+        return end if type(end) is int and 0 < end <= INT64_MAX else 0
 
     def _read(self, places: list[Any], room: int) -> _Part:
         """Entries of one door as columns; fewer where there is no ``room`` for their texts."""
@@ -193,14 +223,17 @@ class Intake:
             except Exception as error:  # a value that no span should have
                 if count > 1:
                     return self._read(places[: count // 2 * WIDTH], room)
-                self._lose_unreadable(error)
-            else:
-                count = count if len(columns) == len(plain) else plain[len(columns) - 1] + 1
+                part = _Part(columns, 0, 1)
+                part.unreadable.append(_why_unreadable(error))
+                return part
+            count = count if len(columns) == len(plain) else plain[len(columns) - 1] + 1
         part = _Part(columns, text_size, count)
         if others:
             self._read_others(places, others, plain, part, room)
         if len(self._doors) > 1:
-            part.spans = self._without_known(part.spans, door)
+            spans = part.spans
+            part.spans = self._without_known(spans, door)
+            self._repeated_count += len(spans) - len(part.spans)
         return part
 
     def _read_others(self, places: list[Any], others: list[int], plain: list[int], part: _Part, room: int) -> None:
@@ -216,7 +249,7 @@ class Intake:
             except RecursionError:
                 raise
             except Exception as error:  # a span that cannot even be read; the others are kept
-                self._lose_unreadable(error)
+                part.unreadable.append(_why_unreadable(error))
             else:
                 rows.append(row)
                 numbers.append(number)
@@ -239,16 +272,8 @@ class Intake:
             return Batch(*_joined([(part.spans, part.own) for part in parts]), edges)
         stored, own = _joined([part.only(is_stored=True) for part in parts])
         counted, counted_own = _joined([part.only(is_stored=False) for part in parts])
-        sampled_out = sum(part.verdicts.count(Verdict.SAMPLED_OUT) for part in parts)
-        return Batch(
-            stored,
-            own,
-            edges,
-            kept=self._sampling.take_kept(),
-            counted=counted,
-            counted_self_nano=counted_own,
-            sampled_out=sampled_out + self._sampling.take_sampled_out(),
-        )
+        kept = self._sampling.take_kept()
+        return Batch(stored, own, edges, kept=kept, counted=counted, counted_self_nano=counted_own)
 
     def _follow_policy(self) -> None:
         policy, sampling = self._choice.policy, self._sampling
@@ -258,19 +283,26 @@ class Intake:
             elif sampling.policy is not policy:
                 sampling.follow(policy)
 
-    def _lose_unreadable(self, error: Exception) -> None:
-        why = f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
+    def _count_unreadable(self, part: _Part) -> None:
+        while part.unreadable:
+            self._lose_one(part.unreadable.pop())
+
+    def _lose_one(self, why: str) -> None:
+        self._unreadable_count += 1
         self._losses.add("unreadable", 1, why)
 
-    def _put_back_interrupted(self, places: list[Any]) -> None:
+    def _put_back_interrupted(self, places: list[Any]) -> int:
+        """Put the entries back into the queue; how many of them (one, or none) are given up instead."""
+        given_up_count = 0
         first = places[:WIDTH]
         is_same = bool(first) and len(self._interrupted) == WIDTH and all(map(is_, first, self._interrupted))
         self._interruption_count = self._interruption_count + 1 if is_same else 1
         if self._interruption_count > INTERRUPTIONS_MAX:  # not Ctrl-C: the span itself does that, each time
-            self._losses.add("unreadable", 1, "reading a span ends the thread that reads it")
-            places = places[WIDTH:]
+            self._lose_one("reading a span ends the thread that reads it")
+            places, given_up_count = places[WIDTH:], 1
         self._interrupted = places[:WIDTH]
         self.queue.extendleft(reversed(places))
+        return given_up_count
 
     def _without_known(self, spans: SpanColumns, door: Door) -> SpanColumns:
         """Without what came through another door already."""
@@ -286,6 +318,10 @@ class Intake:
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
+
+
+def _why_unreadable(error: Exception) -> str:
+    return f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
 
 
 def _run_length(doors: list[Any], start: int) -> int:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 LOG_SECONDS: Final = 60.0
+NOT_HELD: Final = "not_held"
+NOT_KEPT: Final = "not_kept"
+AFTER_COUNTING: Final = (NOT_HELD, NOT_KEPT)
+"""Reasons for which a span that is counted could not be stored though its trace is kept: to the account it is sampled
+out, and no drop, since the statistics have it."""
 _COUNTED_MAX: Final = 1_000
 """Single counts that are kept before they are summed up."""
 _logger = logging.getLogger("otel_perfmon")
@@ -23,6 +28,7 @@ class Losses:
         self._pending: deque[tuple[str, int]] = deque()
         self._unlogged: deque[tuple[str, int]] = deque()
         self._logged_at: dict[str, float] = {}
+        self._taken: Counter[str] = Counter()
 
     def add(self, reason: str, count: int, why: str) -> None:
         """Count ``count`` dropped spans; ``why`` is a sentence for the log."""
@@ -48,11 +54,25 @@ class Losses:
 
     def take(self) -> dict[str, int]:
         """What was counted since the last time, to be written down."""
-        return _sums(self._pending)
+        taken = _sums(self._pending)
+        self._taken.update(taken)
+        return taken
 
     def put_back(self, pending: Mapping[str, int]) -> None:
         """Return what could not be written down."""
+        self._taken.subtract(pending)
         self._pending.extend(pending.items())
+
+    def note_written(self, reason: str, count: int) -> None:
+        """What a writer found out, and has written down already."""
+        self._taken[reason] += count
+
+    def totals(self) -> dict[str, int]:
+        """What was counted so far, written down or not."""
+        totals = self._taken.copy()
+        for reason, count in self._pending.copy():
+            totals[reason] += count
+        return {reason: count for reason, count in totals.items() if count}
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()

@@ -16,16 +16,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
-from otel_perfmon.storage.base import Batch, OpenSpans, RetentionPolicy, SpanWriter
+from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
+from otel_perfmon.storage.flight import FlightRecorder
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
+from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
-from otel_perfmon.storage.rows import OpenSpanRow, PointRow
+from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.suppression import suppressed
 
@@ -46,13 +48,6 @@ class _ContendedError(StoreBusyError):
     """Another thread of this process is writing: no trouble of the store's."""
 
 
-class OpenSpansOf(Protocol):
-    """How a recorder finds its open spans."""
-
-    def __call__(self, recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:
-        """Those that are open for long enough, or all of them the last time."""
-
-
 class Recorder:
     """Queue and writer of one store. Made by `recorder_for`, which sees to it that there is one for each file."""
 
@@ -63,7 +58,7 @@ class Recorder:
         self._is_finished = False
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
-        self.open_spans_of: OpenSpansOf = _no_open_spans
+        self.flight = FlightRecorder()
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -74,6 +69,7 @@ class Recorder:
         self.alarm.start_afresh(self._losses)
         self._maintenance.start_afresh(self._losses)
         self._intake = Intake(self._losses, self._note_progress, self.sampling)
+        self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()
@@ -87,7 +83,7 @@ class Recorder:
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
         self._is_paused = False
-        self._are_open_due = self._has_open_rows = False
+        self.flight.start_afresh()
 
     # --- the way in
 
@@ -132,7 +128,7 @@ class Recorder:
 
     def look_at_open_spans(self) -> None:
         """Have the rows of the open spans brought up to date soon."""
-        self._are_open_due = True
+        self.flight.is_due = True
         if not self._is_awake and not self._is_finished:
             self._wake()
 
@@ -225,9 +221,10 @@ class Recorder:
         try:
             with self._writing(FINISH_TIMEOUT_SECONDS):
                 if not is_flushed:
-                    self._give_up_queue()
+                    self.ledger.give_up(self._pending, f"{self.path} could not be written at the end: {self._error}")
+                    self._pending = None
                 self._intake.give_up_held()
-                self._write_account(OpenSpans(self.open_spans_of(self, is_last=True) if is_exit else ()))
+                self._write_account(is_told=self.ledger.counted_count > 0, is_exit=is_exit)
                 self._writer.close()
         except Exception as error:  # the outer rim: the end of the program is not ours to spoil
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
@@ -235,8 +232,7 @@ class Recorder:
     @property
     def queued_count(self) -> int:
         """How many spans wait to be written."""
-        batches = (self._pending, self._intake.unfinished)
-        return self._intake.waiting_count + sum(each.span_count for each in batches if each is not None)
+        return self.ledger.queued_count(self._pending)
 
     # --- fork
 
@@ -323,7 +319,7 @@ class Recorder:
             except _ContendedError:
                 self._open_gate()  # another thread is writing for us
             except StoreError as error:
-                self._error = error
+                self._note_failure(error)
                 self._losses.warn("write_failed", f"Spans wait to be written: {error}")
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
@@ -341,19 +337,21 @@ class Recorder:
                 if not self._has_spans():
                     break  # written by another thread meanwhile
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
-                if self._are_open_due:
+                if self.flight.is_due:
                     self._write_account()
                 self._maintenance.shrink_if_over_size()
         self._is_awake = False
         if self._intake.queue:  # recorded just before we said that we sleep
             self._is_awake = True
             self._open_gate()
-        elif self._losses.has_pending or self._are_open_due:
+        elif self._losses.has_pending or self.flight.is_due:
             with self._writing(WRITE_TIMEOUT_SECONDS):
                 self._write_account()
 
     def _maintain(self) -> None:
         self._maintenance.run(partial(self._writing, WRITE_TIMEOUT_SECONDS), self._keep_up)
+        with self._writing(WRITE_TIMEOUT_SECONDS):
+            self._write_account(is_told=True)
 
     def _keep_up(self) -> bool:
         """Between two steps of maintenance: spans go first. False when we are to stop."""
@@ -401,21 +399,16 @@ class Recorder:
             self._note_progress()
         batch = self._pending
         assert batch is not None
-        batch.dropped = self._losses.take()
         try:
-            refused = self._writer.write(batch, timeout_seconds=timeout_seconds)
-        except BaseException:
-            if batch.is_written:  # what failed came after the commit
+            refused = self._write(batch, timeout_seconds)
+        finally:
+            if batch.is_written:  # what fails in spite of that came after the commit
+                self.ledger.settle(batch)
                 self._pending = None
-            else:
-                self._intake.put_back(batch)
-            raise
-        self._pending = None
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
-            why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
-            self._losses.warn("unstorable", why)
+            self._losses.warn("unstorable", f"{refused} spans had values that {self.path} cannot hold.")
         return taken
 
     def _note_failure(self, error: Exception) -> None:
@@ -423,6 +416,7 @@ class Recorder:
             error = StoreError(f"{self.path} could not be written: {error!r:.200}")
         if not isinstance(error, _ContendedError):
             self._error = error
+            self.ledger.note_failure(error)
 
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""
@@ -433,7 +427,7 @@ class Recorder:
         return bool(self._intake.queue or self._intake.unfinished or self._pending)
 
     def _is_idle(self) -> bool:
-        return not (self._has_spans() or self._losses.has_pending or self._are_open_due or self._writing_thread)
+        return not (self._has_spans() or self._losses.has_pending or self.flight.is_due or self._writing_thread)
 
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
@@ -456,34 +450,21 @@ class Recorder:
             return False
         return True
 
-    def _write_account(self, open_spans: OpenSpans | None = None) -> None:
-        """Write what is no span that ended: losses, and what is open."""
-        if open_spans is None and self._are_open_due:
-            self._are_open_due = False  # before we look: who asks meanwhile is to see what there is by then
-            is_all = not self._has_spans()  # likewise: what ends meanwhile is in the queue, or seen as open
-            open_spans = OpenSpans(self.open_spans_of(self, is_last=False), is_all)
-        batch = Batch(dropped=self._losses.take(), sampled_out=self._intake.take_sampled_out())
-        if open_spans is not None and (open_spans.rows or self._has_open_rows):
-            batch.open_spans = open_spans
-        if batch.dropped or batch.sampled_out or batch.open_spans is not None:
-            try:
-                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-            except BaseException:
-                if not batch.is_written:
-                    self._intake.put_back(batch)
-                    self._are_open_due = self._are_open_due or batch.open_spans is not None
-                raise
-        if open_spans is not None:
-            self._has_open_rows = bool(open_spans.rows) or (self._has_open_rows and not open_spans.is_all)
+    def _write_account(self, *, is_told: bool = False, is_exit: bool | None = None) -> None:
+        """Write down what was lost, and what is open; if ``is_told``, how things stand in any case: a sign of life."""
+        self.ledger.lose_missing(self._pending)
+        open_spans = self.flight.take(self._has_spans, is_exit=is_exit)
+        if is_told or self._losses.has_pending or open_spans is not None:
+            self._write(Batch(open_spans=open_spans), WRITE_TIMEOUT_SECONDS)
 
-    def _give_up_queue(self) -> None:
-        count = self.queued_count
-        self._intake.queue.clear()
-        self._pending = self._intake.unfinished = None
-        if count:
-            self._losses.add("not_written", count, f"{self.path} could not be written at the end: {self._error}")
-
-
-def _no_open_spans(recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:  # noqa: ARG001 - an `OpenSpansOf`
-    """Nobody tells of any."""
-    return []
+    def _write(self, batch: Batch, timeout_seconds: float) -> int:
+        """Write a batch with what was lost since the last one, and how things stand."""
+        batch.dropped, batch.state = self._losses.take(), self.ledger.state(is_closed=self._is_finished)
+        try:
+            return self._writer.write(batch, timeout_seconds=timeout_seconds)
+        finally:
+            if batch.is_written:
+                self.flight.note_written(batch.open_spans)
+            else:
+                self._losses.put_back(batch.dropped)
+                self.flight.put_back(batch.open_spans)

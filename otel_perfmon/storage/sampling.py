@@ -5,8 +5,8 @@ A local trace is what runs in this process under a span without a local parent, 
 probability-sampling), or else held here until its root ends, and kept whole as soon as any of it is slow or failed.
 Whatever happens to a span here, it was counted before: statistics know nothing of sampling.
 
-What is held is bounded. Spans beyond that are sampled out with their trace; if it is kept after all, they are counted
-as dropped, ``not_held``.
+What is held is bounded. Spans beyond that are sampled out with their trace, and stay so if it is kept after all, which
+is told as ``not_held``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
-from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.loss import NOT_HELD, Losses
 from otel_perfmon.storage.rows import STATUS_ERROR, SpanRow
 
 HELD_PER_TRACE_MAX: Final = 128
@@ -85,7 +85,6 @@ class TailSampling:
         self._kept_traces: Generations[bytes, bool] = Generations(TRACES_MAX)
         self._held_count = self._text_size = 0
         self._kept: list[SpanRow] = []
-        self._sampled_out = 0
         self.follow(policy)
 
     def follow(self, policy: SamplingPolicy) -> None:
@@ -126,19 +125,10 @@ class TailSampling:
         taken, self._kept = self._kept, []
         return taken
 
-    def take_sampled_out(self) -> int:
-        """How many spans that were held were sampled out since the last time."""
-        count, self._sampled_out = self._sampled_out, 0
-        return count
-
-    def put_back(self, count: int) -> None:
-        """Count again what was taken."""
-        self._sampled_out += count
-
     def give_up(self) -> None:
         """Sample out everything held: the end of the process has come before that of the roots."""
         for trace_id in list(self._traces):
-            self._sampled_out += self._let_go(trace_id)
+            self._let_go(trace_id)
 
     @property
     def held_count(self) -> int:
@@ -169,14 +159,14 @@ class TailSampling:
             self._kept += self._release(trace)
             if trace.not_held:
                 why = f"{trace.not_held} spans of a trace that is kept did not fit into what sampling may hold"
-                self._losses.add("not_held", trace.not_held, why)
+                self._losses.add(NOT_HELD, trace.not_held, why)
         return _STORED
 
     def _hold(self, trace_id: bytes, trace: _LocalTrace | None, row: SpanRow) -> None:
         text_size = row.text_size
         if trace is None:
             if len(self._traces) >= TRACES_MAX:
-                self._sampled_out += self._let_go(next(iter(self._traces)))
+                self._let_go(next(iter(self._traces)))
             trace = self._traces[trace_id] = _LocalTrace(trace_id)
         if len(trace.rows) >= HELD_PER_TRACE_MAX or not self._has_room_beside(trace, text_size):
             trace.not_held += 1
@@ -207,10 +197,9 @@ class TailSampling:
         rows, trace.rows = [row for row, _ in trace.rows], []
         return rows
 
-    def _let_go(self, trace_id: bytes) -> int:
-        """Forget a trace; how many spans it had."""
-        trace = self._traces.pop(trace_id)
-        return len(self._release(trace)) + trace.not_held
+    def _let_go(self, trace_id: bytes) -> None:
+        """Forget a trace, and so sample it out."""
+        self._release(self._traces.pop(trace_id))
 
     def _sample_out(self, trace_id: bytes, root: SpanRow) -> None:
         """Sample out what ran under ``root``; another local root of the same trace may still be running.
@@ -219,7 +208,7 @@ class TailSampling:
         """
         trace = self._traces[trace_id]
         others = [] if trace.not_held else _not_below(root, trace.rows)
-        self._sampled_out += self._let_go(trace_id) - len(others)
+        self._let_go(trace_id)
         if others:
             trace = self._traces[trace_id] = _LocalTrace(trace_id)
             self._add(trace, others)

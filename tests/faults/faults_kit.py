@@ -35,24 +35,28 @@ class Account:
     sampled_out: int
     dropped: dict[str, int]
     names: Counter[str] = field(default_factory=Counter)
+    queued: int = 0
 
 
 def read_account(path: str) -> Account:
     """Read the account, and assert everything that must hold of any file, whatever was done to its writers."""
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        ended, counted, stored, sampled_out, pruned, interrupted = connection.execute(
-            "SELECT total(ended), total(counted), total(stored), total(sampled_out), total(pruned), total(interrupted)"
-            " FROM health"
-        ).fetchone()
-        dropped = dict(connection.execute("SELECT reason, sum(count) FROM _drops GROUP BY reason").fetchall())
+        names = "ended, counted, dropped, queued, stored, sampled_out, pruned, interrupted"
+        sums = ", ".join(f"cast(total({name}) AS INTEGER)" for name in names.split(", "))
+        told = connection.execute(f"SELECT {sums} FROM health").fetchone()
+        ended, counted, dropped_count, queued, stored, sampled_out, pruned, interrupted = told
+        drops = "SELECT reason, sum(count) FROM _drops WHERE reason NOT IN ('not_held', 'not_kept') GROUP BY reason"
+        dropped = dict(connection.execute(drops).fetchall())
         names = Counter(dict(connection.execute("SELECT operation, count(*) FROM metrics GROUP BY 1").fetchall()))
-        assert ended == stored + sampled_out + sum(dropped.values())
+        assert ended == counted + dropped_count + queued
+        assert dropped_count == sum(dropped.values())
+        assert counted == stored + sampled_out
         assert stored + interrupted - pruned == names.total()
         for resolution in (10, 60, 3600):
             query = "SELECT total(count) FROM rollups WHERE resolution_s = ?"
             assert connection.execute(query, (resolution,)).fetchone()[0] == counted
-    return Account(int(ended), int(stored), int(sampled_out), dropped, names)
+    return Account(ended, stored, sampled_out, dropped, names, queued)
 
 
 @contextmanager

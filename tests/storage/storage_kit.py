@@ -108,6 +108,12 @@ def batch(*rows: SpanRow, **more: Any) -> Batch:
     return Batch(list(rows), [row.duration_nano for row in rows], **more)
 
 
+def sampled_out(count: int) -> dict[str, Any]:
+    """What a batch has of so many spans that are only counted."""
+    rows = [span_row("sampled out") for _ in range(count)]
+    return {"counted": rows, "counted_self_nano": [row.duration_nano for row in rows]}
+
+
 def write(writer, *rows: SpanRow, timeout=1.0, **more: Any) -> int:
     return writer.write(batch(*rows, **more), timeout_seconds=timeout)
 

@@ -16,6 +16,7 @@ from storage_kit import (
     batch,
     edge_row,
     point_row,
+    sampled_out,
     span_bytes,
     span_row,
     trace_bytes,
@@ -84,10 +85,10 @@ def fill(writer, count=10):
 
 class TestWriting:
     def test_a_batch_is_visible_when_the_call_returns(self, writer, store):
-        more = {"edges": [edge_row()], "points": [point_row()], "dropped": {"full": 3}, "sampled_out": 2}
+        more = {"edges": [edge_row()], "points": [point_row()], "dropped": {"full": 3}, **sampled_out(2)}
         assert write(writer, span_row("a", error="x"), **more) == 0
         assert names(store) == ["a"]
-        assert store.summarize_operations()[0].count == 1
+        assert sorted(each.count for each in store.summarize_operations()) == [1, 2]
         assert len(store.summarize_calls()) == len(store.summarize_errors()) == len(store.find_points()) == 1
         assert (store.get_health().ended, store.get_health().dropped) == (6, {"full": 3})
 
@@ -99,17 +100,26 @@ class TestWriting:
         assert sum(each.count for each in store.summarize_operations()) == 2
 
     def test_what_a_batch_holds_beside_an_unstorable_span_is_kept(self, writer, store):
-        write(writer, unstorable_row(), edges=[edge_row()], points=[point_row()], dropped={"full": 1}, sampled_out=1)
+        write(writer, unstorable_row(), edges=[edge_row()], points=[point_row()], dropped={"full": 1}, **sampled_out(1))
         assert len(store.summarize_calls()) == len(store.find_points()) == 1
         assert (store.get_health().dropped["full"], store.get_health().sampled_out) == (1, 1)
 
     def test_what_was_counted_before_and_what_is_counted_only_is_kept_beside_an_unstorable_span(self, writer, store):
-        counted = {"counted": [span_row("counted")], "counted_self_nano": [1], "sampled_out": 1}
+        write(writer, **sampled_out(3))
+        counted = {"counted": [span_row("counted")], "counted_self_nano": [1]}
         kept = [span_row("kept 1"), unstorable_row(), span_row("kept 2")]
         assert write(writer, span_row("a"), kept=kept, **counted) == 1
         assert sorted(names(store)) == ["a", "kept 1", "kept 2"]
-        assert sorted(each.operation for each in store.summarize_operations()) == ["a", "counted"]
-        assert (store.get_health().counted, store.get_health().sampled_out) == (2, 1)
+        assert sorted(each.operation for each in store.summarize_operations()) == ["a", "counted", "sampled out"]
+        health = store.get_health()
+        assert (health.ended, health.counted, health.stored, health.sampled_out) == (5, 5, 3, 2)
+        assert (health.dropped, health.not_kept) == ({}, {"not_kept": 1})
+
+    def test_what_cannot_even_be_counted_is_dropped_and_not_sampled_out(self, writer, store):
+        counted = [span_row("a"), span_row("\ud800"), span_row("b")]
+        assert write(writer, counted=counted, counted_self_nano=[1, 1, 1]) == 1
+        health = store.get_health()
+        assert (health.ended, health.counted, health.sampled_out, health.dropped) == (3, 2, 2, {"unstorable": 1})
 
     def test_a_written_batch_says_so(self, writer):
         each = batch(span_row())
@@ -124,9 +134,12 @@ class TestWriting:
 
     def test_health_adds_up_whatever_is_written(self, writer, store):
         for i in range(5):
-            write(writer, *[span_row(altered="x" if i else "") for _ in range(i)], dropped={"a": i}, sampled_out=i * 2)
+            write(
+                writer, *[span_row(altered="x" if i else "") for _ in range(i)], dropped={"a": i}, **sampled_out(i * 2)
+            )
         health = store.get_health()
-        assert health.ended == health.stored + health.sampled_out + sum(health.dropped.values()) == 40
+        assert health.ended == health.counted + sum(health.dropped.values()) == 40
+        assert health.counted == health.stored + health.sampled_out
         assert (health.stored, health.altered) == (10, 10)
 
     def test_a_closed_writer_opens_again(self, writer, store):

@@ -198,6 +198,27 @@ def _bring_up_to_date(path: str) -> None:
         lock.close()
 
 
+def open_untouched(path: str) -> SteppedConnection:
+    """A connection that changes nothing, and makes no file beside the store's. Raises as `open_reader`.
+
+    SQLite makes ``-wal`` and ``-shm`` even for who only reads. Without both, what is in the database itself is read as
+    it stands, and a log is not looked into: `SteppedConnection.is_immutable` says so.
+    """
+    is_live = all(os.path.exists(path + suffix) for suffix in ("-wal", "-shm"))
+    connection = connect(path, "ro" if is_live else "ro&immutable=1")
+    connection.is_immutable = not is_live
+    try:
+        is_ours = _is_ours(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    if not is_ours:
+        connection.close()
+        message = f"{path} is empty: nothing has been recorded into it."
+        raise StoreError(message)
+    return connection
+
+
 def check_readable(path: str) -> None:
     """Raise a `StoreError` that says so when ``path`` is missing, a directory, or not for us to read."""
     _check_regular(path)

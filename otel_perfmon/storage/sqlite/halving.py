@@ -13,8 +13,8 @@ _PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self
 def parts_of(batch: Batch) -> list[Batch]:
     """What to try apart: each kind of rows and the account, or both halves of the one kind; nothing of a single row."""
     kinds = [{name: getattr(batch, name) for name in names} for names in _PARALLEL if getattr(batch, names[0])]
-    account = [Batch(dropped=batch.dropped, sampled_out=batch.sampled_out, open_spans=batch.open_spans)]
-    if not (batch.dropped or batch.sampled_out or batch.open_spans is not None):
+    account = [Batch(dropped=batch.dropped, state=batch.state, open_spans=batch.open_spans)]
+    if not (batch.dropped or batch.state or batch.open_spans):
         account = []
     if len(kinds) + len(account) > 1:
         return [Batch(**kind) for kind in kinds] + account

@@ -33,6 +33,7 @@ from otel_perfmon.records import (
     OperationSeries,
     OperationStats,
     PointRecord,
+    ProcessHealth,
     SpanPage,
     SqlRows,
     StoreSummary,
@@ -44,6 +45,7 @@ from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
+from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
@@ -246,12 +248,12 @@ class SqliteReader:
 
     def get_health(self) -> Health:
         """The account of everything that ended, over all processes."""
-        columns = ("ended", "counted", "stored", "sampled_out", "pruned", "forwarded", "altered", "interrupted")
-        sums = ", ".join(f"coalesce(sum({name}), 0)" for name in columns)
+        return summed(self.list_processes())
+
+    def list_processes(self) -> list[ProcessHealth]:
+        """The account of each process that recorded, the latest to write first."""
         with self._transaction() as connection:
-            row = connection.execute(f"SELECT {sums} FROM _health").fetchone()
-            drops = connection.execute("SELECT reason, sum(count) FROM _drops GROUP BY reason ORDER BY reason")
-            return Health(**dict(zip(columns, row, strict=True)), dropped=dict(drops.fetchall()))
+            return read_processes(connection)
 
     def summarize_store(self) -> StoreSummary:
         """What the store is, how much it holds and for how long."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS
+from otel_perfmon.storage.sqlite.account import bury_dead
 from otel_perfmon.storage.sqlite.figures import prune_figures
 from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow
@@ -241,7 +242,8 @@ class Retention:
 
     def _fold_health(self, now: int, process: str) -> None:
         """Add up the rows of processes that have been silent: accounts only grow, so a silent one may come back."""
-        old = "process NOT IN ('past', ?) AND updated_unix_s < ?"
+        bury_dead(self._connection, now)
+        old = "process NOT IN ('past', ?) AND updated_unix_s < ? AND queued = 0"
         parameters = (process, now - _FOLD_HEALTH_SECONDS)
         sums = ", ".join(f"sum({name})" for name in _HEALTH_COLUMNS)
         query = f"SELECT max(updated_unix_s), {sums} FROM _health WHERE {old} HAVING count(*) > 0"

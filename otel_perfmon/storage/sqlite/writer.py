@@ -8,16 +8,20 @@ import shutil
 import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.errors import StoreBusyError, StoreCorruptError, StoreError, StoreFullError
+from otel_perfmon.storage import process
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.columns import SpanColumns
+from otel_perfmon.storage.loss import AFTER_COUNTING, NOT_KEPT
 from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.account import note_state
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
@@ -64,7 +68,7 @@ class SqliteWriter:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
-        self._process = uuid.uuid4().hex
+        self._begin_account()
         self._is_policy_noted = False
         self._next_checkpoint = self._next_space_check = 0.0
 
@@ -155,9 +159,12 @@ class SqliteWriter:
         self._lock.close()  # else a parent that dies while it holds the lock would leave it to this child
         self._lock = FileLock(self.path + ".lock", self._tell_of_others)
         self._soundness = Soundness(self.path, self._lock)
-        self._process = uuid.uuid4().hex
+        self._begin_account()
 
     # --- opening
+
+    def _begin_account(self) -> None:
+        self._process, self._identity = uuid.uuid4().hex, process.current()
 
     def _is_open(self) -> bool:
         return self._connection is not None and self._inode == connections.inode_of(self.path)
@@ -267,11 +274,12 @@ class SqliteWriter:
             raise StoreError(message)
         with self._transaction(batch):
             refused = self._apply_or_halve(batch)
-            self._apply(Batch(dropped={"unstorable": refused}))
-        return refused
+            self._apply(Batch(dropped=refused))
+            batch.unstorable_count = refused["unstorable"]
+        return refused.total()
 
-    def _apply_or_halve(self, batch: Batch) -> int:
-        """A value in the batch is to blame: keep all but the row that has it; how many spans go."""
+    def _apply_or_halve(self, batch: Batch) -> Counter[str]:
+        """A value in the batch is to blame: keep all but the row that has it; how many spans go, by reason."""
         connection = self._open_connection()
         connection.execute("SAVEPOINT part")
         try:
@@ -284,9 +292,10 @@ class SqliteWriter:
             if not connections.is_row_error(error):
                 raise
         else:
-            return 0
-        parts = parts_of(batch)
-        return sum(map(self._apply_or_halve, parts)) if parts else len(batch.spans) + len(batch.kept)
+            return Counter()
+        if parts := parts_of(batch):
+            return sum(map(self._apply_or_halve, parts), Counter())
+        return Counter({"unstorable": batch.span_count, NOT_KEPT: len(batch.kept)})
 
     @contextmanager
     def _transaction(self, batch: Batch) -> Iterator[None]:
@@ -371,19 +380,20 @@ class SqliteWriter:
             self._noted_arrival = cell
 
     def _add_health(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
-        counted = len(batch.spans) + len(batch.counted)
+        stored, counted = len(batch.spans) + len(batch.kept), batch.span_count
+        dropped = sum(count for reason, count in batch.dropped.items() if reason not in AFTER_COUNTING)
         altered = SpanColumns.of(batch.spans).altered_count + SpanColumns.of(batch.kept).altered_count
-        ended = stored + dropped + batch.sampled_out
-        figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered, 0)
+        figures = (counted + dropped, counted, stored, counted - stored, 0, 0, altered, 0)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
         run_multirow(
             connection,
             "INSERT INTO _drops",
             3,
-            [value for reason, count in batch.dropped.items() for value in (self._process, reason, count)],
+            [value for reason, count in batch.dropped.items() if count for value in (self._process, reason, count)],
             "ON CONFLICT DO UPDATE SET count = count + excluded.count",
         )
+        if batch.state is not None:
+            note_state(connection, self._process, self._identity, batch.state)
 
     # --- the write-ahead log
 

@@ -17,6 +17,7 @@ from storage_kit import (
     edge_row,
     point_row,
     resource_row,
+    sampled_out,
     scope_row,
     span_bytes,
     span_row,
@@ -546,9 +547,10 @@ def test_points_come_newest_first_with_all_they_had(writer, reader):
 
 def test_health_adds_up_all_processes(db_path, reader):
     with closing(SqliteWriter(db_path)) as first, closing(SqliteWriter(db_path)) as second:
-        write(first, span_row(altered="name"), dropped={"queue_full": 2}, sampled_out=5)
+        write(first, span_row(altered="name"), dropped={"queue_full": 2}, **sampled_out(5))
         write(second, span_row(), dropped={"queue_full": 1, "unreadable": 4})
     health = reader.get_health()
     assert (health.ended, health.stored, health.sampled_out, health.altered) == (14, 2, 5, 1)
     assert health.dropped == {"queue_full": 3, "unreadable": 4}
-    assert health.ended == health.stored + health.sampled_out + sum(health.dropped.values())
+    assert health.ended == health.counted + sum(health.dropped.values())
+    assert health.counted == health.stored + health.sampled_out

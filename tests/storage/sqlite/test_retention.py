@@ -15,6 +15,7 @@ from storage_kit import (
     names_in,
     point_row,
     resource_row,
+    sampled_out,
     span_bytes,
     span_row,
     trace_bytes,
@@ -276,7 +277,7 @@ def test_a_resource_that_spans_still_refer_to_stays(writer, clock, db_path):
 def test_silent_processes_are_folded_into_one_without_losing_a_count(clock, db_path):
     for i in range(5):
         with closing(SqliteWriter(db_path)) as writer:
-            write(writer, span_row(), dropped={"queue_full": i, f"reason {i}": 1}, sampled_out=2)
+            write(writer, span_row(), dropped={"queue_full": i, f"reason {i}": 1}, **sampled_out(2))
         clock.now += 10
     sums = "SELECT sum(ended), sum(stored), sum(sampled_out), sum(pruned) FROM _health"
     drops = "SELECT reason, sum(count) FROM _drops GROUP BY 1 ORDER BY 1"

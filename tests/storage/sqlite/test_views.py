@@ -6,7 +6,19 @@ import os
 import subprocess
 
 import pytest
-from storage_kit import NOW, SECOND, ask, ask_one, edge_row, point_row, span_bytes, span_row, trace_bytes, write
+from storage_kit import (
+    NOW,
+    SECOND,
+    ask,
+    ask_one,
+    edge_row,
+    point_row,
+    sampled_out,
+    span_bytes,
+    span_row,
+    trace_bytes,
+    write,
+)
 
 from otel_perfmon.storage.attributes import encode_attributes, encode_items
 from otel_perfmon.storage.base import OpenSpans
@@ -30,7 +42,8 @@ COLUMNS = {
     "calls": "caller callee hour count total_ms hour_unix_s",
     "error_groups": "operation service error_type message count first_seen last_seen last_message last_trace_id"
     " operation_id last_unix_nano",
-    "health": "process ended counted stored sampled_out dropped dropped_why pruned forwarded altered interrupted pid updated",
+    "health": "process ended counted stored sampled_out dropped dropped_why pruned forwarded altered interrupted pid"
+    " updated queued oldest_queued held not_kept failure_count last_failure",
     "open_spans": "name service start_time seen_time pid thread_name trace_id span_id parent_span_id attributes"
     " start_unix_nano seen_unix_nano",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
@@ -55,7 +68,9 @@ def filled(writer, db_path):
     child = span_row(
         "SELECT", slow=True, ms=0.5, parent=span_bytes(7), trace_id=trace_bytes(10**30), end=NOW - SECOND // 2
     )
-    write(writer, child, root, edges=[edge_row()], points=[point_row()], dropped={"full": 2, "odd": 1}, sampled_out=1)
+    write(
+        writer, child, root, edges=[edge_row()], points=[point_row()], dropped={"full": 2, "odd": 1}, **sampled_out(1)
+    )
     write(writer, open_spans=OpenSpans([OpenSpanRow(span_row("open"), SECOND, 7, "worker-1")]))
     return db_path
 
@@ -128,8 +143,9 @@ def test_figures_read_in_milliseconds(filled):
     assert ask(filled, f"SELECT {columns} FROM operations ORDER BY 1") == [
         ("GET /", "shop", 1, 1.0, 2.0, 2.0, 2.0, 2.0, "2027-01-15T08:00:00Z"),
         ("SELECT", "shop", 1, 0.0, 0.5, 0.5, 0.5, 0.5, "2027-01-15T07:59:59Z"),
+        ("sampled out", "shop", 1, 0.0, 1.0, 1.0, 1.0, 1.0, "2027-01-15T08:00:00Z"),
     ]
-    assert ask_one(filled, "SELECT count(*) FROM rollups") == 8
+    assert ask_one(filled, "SELECT count(*) FROM rollups") == 3 * 4
 
 
 def test_no_view_breaks_on_sums_past_64_bits_nor_on_odd_times(writer, db_path):

@@ -17,6 +17,7 @@ from storage_kit import (
     let_go,
     names_in,
     point_row,
+    sampled_out,
     span_row,
     unstorable_row,
     wait_until,
@@ -37,11 +38,13 @@ COUNTED = "SELECT coalesce(sum(count), 0) FROM _rollups WHERE resolution_s = 360
 
 
 def assert_account_balances(path, *, stored, dropped=0):
-    ended, counted_stored, sampled_out = ask(path, "SELECT sum(ended), sum(stored), sum(sampled_out) FROM _health")[0]
+    sums = "SELECT sum(ended), sum(counted), sum(stored), sum(sampled_out) FROM _health"
+    ended, counted, counted_stored, not_stored = ask(path, sums)[0]
     in_file = ask_one(path, "SELECT count(*) FROM _spans")
     lost = ask_one(path, "SELECT coalesce(sum(count), 0) FROM _drops")
     assert (counted_stored, in_file, lost) == (stored, stored, dropped)
-    assert ended == counted_stored + sampled_out + lost
+    assert ended == counted + lost
+    assert counted == counted_stored + not_stored == ask_one(path, COUNTED)
 
 
 def test_a_batch_puts_spans_and_the_figures_counted_from_them_into_the_file(writer, db_path):
@@ -101,10 +104,10 @@ def test_a_process_killed_in_mid_transaction_leaves_nothing_half_and_no_lock(db_
 def test_an_unstorable_span_is_left_out_and_counted_and_the_others_stay(writer, db_path, place):
     rows = [span_row(f"good{i}") for i in range(6)]
     rows.insert(place, unstorable_row())
-    more = {"edges": [edge_row()], "points": [point_row()], "dropped": {"queue_full": 2}, "sampled_out": 3}
+    more = {"edges": [edge_row()], "points": [point_row()], "dropped": {"queue_full": 2}, **sampled_out(3)}
     assert write(writer, *rows, **more) == 1
     assert sorted(names_in(db_path)) == [f"good{i}" for i in range(6)]
-    assert ask_one(db_path, COUNTED) == 6
+    assert ask_one(db_path, COUNTED) == 6 + 3
     assert dict(ask(db_path, "SELECT reason, count FROM _drops")) == {"queue_full": 2, "unstorable": 1}
     assert_account_balances(db_path, stored=6, dropped=3)
     assert ask_one(db_path, "SELECT sum(sampled_out) FROM _health") == 3

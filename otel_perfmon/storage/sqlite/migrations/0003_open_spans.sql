@@ -51,20 +51,3 @@ FROM _open_spans s
     CROSS JOIN _operations o ON o.id = s.operation_id
     CROSS JOIN _services v ON v.id = o.service_id
     CROSS JOIN _open_processes p ON p.process = s.process;
-
-DROP VIEW health;
-CREATE VIEW health AS
-SELECT h.process,
-    h.ended,
-    h.counted,
-    h.stored,
-    h.sampled_out,
-    (SELECT coalesce(sum(d.count), 0) FROM _drops d WHERE d.process = h.process) AS dropped,
-    (SELECT group_concat(d.reason || ' ' || d.count, ', ') FROM _drops d WHERE d.process = h.process) AS dropped_why,
-    h.pruned,
-    h.forwarded,
-    h.altered,
-    h.interrupted,
-    h.pid,
-    strftime('%Y-%m-%dT%H:%M:%SZ', h.updated_unix_s, 'unixepoch') AS updated
-FROM _health h;
