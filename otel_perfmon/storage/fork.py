@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 _FINALIZER_PRIORITY: Final = 100
@@ -68,14 +69,27 @@ def _finish_with_multiprocessing(thing: ForkAware) -> None:
         _finalize(thing)
 
 
+def complete(finish: Callable[[], None]) -> None:
+    """Call ``finish``; when Ctrl-C or a handler of SIGTERM that exits breaks it off, once more before that goes on.
+
+    A process may be told to end while it is ending: multiprocessing terminates the workers of a pool whether they have
+    begun to leave or not.
+    """
+    try:
+        finish()
+    except BaseException:
+        finish()
+        raise
+
+
 def _finalize(thing: ForkAware) -> None:
     util: Any = sys.modules["multiprocessing.util"]
-    util.Finalize(thing, thing.finish, exitpriority=_FINALIZER_PRIORITY)
+    util.Finalize(thing, complete, args=(thing.finish,), exitpriority=_FINALIZER_PRIORITY)
 
 
 def _finish_all(**_: Any) -> None:
     for thing in _aware.copy():
-        thing.finish()
+        complete(thing.finish)
 
 
 def _before() -> None:

@@ -197,13 +197,6 @@ class Recorder:
         For the end of the process, and for the last user of this recorder. What could not be written is counted in
         the log.
         """
-        try:
-            self._finish()
-        except BaseException:  # a handler of SIGTERM, or Ctrl-C, ends a process that is ending: writing goes first
-            self._finish()
-            raise
-
-    def _finish(self) -> None:
         self._is_finished = True
         self._stop_thread()
         is_flushed = self.flush(FINISH_TIMEOUT_SECONDS)

@@ -65,7 +65,7 @@ def release_recorder(recorder: Recorder) -> None:
         if is_last:
             del _registry.recorders[key], _registry.user_counts[key]
     if is_last:
-        recorder.finish()
+        fork.complete(recorder.finish)
 
 
 def find_recorder(path: str) -> Recorder | None:
@@ -82,7 +82,7 @@ def flush_before_reading(path: str) -> None:
 
 def _finish_all() -> None:
     for recorder in list(_registry.recorders.values()):
-        recorder.finish()
+        fork.complete(recorder.finish)
 
 
 atexit.register(_finish_all)

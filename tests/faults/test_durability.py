@@ -72,28 +72,12 @@ def test_a_sudden_end_keeps_what_the_durability_promises(start_python, account, 
     assert "open root" not in names
 
 
-# docker stop, systemd, Kubernetes and a terminated multiprocessing.Pool send SIGTERM, and Python's default for it is to
-# die at once. One line of the program's own makes an orderly end of it.
+# docker stop, systemd, Kubernetes and a terminated multiprocessing.Process send SIGTERM, and Python's default for it is
+# to die at once. One line of the program's own makes an orderly end of it. (In the workers of a multiprocessing.Pool
+# that is terminated it makes the pool hang, 2 times of 19 without any of us: the signal comes before sem_wait.)
 
 
 def test_a_handler_that_exits_makes_sigterm_an_orderly_end(start_python, account):
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
     run_to_the_end(start_python, "batch", handler + SUDDEN["SIGTERM"][0] + "; time.sleep(10)", 143)
     assert account().names == ALL
-
-
-def test_a_handler_that_exits_makes_an_orderly_end_of_a_terminated_pool_too(run_python, tmp_path, account):
-    (tmp_path / "program.py").write_text("""
-import multiprocessing, signal, sys
-from otel_perfmon import configure
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-monitor = configure("metrics.db")
-def work(_):
-    with monitor.monitor("work"):
-        pass
-if __name__ == "__main__":
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.map(work, range(100))
-""")
-    run_python("import subprocess, sys; subprocess.run([sys.executable, 'program.py'], check=True)")
-    assert account().names == {"work": 100}
