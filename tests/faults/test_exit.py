@@ -212,7 +212,7 @@ def work():
 child = multiprocessing.get_context("fork").Process(target=work)
 child.start()
 child.join(20)
-assert child.exitcode == 143, child.exitcode
+assert child.exitcode in (0, 143), child.exitcode  # from Python 3.13 on it is an atexit callback that raised
 """)
     assert account().names == {"work": 100}
 
