@@ -14,6 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 _FINALIZER_PRIORITY: Final = 100
@@ -52,7 +53,8 @@ def finish_with_process(thing: ForkAware) -> None:
     signals = sys.modules.get("celery.signals")  # nothing is imported for it
     shutdown: Any = getattr(signals, "worker_process_shutdown", None)
     if shutdown is not None:
-        shutdown.connect(_finish_all, dispatch_uid="otel_perfmon")
+        with suppress(Exception):  # Celery's code: whatever it says, recording goes on
+            shutdown.connect(_finish_all, dispatch_uid="otel_perfmon")
 
 
 def _finish_with_multiprocessing(thing: ForkAware) -> None:
