@@ -13,6 +13,8 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 _FINALIZER_PRIORITY: Final = 100
@@ -51,7 +53,8 @@ def finish_with_process(thing: ForkAware) -> None:
     signals = sys.modules.get("celery.signals")  # nothing is imported for it
     shutdown: Any = getattr(signals, "worker_process_shutdown", None)
     if shutdown is not None:
-        shutdown.connect(_finish_all, dispatch_uid="otel_perfmon")
+        with suppress(Exception):  # Celery's code: whatever it says, recording goes on
+            shutdown.connect(_finish_all, dispatch_uid="otel_perfmon")
 
 
 def _finish_with_multiprocessing(thing: ForkAware) -> None:
@@ -68,14 +71,27 @@ def _finish_with_multiprocessing(thing: ForkAware) -> None:
         _finalize(thing)
 
 
+def complete(finish: Callable[[], None]) -> None:
+    """Call ``finish``; when Ctrl-C or a handler of SIGTERM that exits breaks it off, once more before that goes on.
+
+    A process may be told to end while it is ending: multiprocessing terminates the workers of a pool whether they have
+    begun to leave or not.
+    """
+    try:
+        finish()
+    except BaseException:
+        finish()
+        raise
+
+
 def _finalize(thing: ForkAware) -> None:
     util: Any = sys.modules["multiprocessing.util"]
-    util.Finalize(thing, thing.finish, exitpriority=_FINALIZER_PRIORITY)
+    util.Finalize(thing, complete, args=(thing.finish,), exitpriority=_FINALIZER_PRIORITY)
 
 
 def _finish_all(**_: Any) -> None:
     for thing in _aware.copy():
-        thing.finish()
+        complete(thing.finish)
 
 
 def _before() -> None:

@@ -208,13 +208,6 @@ class Recorder:
         For the end of the process, ``is_exit``, whose open spans stay written down, and for the last user of this
         recorder. What could not be written is counted in the log.
         """
-        try:
-            self._finish(is_exit=is_exit)
-        except BaseException:  # a handler of SIGTERM, or Ctrl-C, ends a process that is ending: writing goes first
-            self._finish(is_exit=is_exit)
-            raise
-
-    def _finish(self, *, is_exit: bool) -> None:
         self._is_finished = True
         self._stop_thread()
         is_flushed = self.flush(FINISH_TIMEOUT_SECONDS)

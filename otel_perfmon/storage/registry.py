@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.base import SpanWriter
@@ -65,7 +66,7 @@ def release_recorder(recorder: Recorder) -> None:
         if is_last:
             del _registry.recorders[key], _registry.user_counts[key]
     if is_last:
-        recorder.finish(is_exit=False)
+        fork.complete(partial(recorder.finish, is_exit=False))
 
 
 def find_recorder(path: str) -> Recorder | None:
@@ -82,7 +83,7 @@ def flush_before_reading(path: str) -> None:
 
 def _finish_all() -> None:
     for recorder in list(_registry.recorders.values()):
-        recorder.finish()
+        fork.complete(recorder.finish)
 
 
 atexit.register(_finish_all)

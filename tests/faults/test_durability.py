@@ -21,6 +21,9 @@ def record(name):
             with monitor.monitor(f"{name} inner"):
                 pass
 
+with monitor.monitor("first"):
+    pass
+assert monitor.force_flush()  # the file is there
 record("old")
 time.sleep(0.25)
 record("new")
@@ -40,11 +43,9 @@ SUDDEN = {
     "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
     "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
 }
-SURVIVES = {
-    "batch": {"old root": TRACES, "old inner": TRACES},
-    "root": {"old root": TRACES, "old inner": TRACES, "new root": TRACES, "new inner": TRACES},
-    "span": {"old root": TRACES, "old inner": TRACES, "new root": TRACES, "new inner": TRACES, "open inner": 1},
-}
+IN_BATCH = {"first": 1, "old root": TRACES, "old inner": TRACES}
+IN_ROOT = {**IN_BATCH, "new root": TRACES, "new inner": TRACES}
+SURVIVES = {"batch": IN_BATCH, "root": IN_ROOT, "span": {**IN_ROOT, "open inner": 1}}
 ALL = {**SURVIVES["span"], "open root": 1}
 
 
@@ -66,34 +67,18 @@ def test_an_orderly_end_keeps_everything(start_python, account, durability, endi
 def test_a_sudden_end_keeps_what_the_durability_promises(start_python, account, figure, durability, ending):
     run_to_the_end(start_python, durability, *SUDDEN[ending])
     names = account().names
-    figure(f"{ending}, {durability}: stored", f"{names.total()} of 201", f"≥ {sum(SURVIVES[durability].values())}")
+    figure(f"{ending}, {durability}: stored", f"{names.total()} of 202", f"≥ {sum(SURVIVES[durability].values())}")
     assert {name: names[name] for name in SURVIVES[durability]} == SURVIVES[durability]
     assert all(names[name] <= ALL[name] for name in names)
     assert "open root" not in names
 
 
-# docker stop, systemd, Kubernetes and a terminated multiprocessing.Pool send SIGTERM, and Python's default for it is to
-# die at once. One line of the program's own makes an orderly end of it.
+# docker stop, systemd, Kubernetes and a terminated multiprocessing.Process send SIGTERM, and Python's default for it is
+# to die at once. One line of the program's own makes an orderly end of it. (In the workers of a multiprocessing.Pool
+# that is terminated it makes the pool hang, 2 times of 19 without any of us: the signal comes before sem_wait.)
 
 
 def test_a_handler_that_exits_makes_sigterm_an_orderly_end(start_python, account):
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
     run_to_the_end(start_python, "batch", handler + SUDDEN["SIGTERM"][0] + "; time.sleep(10)", 143)
     assert account().names == ALL
-
-
-def test_a_handler_that_exits_makes_an_orderly_end_of_a_terminated_pool_too(run_python, tmp_path, account):
-    (tmp_path / "program.py").write_text("""
-import multiprocessing, signal, sys
-from otel_perfmon import configure
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-monitor = configure("metrics.db")
-def work(_):
-    with monitor.monitor("work"):
-        pass
-if __name__ == "__main__":
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.map(work, range(100))
-""")
-    run_python("import subprocess, sys; subprocess.run([sys.executable, 'program.py'], check=True)")
-    assert account().names == {"work": 100}

@@ -2,6 +2,8 @@
 
 What ended comes from an oracle that the kill cannot touch: a file mapped into memory, in which the program notes the
 time after each end. A kill is a fork away from a program that has everything imported, so that twenty take seconds.
+That program also sleeps for 2 ms at a time: where it overslept by more than 5 ms, the machine let nobody run, and the
+writer has that much longer. On a machine with time to spare it adds nothing.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ SPANS_MAX = 400_000
 def record(path, ends):
     monitor = configure(path, durability=durability)
     monitor_, now = monitor.monitor, time.monotonic_ns
+    with monitor_("first"):
+        pass
+    assert monitor.force_flush()  # the file is there: to make it takes longer than to write to it
     began, number = time.monotonic(), 0
     while number < SPANS_MAX:
         with monitor_("root", attributes={"number": number + 1}):
@@ -56,11 +61,14 @@ for number in range(int(rounds)):
         os._exit(1)
     while not ends[0]:
         time.sleep(0.001)
-    time.sleep(random.Random(number).uniform(0, seconds_max))
+    end, stalls = time.monotonic() + random.Random(number).uniform(0, seconds_max), [0.0]
+    while (now := time.monotonic()) < end:
+        time.sleep(0.002)
+        stalls.append(time.monotonic() - now - 0.002)
     killed_at = time.monotonic_ns()
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    print(killed_at, flush=True)
+    print(killed_at, int(1e9 * sum(stall for stall in stalls[-200:] if stall > 0.005)), flush=True)
 """
 
 
@@ -70,6 +78,7 @@ class Kill:
 
     ends: dict[int, int]
     killed_at: int
+    stalled_nano: int
     stored: list[int] = field(default_factory=list)
 
     @property
@@ -80,7 +89,8 @@ class Kill:
     @property
     def lost_early(self) -> list[int]:
         """Those that ended before the last moments."""
-        return [number for number in self.lost if self.ends[number] < self.killed_at - LAST_MOMENTS_NANO]
+        since = self.killed_at - LAST_MOMENTS_NANO - self.stalled_nano
+        return [number for number in self.lost if self.ends[number] < since]
 
     @property
     def oldest_lost_ms(self) -> float:
@@ -100,7 +110,9 @@ def read_stored(path: str) -> list[int]:
     """The numbers of the spans in a sound file whose rollups say the same as its spans."""
     assert read_account(path).dropped == {}
     with closing(sqlite3.connect(path)) as connection:
-        numbers = connection.execute("SELECT json_extract(attributes, '$.number') FROM spans ORDER BY 1")
+        numbers = connection.execute(
+            "SELECT json_extract(attributes, '$.number') FROM spans WHERE name <> 'first' ORDER BY 1"
+        )
         stored = [number for (number,) in numbers]
         counts = dict(connection.execute("SELECT operation, count FROM operations").fetchall())
         rows = dict(connection.execute("SELECT operation, count(*) FROM metrics GROUP BY 1").fetchall())
@@ -109,11 +121,11 @@ def read_stored(path: str) -> list[int]:
     return stored
 
 
-def read_kill(folder: Path, number: int, killed_at: int) -> Kill:
+def read_kill(folder: Path, number: int, killed_at: int, stalled_nano: int) -> Kill:
     mapped = (folder / f"{number}.ends").read_bytes()
     ends = {place: end for place, (end,) in enumerate(struct.iter_unpack("q", mapped)) if end}
     path = str(folder / f"{number}.db")
-    kill = Kill(ends, killed_at, read_stored(path) if has_tables(path) else [])
+    kill = Kill(ends, killed_at, stalled_nano, read_stored(path) if has_tables(path) else [])
     # One span at most is stored whose end the program did not live to note.
     assert len(set(kill.stored) - ends.keys()) <= 1
     return kill
@@ -125,7 +137,7 @@ def kill_at_random_moments(
     process = start_python(KILLS, durability, str(rounds), str(operations_per_second), str(seconds_max))
     output, errors = process.communicate(timeout=60 + 5 * rounds)
     assert (process.returncode, errors) == (0, "")
-    return [read_kill(tmp_path, number, int(line)) for number, line in enumerate(output.splitlines())]
+    return [read_kill(tmp_path, number, *map(int, line.split())) for number, line in enumerate(output.splitlines())]
 
 
 @pytest.mark.parametrize("rounds", ROUNDS)
@@ -137,9 +149,9 @@ def test_a_kill_in_batch_loses_only_what_ended_in_the_last_250_ms(start_python, 
     figure(f"{rounds} kills at 5,000/s, batch: ended", sum(len(kill.ends) for kill in kills))
     figure(f"{rounds} kills at 5,000/s, batch: lost before the last 250 ms", sum(len(k.lost_early) for k in kills), "0")
     oldest_ms = max(kill.oldest_lost_ms for kill in kills)
-    figure(
-        f"{rounds} kills at 5,000/s, batch: the oldest that was lost", f"{oldest_ms:.0f} ms before the kill", "≤ 250 ms"
-    )
+    stalled_ms = max(kill.stalled_nano for kill in kills) / 1e6
+    what = f"{rounds} kills at 5,000/s, batch: the oldest that was lost"
+    figure(what, f"{oldest_ms:.0f} ms before the kill, stalls up to {stalled_ms:.0f} ms", "≤ 250 ms + stalls")
     assert [kill.lost_early for kill in kills] == [[]] * rounds
 
 
