@@ -13,8 +13,8 @@ from typing import Final, Literal
 from otel_perfmon.errors import SchemaError
 from otel_perfmon.records import ProcessHealth
 from otel_perfmon.storage.reasons import told_loss
-from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.examination import Evidence, gather_evidence
+from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.versions import known_faults
 from otel_perfmon.storage.sqlite.writer import FREE_SPACE_MIN_BYTES, WAL_MAX_BYTES
 
