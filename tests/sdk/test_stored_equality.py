@@ -35,7 +35,7 @@ class StoreOfOne:
     """A store for the spans of one provider, program after program."""
 
     def __init__(self, storage: MetricsStorage, connection: sqlite3.Connection) -> None:
-        self.processor = StoreSpanProcessor(SpanDoor(storage.recorder, SLOW_NANO))
+        self.processor = StoreSpanProcessor(SpanDoor(storage.recorder, SLOW_NANO, takes_stacks=False))
         self._connection = connection
         self._last_id = 0
 

@@ -89,7 +89,7 @@ def test_a_span_that_is_written_is_open_no_longer_in_the_same_transaction(writer
     ended = {
         "spans": batch(*rows),
         "kept": Batch(kept=rows),
-        "counted": Batch(counted=rows, counted_self_nano=[1], sampled_out=1),
+        "counted": Batch(counted=rows, counted_self_nano=[1]),
     }[kind]
     writer.write(ended, timeout_seconds=1)
     assert names(db_path) == ["stays"]
