@@ -27,16 +27,20 @@ from otel_perfmon.storage.attributes import (
     encode_foreign_attributes,
     encode_items,
     encode_plain_attributes,
+    longest_text,
+    size_bytes,
     storable_text,
 )
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.intake import Entry, opaque
 from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, ResourceRow, ScopeRow, SpanDetails, SpanRow
+from otel_perfmon.storage.scales import weight_of
 
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
+_SPAN_PART_BYTES: Final = 300
 _UNSET: Final = StatusCode.UNSET  # a member of an enum is found by a call
 _new_tuple: Final = tuple.__new__  # what SpanRow(...) calls, without the detour through Python
 
@@ -89,10 +93,17 @@ class SpanEncoder:
             return self.encode_plain([[part] for part in parts], 0)[0][0]
         return self._encode_any(payload, slow_threshold_nano)
 
+    def weigh(self, payload: ReadableSpan) -> int:
+        """About how many bytes of memory a span holds."""
+        items: Sequence[Any] = [*(payload._events or ()), *(payload._links or ())]
+        weight = weight_of(payload._name) + weight_of(payload._status.description)
+        weight += weight_of(_raw_attributes(payload)[0])
+        return weight + sum(_SPAN_PART_BYTES + weight_of(each.attributes) for each in items)
+
     def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
         """Rows of what `entry_of` took apart; see `BulkDoor`."""
         details: list[SpanDetails | None] = [None] * len(parts[0])
-        texts = _texts(parts[-1], details, room)
+        texts, size = _texts(parts[-1], details, room)
         if len(texts) < len(details):
             parts = [part[: len(texts)] for part in (*parts, details)]
             details = parts.pop()
@@ -116,7 +127,7 @@ class SpanEncoder:
             _kind_numbers(kinds),
             *(flags, starts, ends, durations, [0] * len(texts), slow, texts, details),
         ]
-        return SpanColumns(columns), sum(map(len, texts))
+        return SpanColumns(columns), size
 
     def _origins_of(self, tracers: list[Any]) -> tuple[list[ResourceRow], list[ScopeRow]]:
         """The resources and scopes of spans, by their tracers, of which there are few."""
@@ -205,28 +216,33 @@ def _kind_numbers(kinds: list[SpanKind]) -> list[int]:
     return [each._value_ + 1 for each in kinds]
 
 
-def _texts(attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int) -> list[str]:
-    """The JSON of plain attributes, for as many spans as there is room; what was cut is noted in ``details``."""
+def _texts(
+    attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int
+) -> tuple[list[str], int]:
+    """The JSON of plain attributes and its bytes, for as many spans as there is room; ``details`` note cuts."""
     if not any(attributes):
-        return [""] * len(attributes)
+        return [""] * len(attributes), 0
     texts: list[str] = []
+    size = 0
+    lengths = [len(text) for each in attributes if each for text in each.values() if type(text) is str]
+    are_long = max(lengths, default=0) > TEXT_MAX
     for number, each in enumerate(attributes):
         text = ""
         if each:
-            plain_text = encode_plain_attributes(each)
+            plain_text = None if are_long and longest_text(each) > TEXT_MAX else encode_plain_attributes(each)
             if plain_text is not None:
                 text = plain_text
             else:
-                encoded = encode_attributes(each)
+                encoded = encode_foreign_attributes(each)
                 text = encoded.text
                 if encoded.is_altered or encoded.dropped_count:
                     altered = "attributes" if encoded.is_altered else ""
                     details[number] = SpanDetails(dropped_attributes_count=encoded.dropped_count, altered=altered)
         texts.append(text)
-        room -= len(text)
-        if room < 0:
+        size += len(text) if text.isascii() else size_bytes(text)
+        if size > room:
             break
-    return texts
+    return texts, size
 
 
 def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:

@@ -108,6 +108,10 @@ class SpanWriter(Protocol):
         """
 
     @property
+    def batch_bytes_max(self) -> int:
+        """So many bytes may be written in one transaction, for the store to stay within its size meanwhile."""
+
+    @property
     def is_over_size(self) -> bool:
         """Whether the store is larger than its policy allows, so that `maintain` should run now."""
 

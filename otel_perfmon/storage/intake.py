@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain, repeat, starmap
 from operator import is_
+from sys import getsizeof
 from typing import Any, Final, Protocol
 
 from otel_perfmon.storage.attributes import safe_str
@@ -22,9 +23,10 @@ from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
+from otel_perfmon.storage.scales import UNWEIGHED_MAX, Scales
 
-BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
-"""Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
+BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Bytes of text in one batch, unless the store wants fewer."""
 INTERRUPTIONS_MAX: Final = 4
 """So often in a row may the reading of one span be interrupted."""
 _PROGRESS_EVERY: Final = 256
@@ -41,14 +43,17 @@ class Door(Protocol):
     def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
         """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
 
+    def weigh(self, payload: Any) -> int:
+        """About how many bytes of memory one payload holds; on any thread."""
+
 
 class BulkDoor(Door, Protocol):
     """A door that can put in the parts of a span instead of the span, and reads many such at once."""
 
     def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
-        """The rows of what it put in, and the characters of their texts; fewer when there is no ``room`` for more.
+        """The rows of what it put in, and the bytes of their texts; fewer when there is no ``room`` for more.
 
-        ``parts`` are columns: what stands behind the door in each entry.
+        ``parts`` are columns: what stands behind the door in each entry. The last is a dict of plain values or None.
         """
 
 
@@ -62,6 +67,7 @@ spans waited there (measured), and parts of one kind are a slice.
 WIDTH: Final = 12
 _MARK: Final = 3
 _REST: Final = (None,) * (WIDTH - _MARK)
+_ENTRY_BYTES: Final = 400
 
 
 def opaque(payload: Any, door: Door, slow_threshold_nano: int) -> Entry:
@@ -100,6 +106,7 @@ class Intake:
     def __init__(self, losses: Losses, on_progress: Callable[[], None], choice: SamplingChoice | None = None) -> None:
         self._on_progress = on_progress
         self.queue: deque[Any] = deque()
+        self.scales = Scales(self.queue, WIDTH, _weigh)
         self.unfinished: Batch | None = None
         self._losses = losses
         self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
@@ -118,8 +125,10 @@ class Intake:
         """Keep the doors of another intake open."""
         self._doors = other._doors
 
-    def take_batch(self, count_max: int) -> int:
+    def take_batch(self, count_max: int, bytes_max: int = BATCH_BYTES_MAX) -> int:
         """Make a batch of at most ``count_max`` entries, in ``unfinished``; how many were taken from the queue for it.
+
+        It ends with the span with which its texts reach ``bytes_max``.
 
         When something interrupts (Ctrl-C in a program that helps to write), what is done is there as well, and the
         others are back in the queue.
@@ -129,9 +138,12 @@ class Intake:
         self._follow_policy()
         try:
             count = min(count_max, self.waiting_count)
+            if self.scales.at_once_max < UNWEIGHED_MAX:  # heavy ones: what is taken out makes room for more
+                count = min(count, self.scales.at_once_max)
             # One call of C for all of them: an interrupt finds each entry here or there.
             places.extend(starmap(self.queue.popleft, repeat((), count * WIDTH)))
-            room, done_count = BATCH_TEXT_MAX, 0
+            self.scales.taken_count += count
+            room, done_count = bytes_max, 0
             doors = places[::WIDTH]
             while done_count < count and room > 0:
                 # One by one, to find the one that interrupts.
@@ -142,6 +154,7 @@ class Intake:
                 room -= part.text_size
                 done_count += part.entry_count
                 self._on_progress()
+            self.scales.taken_count -= count - done_count
             self.queue.extendleft(reversed(places[done_count * WIDTH :]))
             del places[done_count * WIDTH :]
             self.unfinished = self._batch_of(parts)
@@ -286,6 +299,28 @@ class Intake:
         if first is None:
             self._recent.set(key, door)
         return first is not None and first is not door
+
+
+def _weigh(places: list[Any]) -> int:
+    """About how many bytes of memory entries hold, those of plain parts by loops of C."""
+    marks = places[_MARK::WIDTH]
+    attributes = list(filter(None, places[WIDTH - 1 :: WIDTH]))
+    weight = len(marks) * _ENTRY_BYTES
+    if attributes:
+        weight += sum(map(len, chain.from_iterable(attributes)))
+        weight += sum(map(getsizeof, chain.from_iterable(map(dict.values, attributes))))
+    if None in marks:
+        for place in range(0, len(places), WIDTH):
+            if places[place + _MARK] is None:
+                weight += _weigh_opaque(*places[place : place + _MARK])
+    return weight
+
+
+def _weigh_opaque(door: Door, _: int, payload: Any) -> int:
+    try:
+        return door.weigh(payload)
+    except Exception:  # an object of the program's: that it cannot be read is found out when it is read
+        return 0
 
 
 def _run_length(doors: list[Any], start: int) -> int:

@@ -27,6 +27,7 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
+from otel_perfmon.storage.scales import UNWEIGHED_MAX
 from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
@@ -39,6 +40,8 @@ WRITE_TIMEOUT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
 _FORK_SECONDS: Final = 2.0
+_SPAN_BYTES: Final = 512
+"""What a store may write in one transaction, in bytes, is so many spans."""
 _RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
 
 
@@ -79,6 +82,7 @@ class Recorder:
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
         self._is_paused = False
+        self._room = 0  # places of the queue that may be taken before it is weighed again
 
     # --- the way in
 
@@ -91,7 +95,7 @@ class Recorder:
         queue = self._intake.queue
         waiting = len(queue)
         try:
-            has_room = waiting < QUEUE_MAX * WIDTH or self._make_room()
+            has_room = waiting < self._room or self._make_room()
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
             queue.extend(entry)
             raise
@@ -372,7 +376,7 @@ class Recorder:
         taken = 0
         if self._pending is None or self._pending.is_written:
             if self._intake.unfinished is None:
-                taken = self._intake.take_batch(count_max)
+                taken = self._take_batch(count_max)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
             self._note_progress()
         batch = self._pending
@@ -393,6 +397,13 @@ class Recorder:
             why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
             self._losses.warn("unstorable", why)
         return taken
+
+    def _take_batch(self, count_max: int) -> int:
+        intake, bytes_max = self._intake, self._writer.batch_bytes_max
+        if intake.waiting_count <= UNWEIGHED_MAX:  # more were weighed by who put them in
+            intake.scales.weigh()
+        self._room = 0
+        return intake.take_batch(min(count_max, bytes_max // _SPAN_BYTES), bytes_max)
 
     def _note_failure(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
@@ -415,12 +426,19 @@ class Recorder:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._is_writing_here():
             return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while self._intake.waiting_count >= QUEUE_MAX:
+        while self._is_full():
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
             if self._flushing_threads or not self._help():
                 time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
         return True
+
+    def _is_full(self) -> bool:
+        """Whether too much waits, by number or by weight."""
+        waiting_count = self._intake.waiting_count
+        room_count = self._intake.scales.room_count() if waiting_count < QUEUE_MAX else 0
+        self._room = min(QUEUE_MAX, room_count) * WIDTH
+        return room_count <= waiting_count
 
     def _help(self) -> bool:
         """Write one small batch if nobody else is writing; whether one was written."""

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from otel_perfmon.storage.attributes import size_bytes
+
 STATUS_ERROR: Final = 2
 OPERATION_NAME_MAX: Final = 1_000
 """Characters of a span's name; the rest is cut."""
+OVERFLOW_OPERATION: Final = "(other operations)"
+"""The operation that counts what there is no room for by its own name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,11 +92,12 @@ class SpanRow(NamedTuple):
 
     @property
     def text_size(self) -> int:
-        """Characters of its attributes, events and links."""
+        """Bytes of its texts that can be long."""
         details = self.details
         if details is None:
-            return len(self.attributes)
-        return len(self.attributes) + len(details.events) + len(details.links)
+            return size_bytes(self.attributes)
+        long = (details.events, details.links, details.status_message, details.error_message, details.trace_state)
+        return size_bytes(self.attributes) + sum(map(size_bytes, long))
 
 
 class PointRow(NamedTuple):

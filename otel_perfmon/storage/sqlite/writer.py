@@ -39,6 +39,9 @@ _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoint under one hold (measured)."""
 _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
+_BATCHES_IN_LIMIT: Final = 64
+_BATCH_BYTES_MIN: Final = 64 * 1024
+_BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
 _SLOW_LOOK_SECONDS: Final = 1.0
@@ -84,6 +87,11 @@ class SqliteWriter:
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                 self._open_if_needed()
                 return evaluate_alarms(self._open_connection(), rule, now)
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """A transaction is in the log, and for a moment in the file as well: both have a tenth of the limit as room."""
+        return max(_BATCH_BYTES_MIN, min(_BATCH_BYTES_MAX, self._policy.size_max_bytes // _BATCHES_IN_LIMIT))
 
     @property
     def is_over_size(self) -> bool:
