@@ -89,10 +89,11 @@ class SpanWriter(Protocol):
     """Writes batches; see the module's docstring.
 
     ``on_progress`` is called whenever a piece of a write is done: it tells a write that is starved of CPU, which goes
-    on, from one that hangs.
+    on, from one that hangs. ``now`` is the clock that `maintain` goes by, in Unix seconds.
     """
 
     on_progress: Callable[[], None]
+    now: Callable[[], float]
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch; wait at most ``timeout_seconds`` for other writers. How many spans could never be kept."""

@@ -81,7 +81,7 @@ class _Ended:
         return self._indexed.get(key)
 
     def operations_of(self, spans: SpanColumns) -> list[_Operation]:
-        """The operation of each span: one tuple for all of an operation, each more is work for the garbage collector."""
+        """The operation of each span: one tuple for all of an operation, since each is work for the garbage collector."""
         _, _, _, _, names, resources, *_ = spans.columns
         return self._tuples(resources, names)
 
@@ -150,8 +150,8 @@ class Lineage:
             self._waiting.set(parent, children)
         children.duration_sum_nano += duration_nano
         if len(children.calls) >= CALLEES_MAX and callee not in children.calls:
-            resource, _, hour = callee
-            callee = (resource, OVERFLOW_OPERATION, hour)
+            first_resource = next(iter(children.calls))[0]
+            callee = (first_resource, OVERFLOW_OPERATION, callee[2])
         call = children.calls.setdefault(callee, [0, 0])
         call[0] += 1
         call[1] += duration_nano

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import accumulate, takewhile
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
+from otel_perfmon.storage.attributes import size_bytes
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.loss import Losses
@@ -28,6 +30,7 @@ from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.scales import UNWEIGHED_MAX
+from otel_perfmon.storage.steady_clock import SteadyClock
 from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
@@ -56,6 +59,7 @@ class Recorder:
         self.path = path
         self._writer = writer
         self._writer.on_progress = self._note_progress
+        self._writer.now = SteadyClock().now
         self._is_finished = False
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
@@ -114,10 +118,18 @@ class Recorder:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
         self._intake.open_door(door)
 
-    def write_points(self, points: Sequence[PointRow]) -> None:
-        """Write metric points now; raises `StoreError` when they could not be kept."""
+    def write_points(self, points: Sequence[PointRow]) -> int:
+        """Write now the first of those metric points, as many as one transaction may hold; how many.
+
+        Raises `StoreError` when they could not be kept.
+        """
+        bytes_max = self._writer.batch_bytes_max
+        sizes = accumulate(_SPAN_BYTES + size_bytes(each.attributes) + size_bytes(each.data) for each in points)
+        count = 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))
         with self._writing(WRITE_TIMEOUT_SECONDS):
-            self._writer.write(Batch(points=points), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._writer.write(Batch(points=points[:count]), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._maintenance.shrink_if_over_size()
+        return min(count, len(points))
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""

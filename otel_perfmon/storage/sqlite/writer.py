@@ -22,6 +22,7 @@ from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
@@ -40,6 +41,7 @@ tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoi
 _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
 _BATCHES_IN_LIMIT: Final = 64
+_NAMES_IN_LIMIT: Final = 16
 _BATCH_BYTES_MIN: Final = 64 * 1024
 _BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
 _CHECKPOINT_TIMEOUT_MS: Final = 20
@@ -54,6 +56,7 @@ class SqliteWriter:
     def __init__(self, path: str, policy: RetentionPolicy | None = None) -> None:
         self.path = path
         self.on_progress: Callable[[], None] = lambda: None
+        self.now: Callable[[], float] = lambda: time.time()  # noqa: PLW0108 - the clock of the moment, as tests set it
         self._policy = policy or RetentionPolicy()
         self._lock = FileLock(path + ".lock", self._tell_of_others)
         self._connection: sqlite3.Connection | None = None
@@ -78,7 +81,7 @@ class SqliteWriter:
 
     def maintain(self) -> bool:
         """One step of retention; True when more is waiting."""
-        return self.prune(self._policy)[1]
+        return self._prune(self._policy, self.now())[1]
 
     def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
         """Which alarms are raised and which are over since any process last asked. See `SpanWriter`."""
@@ -111,15 +114,18 @@ class SqliteWriter:
 
     def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
         """One step of retention, by ``policy`` or the one the file tells; how many spans went, and if more wait."""
+        return self._prune(policy, time.time())
+
+    def _prune(self, policy: RetentionPolicy | None, now_unix_s: float) -> tuple[int, bool]:
         with connections.translated(self.path):
             self._check_ours()
             if self._is_open():
-                self._retention.look_ahead(policy or noted_policy(self._open_connection()), time.time())
+                self._retention.look_ahead(policy or noted_policy(self._open_connection()), now_unix_s)
             with self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                 self._open_if_needed()
                 policy = policy or noted_policy(self._open_connection())
                 before = self._retention.pruned_count(self._process)
-                is_more = self._retention.step(policy, time.time(), self._process)
+                is_more = self._retention.step(policy, now_unix_s, self._process)
                 self._names.clear()
                 self._error_groups.forget()  # some may be pruned, by another process too
                 pruned = self._retention.pruned_count(self._process) - before
@@ -177,7 +183,7 @@ class SqliteWriter:
         self._leave_moved_file()
         connection = connections.open_writer(self.path, self._tell_of_progress)
         self._inode = connections.inode_of(self.path)
-        self._names = Names(connection)
+        self._names = Names(connection, min(NAMES_BYTES_MAX, self._policy.size_max_bytes // _NAMES_IN_LIMIT))
         self._retention = Retention(connection, self.path)
         self._error_groups = ErrorGroups(connection)
         self._noted_arrival = 0
@@ -266,6 +272,8 @@ class SqliteWriter:
         is_complete = False
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if self._names.follow():
+                self._error_groups.forget()
             yield
             is_complete = True
             connection.execute("COMMIT")
@@ -339,6 +347,8 @@ class SqliteWriter:
         stored, dropped = len(batch.spans) + len(batch.kept), sum(batch.dropped.values())
         counted = len(batch.spans) + len(batch.counted)
         altered = SpanColumns.of(batch.spans).altered_count + SpanColumns.of(batch.kept).altered_count
+        altered += self._names.lost_count
+        self._names.lost_count = 0
         ended = stored + dropped + batch.sampled_out
         figures = (ended, counted, stored, batch.sampled_out, 0, 0, altered)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
