@@ -21,7 +21,7 @@ from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.rows import ROW_BYTES, SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
 from otel_perfmon.storage.scales import UNWEIGHED_MAX, Scales
 
@@ -114,6 +114,8 @@ class Intake:
         self._recent: Generations[_Key, Door] = Generations(_RECENT_MAX)
         self._interrupted: list[Any] = []
         self._interruption_count = 0
+        self.room = 0
+        """So many places of the queue may be in use before `is_full` is to be asked."""
         self._choice = choice or SamplingChoice()
         self._sampling: TailSampling | None = None
 
@@ -136,8 +138,11 @@ class Intake:
         places: list[Any] = []
         parts: list[_Part] = []
         self._follow_policy()
+        if self.waiting_count <= UNWEIGHED_MAX:  # more were weighed by who put them in
+            self.scales.weigh()
+        self.room = 0
         try:
-            count = min(count_max, self.waiting_count)
+            count = min(count_max, max(1, bytes_max // ROW_BYTES), self.waiting_count)
             if self.scales.at_once_max < UNWEIGHED_MAX:  # heavy ones: what is taken out makes room for more
                 count = min(count, self.scales.at_once_max)
             # One call of C for all of them: an interrupt finds each entry here or there.
@@ -166,6 +171,13 @@ class Intake:
             raise
         self._interrupted = []
         return done_count
+
+    def is_full(self, count_max: int) -> bool:
+        """Whether ``count_max`` entries are in the queue, or so heavy ones that there is no room for another."""
+        waiting_count = self.waiting_count
+        room_count = self.scales.room_count() if waiting_count < count_max else 0
+        self.room = min(count_max, room_count) * WIDTH
+        return room_count <= waiting_count
 
     @property
     def waiting_count(self) -> int:

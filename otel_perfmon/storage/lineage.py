@@ -81,7 +81,7 @@ class _Ended:
         return self._indexed.get(key)
 
     def operations_of(self, spans: SpanColumns) -> list[_Operation]:
-        """The operation of each span: one tuple for all of an operation, since each is work for the garbage collector."""
+        """The operation of each span: one tuple for all alike, since each more is work for the garbage collector."""
         _, _, _, _, names, resources, *_ = spans.columns
         return self._tuples(resources, names)
 

@@ -16,21 +16,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import accumulate, takewhile
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
-from otel_perfmon.storage.attributes import size_bytes
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
-from otel_perfmon.storage.rows import PointRow
+from otel_perfmon.storage.rows import PointRow, first_points
 from otel_perfmon.storage.sampling import SamplingChoice
-from otel_perfmon.storage.scales import UNWEIGHED_MAX
-from otel_perfmon.storage.steady_clock import SteadyClock
 from otel_perfmon.storage.suppression import suppressed
 
 QUEUE_MAX: Final = 16_384
@@ -43,8 +39,6 @@ WRITE_TIMEOUT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
 _FORK_SECONDS: Final = 2.0
-_SPAN_BYTES: Final = 512
-"""What a store may write in one transaction, in bytes, is so many spans."""
 _RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
 
 
@@ -59,7 +53,6 @@ class Recorder:
         self.path = path
         self._writer = writer
         self._writer.on_progress = self._note_progress
-        self._writer.now = SteadyClock().now
         self._is_finished = False
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
@@ -81,12 +74,9 @@ class Recorder:
         self._gate = threading.Lock()
         self._gate.acquire()
         self._thread: threading.Thread | None = None
-        self._is_awake = False
-        self._is_stopping = False
+        self._is_awake = self._is_stopping = self._is_paused = False
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
-        self._is_paused = False
-        self._room = 0  # places of the queue that may be taken before it is weighed again
 
     # --- the way in
 
@@ -96,10 +86,11 @@ class Recorder:
 
     def take(self, entry: Entry) -> bool:
         """The same, of an entry for the queue."""
-        queue = self._intake.queue
+        intake = self._intake
+        queue = intake.queue
         waiting = len(queue)
         try:
-            has_room = waiting < self._room or self._make_room()
+            has_room = waiting < intake.room or self._make_room()
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
             queue.extend(entry)
             raise
@@ -119,17 +110,12 @@ class Recorder:
         self._intake.open_door(door)
 
     def write_points(self, points: Sequence[PointRow]) -> int:
-        """Write now the first of those metric points, as many as one transaction may hold; how many.
-
-        Raises `StoreError` when they could not be kept.
-        """
-        bytes_max = self._writer.batch_bytes_max
-        sizes = accumulate(_SPAN_BYTES + size_bytes(each.attributes) + size_bytes(each.data) for each in points)
-        count = 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))
+        """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
+        batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
         with self._writing(WRITE_TIMEOUT_SECONDS):
-            self._writer.write(Batch(points=points[:count]), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             self._maintenance.shrink_if_over_size()
-        return min(count, len(points))
+        return len(batch.points)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""
@@ -300,9 +286,7 @@ class Recorder:
         self._open_gate()
         if thread is not None and thread is not threading.current_thread():
             thread.join(FINISH_TIMEOUT_SECONDS)
-        self._thread = None
-        self._is_stopping = False
-        self._is_awake = False
+        self._thread, self._is_stopping, self._is_awake = None, False, False
 
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
@@ -388,7 +372,7 @@ class Recorder:
         taken = 0
         if self._pending is None or self._pending.is_written:
             if self._intake.unfinished is None:
-                taken = self._take_batch(count_max)
+                taken = self._intake.take_batch(count_max, self._writer.batch_bytes_max)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
             self._note_progress()
         batch = self._pending
@@ -409,13 +393,6 @@ class Recorder:
             why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
             self._losses.warn("unstorable", why)
         return taken
-
-    def _take_batch(self, count_max: int) -> int:
-        intake, bytes_max = self._intake, self._writer.batch_bytes_max
-        if intake.waiting_count <= UNWEIGHED_MAX:  # more were weighed by who put them in
-            intake.scales.weigh()
-        self._room = 0
-        return intake.take_batch(min(count_max, bytes_max // _SPAN_BYTES), bytes_max)
 
     def _note_failure(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
@@ -438,19 +415,12 @@ class Recorder:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._is_writing_here():
             return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while self._is_full():
+        while self._intake.is_full(QUEUE_MAX):
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
             if self._flushing_threads or not self._help():
                 time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
         return True
-
-    def _is_full(self) -> bool:
-        """Whether too much waits, by number or by weight."""
-        waiting_count = self._intake.waiting_count
-        room_count = self._intake.scales.room_count() if waiting_count < QUEUE_MAX else 0
-        self._room = min(QUEUE_MAX, room_count) * WIDTH
-        return room_count <= waiting_count
 
     def _help(self) -> bool:
         """Write one small batch if nobody else is writing; whether one was written."""
