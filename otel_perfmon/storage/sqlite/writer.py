@@ -42,8 +42,11 @@ _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
 _BATCHES_IN_LIMIT: Final = 64
 _NAMES_IN_LIMIT: Final = 16
-_BATCH_BYTES_MIN: Final = 64 * 1024
+_BATCH_BYTES_MIN: Final = 8 * 1024
 _BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
+_LOG_GROWTH_SHARE: Final = 1 / 24
+"""Batches become smaller when one makes the log grow by more than this share of what the file may have: thousands of
+different calls or errors lie in as many pages, each of which goes to the log whole."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
 _SLOW_LOOK_SECONDS: Final = 1.0
@@ -66,6 +69,7 @@ class SqliteWriter:
         self._process = uuid.uuid4().hex
         self._is_policy_noted = False
         self._next_checkpoint = self._next_space_check = 0.0
+        self._batch_bytes = _BATCH_BYTES_MAX
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
@@ -75,7 +79,9 @@ class SqliteWriter:
             with self._lock.held(timeout_seconds):
                 self._open_if_needed()
                 self._set_busy_timeout(int(timeout_seconds * 1000))
+                log_bytes = self._size_bytes(self.path + "-wal")
                 refused = self._write_batch(batch)
+                self._fit_batches(self._size_bytes(self.path + "-wal") - log_bytes)
                 self._checkpoint_if_large()
         return refused
 
@@ -94,7 +100,7 @@ class SqliteWriter:
     @property
     def batch_bytes_max(self) -> int:
         """A transaction is in the log, and for a moment in the file as well: both have a tenth of the limit as room."""
-        return max(_BATCH_BYTES_MIN, min(_BATCH_BYTES_MAX, self._policy.size_max_bytes // _BATCHES_IN_LIMIT))
+        return min(self._batch_bytes, self._policy.size_max_bytes // _BATCHES_IN_LIMIT)
 
     @property
     def is_over_size(self) -> bool:
@@ -361,6 +367,13 @@ class SqliteWriter:
         )
 
     # --- the write-ahead log
+
+    def _fit_batches(self, log_growth_bytes: int) -> None:
+        growth_max_bytes = self._policy.size_max_bytes * _LOG_GROWTH_SHARE
+        if log_growth_bytes > growth_max_bytes:
+            self._batch_bytes = max(_BATCH_BYTES_MIN, self.batch_bytes_max // 2)
+        elif log_growth_bytes < growth_max_bytes / 4:
+            self._batch_bytes = min(_BATCH_BYTES_MAX, 2 * self._batch_bytes)
 
     def _checkpoint_apart(self, *, is_due: bool) -> None:
         """After a step of pruning: the lock is let go in between, so that other processes wait for one of the two."""
