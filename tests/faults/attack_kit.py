@@ -25,6 +25,7 @@ recorder.set_retention(RetentionPolicy(size_max_bytes=limit))
 tracer = trace.get_tracer("attack")
 (door,) = doors_of(provider)
 chance = random.Random(0)
+padding = {"padding": "x" * 2_000}
 count, end = 0, time.monotonic() + seconds
 
 def is_on():
@@ -49,13 +50,13 @@ monitor.shutdown()
 ATTACKS = {
     "names with ids in them": """
 while is_on():
-    with monitor.monitor(f"GET /user/{count}"):
+    with monitor.monitor(f"GET /user/{count}", attributes=padding):
         pass
 """,
     "one giant trace": """
 with tracer.start_as_current_span("root"):
     while is_on():
-        with tracer.start_as_current_span(f"child {count}"):
+        with tracer.start_as_current_span(f"child {count}", attributes=padding):
             pass
 """,
     "attributes of a megabyte": """
@@ -100,24 +101,25 @@ while is_on():
 while is_on():
     try:
         with monitor.monitor(f"operation {count % 3_000}"):
-            raise ValueError("".join(chance.choices("abcdefgh ", k=300)))
+            raise ValueError("".join(chance.choices("abcdefgh ", k=2_000)))
     except ValueError:
         pass
 """,
     "a resource for each span": """
 while is_on():
     made = provider_of({"service.name": "shop", "service.instance.id": f"{count:036}", "text": "x" * 500})
-    with made.get_tracer("attack").start_as_current_span("operation"):
+    with made.get_tracer("attack").start_as_current_span("operation", attributes=padding):
         pass
 """,
     "a service for each span": """
 while is_on():
-    with provider_of({"service.name": f"service {count}"}).get_tracer("attack").start_as_current_span("operation"):
+    made = provider_of({"service.name": f"service {count}"})
+    with made.get_tracer("attack").start_as_current_span("operation", attributes=padding):
         pass
 """,
     "a scope for each span": """
 while is_on():
-    with provider.get_tracer(f"scope {count}" + "x" * 500).start_as_current_span("operation"):
+    with provider.get_tracer(f"scope {count}" + "x" * 500).start_as_current_span("operation", attributes=padding):
         pass
 """,
     "everything calls everything": """
@@ -125,19 +127,19 @@ names = [f"operation {number}" for number in range(1_900)]
 while is_on():
     with tracer.start_as_current_span(chance.choice(names)):
         for _ in range(30):
-            with tracer.start_as_current_span(chance.choice(names)):
+            with tracer.start_as_current_span(chance.choice(names), attributes=padding):
                 pass
 """,
     "operations in every cell of three months": """
 begin, cell = time.time_ns() - 90 * 86_400 * 10**9, 10 * 10**9
 while is_on():
     moment = begin + (count // 1_900) * cell * 97
-    tracer.start_span(f"operation {count % 1_900}", start_time=moment).end(moment + 5)
+    tracer.start_span(f"operation {count % 1_900}", start_time=moment, attributes=padding).end(moment + 5)
 """,
     "trace ids in no order": """
 unordered = provider_of({}).get_tracer("attack")
 while is_on():
-    with unordered.start_as_current_span("operation", attributes={"text": "x" * 200}):
+    with unordered.start_as_current_span("operation", attributes=padding):
         pass
 """,
     "instruments and attribute sets": """
