@@ -287,14 +287,14 @@ def _details(
     events = _noted(_events(span), "events", cut) if span._events else NO_ATTRIBUTES
     links = _noted(_links(span), "links", cut) if span._links else NO_ATTRIBUTES
     status = span._status
-    message = _storable(status.description, "status_message", cut) if status.description else ""
+    message = "" if status.description is None else _storable(status.description, "status_message", cut)
     is_error = status.status_code is StatusCode.ERROR
     error_type, error_message = _error(span, raw, message) if is_error else ("", "")
     details = SpanDetails(
         message,
         error_type,
         error_message,
-        context.trace_state.to_header() if context.trace_state else "",
+        _storable(context.trace_state.to_header(), "trace_state", cut) if context.trace_state else "",
         events.text,
         links.text,
         dropped_attributes_count,
@@ -326,7 +326,7 @@ def _link(link: Link) -> dict[str, Any]:
     context = link.context
     item: dict[str, Any] = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
     if context.trace_state:
-        item["trace_state"] = context.trace_state.to_header()
+        item["trace_state"] = storable_text(context.trace_state.to_header())[0]
     item["flags"] = _flags(context, context)
     return _with_attributes(item, encode_any_attributes(link.attributes), getattr(link, "dropped_attributes", 0))
 
@@ -350,10 +350,14 @@ def _flags(context: SpanContext, other_end: SpanContext | None) -> int:
 def _error(span: ReadableSpan, attributes: Mapping[str, Any], status_message: str) -> tuple[str, str]:
     """The type and message of what failed: from the span itself, else from its last exception event."""
     events: Sequence[Any] = span.events
-    exception = next((each.attributes or {} for each in reversed(events) if each.name == "exception"), {})
+    exception = next((each.attributes or {} for each in reversed(events) if _is_exception(each)), {})
     kind = attributes.get(ERROR_TYPE) or exception.get(EXCEPTION_TYPE)
     message = exception.get(EXCEPTION_MESSAGE) or status_message
     return storable_text(kind, OPERATION_NAME_MAX)[0], storable_text(message)[0]
+
+
+def _is_exception(event: Any) -> bool:
+    return isinstance(event.name, str) and event.name == "exception"
 
 
 def _resource_row(resource: Resource) -> ResourceRow:
@@ -381,8 +385,9 @@ def _scope_row(scope: InstrumentationScope | None) -> ScopeRow:
 
 def _time(value: Any, cut: list[str]) -> int:
     """A time as it is, if it fits 64 bits; else what comes nearest, which is noted."""
-    time_unix_nano = int64(value)
-    if time_unix_nano != value and value is not None and "times" not in cut:
+    is_number = isinstance(value, (int, float))
+    time_unix_nano = int64(value) if is_number else 0
+    if not (is_number and time_unix_nano == value) and value is not None and "times" not in cut:
         cut.append("times")
     return time_unix_nano
 

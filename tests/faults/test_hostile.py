@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -139,11 +140,7 @@ def odd_context(parts: dict, value) -> SpanContext:
 
 
 def key_of(value):
-    try:
-        hash(value)
-    except TypeError:
-        return repr(value)[:100] if not isinstance(value, (list, dict)) or len(str(value)) < 10_000 else "key"
-    return value
+    return value if getattr(type(value), "__hash__", None) else "a key"
 
 
 PLACES = {
@@ -167,7 +164,10 @@ PLACES = {
 @pytest.fixture
 def way_in(db_path: str) -> Iterator[tuple[StoreSpanProcessor, MetricsStorage]]:
     with MetricsStorage(db_path) as storage:
-        yield StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)), storage
+        processor = StoreSpanProcessor(SpanDoor(storage.recorder, 10**9))
+        record(processor)
+        assert storage.recorder.flush()
+        yield processor, storage
 
 
 def record(processor: StoreSpanProcessor, **changes) -> int:
@@ -182,7 +182,6 @@ def find(path: str, trace_id: int) -> dict:
     with closing(sqlite3.connect(path)) as connection:
         query = "SELECT attributes, details FROM _spans WHERE trace_id = ?"
         ((attributes, details),) = connection.execute(query, (trace_id.to_bytes(16, "big"),)).fetchall()
-        connection.execute("SELECT * FROM spans JOIN events ON span_row_id = spans.id").fetchall()
     return {"attributes": json.loads(attributes, parse_constant=refuse), "details": json.loads(details)}
 
 
@@ -200,27 +199,45 @@ def check_rest(path: str, trace_id: int) -> None:
 
 def test_of_512_spans_with_an_odd_one_the_other_511_are_stored_whatever_is_odd_and_where(way_in, db_path, figure):
     processor, storage = way_in
-    odd_count = kept_count = 0
+    odd_count, lost_ones = 0, []
     for (place, _), (what, value) in itertools.product(PLACES.items(), ODD.items()):
         before = storage.store.get_health()
-        good = [record(processor) for _ in range(511 if odd_count % 10 == 0 else 3)]
+        good = [record(processor) for _ in range(511 if odd_count % len(ODD) == 0 else 2)]
         odd = record(processor, **{place: value})
         assert storage.recorder.flush(30), (place, what)
         health = storage.store.get_health()
         assert health.ended - before.ended == len(good) + 1
         lost = sum(health.dropped.values()) - sum(before.dropped.values())
         odd_count += 1
-        kept_count += 1 - lost
+        lost_ones += [(place, what)] * lost
         if not lost:
             check_rest(db_path, odd)
         check_rest(db_path, good[-1])
-    figure("hostile: odd values in places, of which kept", f"{kept_count} of {odd_count}", "all")
-    assert kept_count == odd_count
+    figure("hostile: odd values in places, of which kept", f"{odd_count - len(lost_ones)} of {odd_count}", "all")
+    assert lost_ones == []
+    with closing(sqlite3.connect(db_path)) as connection:
+        connection.execute("SELECT * FROM spans JOIN events ON span_row_id = spans.id").fetchall()
 
 
+class Odd(NamedTuple):
+    """Names an odd value: hypothesis could not even print some of them."""
+
+    what: str
+
+
+def real(value):
+    """The value with the odd ones in place of their names."""
+    if isinstance(value, Odd):
+        return ODD[value.what]
+    if isinstance(value, dict):
+        return {key: real(each) for key, each in value.items()}
+    return [real(each) for each in value] if isinstance(value, list) else value
+
+
+QUICK = sorted(set(ODD) - {"what holds itself"})  # that one takes its half second each time
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-(2**70), 2**70), st.floats(), st.binary(max_size=50),
-    st.text(st.characters(), max_size=50), st.sampled_from(list(ODD)).map(ODD.__getitem__),
+    st.text(st.characters(), max_size=50), st.builds(Odd, st.sampled_from(QUICK)),
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
@@ -238,7 +255,7 @@ def check_hostile(way_in, path: str, examples: int) -> int:
     @given(CHANGES)
     def run(changes):
         before = storage.store.get_health()
-        good, odd = record(processor), record(processor, **changes)
+        good, odd = record(processor), record(processor, **real(changes))
         assert storage.recorder.flush(30)
         health = storage.store.get_health()
         assert health.ended - before.ended == 2
@@ -254,7 +271,7 @@ def check_hostile(way_in, path: str, examples: int) -> int:
 
 
 def test_hostile_sets_of_values_raise_nothing_and_the_rest_of_each_span_is_kept(way_in, db_path, figure):
-    figure("hostile: sets of values without loss", check_hostile(way_in, db_path, 150), "all")
+    figure("hostile: sets of values without loss", check_hostile(way_in, db_path, 100), "all")
 
 
 @pytest.mark.long
