@@ -145,7 +145,10 @@ class Queue(RuleBasedStateMachine):
         return self.recorder.queued_count + sum(count for _, count in self.recorder._losses._pending)
 
     def is_file_there(self):
-        return os.path.exists(self.path) and os.path.getsize(self.path) > 0
+        """Whether there is a file with tables: a write that fails may leave an empty one."""
+        if not os.path.exists(self.path):
+            return False
+        return self.ask("SELECT count(*) FROM sqlite_master WHERE name = '_health'") > 0
 
     def ask(self, sql):
         with closing(sqlite3.connect(self.path)) as connection:
