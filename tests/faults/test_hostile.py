@@ -241,7 +241,9 @@ SCALARS = st.one_of(
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=5), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 CHANGES = st.dictionaries(st.sampled_from(sorted(set(PLACES) - {"an attribute's key"})), VALUES, min_size=1, max_size=6)
