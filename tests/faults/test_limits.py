@@ -20,7 +20,7 @@ def attack(start_python, tmp_path, name, seconds, limit_bytes):
 
 
 def check(seen, figures, name, limit_bytes, figure):
-    count, ended, counted, altered, dropped = figures
+    _, ended, counted, altered, dropped = figures
     share = seen.peak_bytes / limit_bytes
     memory = max(seen.memory_mib, default=0)
     figure(f"limits: {name}", f"file {share:.2f} of its limit, {memory:.0f} MiB, {ended} spans", "1.1, 420 MiB")
