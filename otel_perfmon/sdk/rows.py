@@ -95,10 +95,14 @@ class SpanEncoder:
 
     def weigh(self, payload: ReadableSpan) -> int:
         """About how many bytes of memory a span holds."""
-        items: Sequence[Any] = [*(payload._events or ()), *(payload._links or ())]
         weight = weight_of(payload._name) + weight_of(payload._status.description)
-        weight += weight_of(_raw_attributes(payload)[0])
-        return weight + sum(_SPAN_PART_BYTES + weight_of(each.attributes) for each in items)
+        attributes = _raw_attributes(payload)[0]
+        if attributes:
+            weight += sum(map(weight_of, attributes)) + sum(map(weight_of, attributes.values()))
+        if _is_something(payload._events) or _is_something(payload._links):
+            items: Sequence[Any] = [*(payload._events or ()), *(payload._links or ())]
+            weight += sum(_SPAN_PART_BYTES + weight_of(each.attributes) for each in items)
+        return weight
 
     def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
         """Rows of what `entry_of` took apart; see `BulkDoor`."""

@@ -24,6 +24,7 @@ _PORTIONS_MAX: Final = 256
 _DEPTH_MAX: Final = 6
 _ITEMS_LOOKED_AT: Final = 1_000
 _ITEM_BYTES: Final = 100
+_SMALL: Final = frozenset((int, float, bool, type(None)))
 
 _Portion = tuple[int, int]
 """How many entries were weighed together, and their weight."""
@@ -79,6 +80,11 @@ class Scales:
 
 def weight_of(value: Any, depth: int = _DEPTH_MAX) -> int:
     """About how many bytes a value keeps in memory, told from the outer levels and the first items of it."""
+    kind = type(value)
+    if kind is str:
+        return getsizeof(value)
+    if kind in _SMALL:  # asking the abstract classes takes a microsecond
+        return _ITEM_BYTES
     if isinstance(value, (str, bytes, bytearray)):
         return getsizeof(value)
     if not depth or not isinstance(value, (Mapping, Sequence)):

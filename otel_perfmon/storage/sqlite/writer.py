@@ -306,6 +306,7 @@ class SqliteWriter:
     def _forget_ids(self) -> None:
         """What was learnt in a transaction that is rolled back is not true."""
         self._names.clear()
+        self._names.lost_count = 0
         self._error_groups.forget()
         self._noted_arrival = 0
         self._is_policy_noted = False
