@@ -167,7 +167,9 @@ class SpanEncoder:
             slow = raw.get(SLOW_ATTRIBUTE)
         start, end = span._start_time, span._end_time
         if type(start) is not int or type(end) is not int or not 0 <= start <= end <= INT64_MAX:
-            start, end = _time(start, cut), _time(end, cut)
+            # No time at all takes the other's place: it must not make a duration of decades.
+            times = _time(start, cut), _time(end, cut)
+            start, end = times[not _may_be_time(start)], times[_may_be_time(end)]
         duration = min(end - start, INT64_MAX) if end > start else 0
         details = None
         is_bare = status_code is _UNSET and not (cut or dropped_count)
@@ -395,6 +397,10 @@ def _time(value: Any, cut: list[str]) -> int:
     if not (is_number and time_unix_nano == value) and value is not None and "times" not in cut:
         cut.append("times")
     return time_unix_nano
+
+
+def _may_be_time(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))
 
 
 def int64(value: Any) -> int:
