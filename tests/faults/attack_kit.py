@@ -43,8 +43,7 @@ monitor.force_flush(60_000)
 health = monitor.storage.store.get_health()
 print(count, health.ended, health.counted, health.altered, sum(health.dropped.values()))
 monitor.storage.cleanup(0)
-while recorder._writer.maintain():
-    pass
+recorder.prune(RetentionPolicy(0, 0, limit))  # metric points as well
 monitor.shutdown()
 """
 ATTACKS = {
