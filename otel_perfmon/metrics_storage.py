@@ -28,6 +28,7 @@ from otel_perfmon.storage.cells import Kept, align_window
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERROR, ScopeRow, SpanDetails, SpanRow
+from otel_perfmon.storage.scales import weight_of
 from otel_perfmon.storage.url import open_configured_recorder, open_store
 
 if TYPE_CHECKING:  # loaded when something is asked
@@ -257,6 +258,10 @@ class _MetricDoor:
     def __init__(self) -> None:
         self._ids = TimeOrderedIdGenerator()
         self._resource = SpanEncoder().resource(make_resource(None, None))
+
+    def weigh(self, payload: Any) -> int:
+        """About how many bytes of memory a metric holds."""
+        return weight_of(payload)
 
     def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
         (end, duration, is_error, is_slow), (operation, kind, message, stack_trace), attributes = payload

@@ -120,9 +120,8 @@ class SQLiteMetricExporter(MetricExporter):
         try:
             self._unwritten += self._encoder.encode(metrics_data)
             del self._unwritten[:-UNWRITTEN_POINTS_MAX]
-            if self._unwritten:
-                self._recorder.write_points(self._unwritten)
-                self._unwritten = []
+            while self._unwritten:
+                del self._unwritten[: self._recorder.write_points(self._unwritten)]
         except Exception as error:  # the outer rim
             _logger.warning("Metric points could not be exported to %s: %s", self._recorder.path, error)
             return MetricExportResult.FAILURE

@@ -29,6 +29,8 @@ from otel_perfmon.storage.attributes import (
     encode_foreign_attributes,
     encode_items,
     encode_plain_attributes,
+    longest_text,
+    size_bytes,
     storable_text,
 )
 from otel_perfmon.storage.columns import SpanColumns
@@ -42,11 +44,13 @@ from otel_perfmon.storage.rows import (
     SpanDetails,
     SpanRow,
 )
+from otel_perfmon.storage.scales import weight_of
 
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
+_SPAN_PART_BYTES: Final = 300
 _UNSET: Final = StatusCode.UNSET  # a member of an enum is found by a call
 _new_tuple: Final = tuple.__new__  # what SpanRow(...) calls, without the detour through Python
 
@@ -99,10 +103,22 @@ class SpanEncoder:
             return self.encode_plain([[part] for part in parts], 0)[0][0]
         return self._encode_any(payload, slow_threshold_nano)
 
+    def weigh(self, payload: ReadableSpan) -> int:
+        """About how many bytes of memory a span holds."""
+        weight = weight_of(payload._name) + weight_of(payload._status.description)
+        attributes = _raw_attributes(payload)[0]
+        if attributes:
+            weight += sum(map(weight_of, attributes)) + sum(map(weight_of, attributes.values()))
+        for items in (payload._events, payload._links):
+            listed: Any = getattr(items, "_dq", items)  # to ask a list of the SDK's takes its lock: 1 µs
+            if listed:
+                weight += sum(_SPAN_PART_BYTES + weight_of(each.attributes) for each in tuple(listed))
+        return weight
+
     def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
         """Rows of what `entry_of` took apart; see `BulkDoor`."""
         details: list[SpanDetails | None] = [None] * len(parts[0])
-        texts = _texts(parts[-1], details, room)
+        texts, size = _texts(parts[-1], details, room)
         if len(texts) < len(details):
             parts = [part[: len(texts)] for part in (*parts, details)]
             details = parts.pop()
@@ -126,7 +142,7 @@ class SpanEncoder:
             _kind_numbers(kinds),
             *(flags, starts, ends, durations, [0] * len(texts), slow, texts, details),
         ]
-        return SpanColumns(columns), sum(map(len, texts))
+        return SpanColumns(columns), size
 
     def _origins_of(self, tracers: list[Any]) -> tuple[list[ResourceRow], list[ScopeRow]]:
         """The resources and scopes of spans, by their tracers, of which there are few."""
@@ -161,7 +177,9 @@ class SpanEncoder:
             slow = raw.get(SLOW_ATTRIBUTE)
         start, end = span._start_time, span._end_time
         if type(start) is not int or type(end) is not int or not 0 <= start <= end <= INT64_MAX:
-            start, end = _time(start, cut), _time(end, cut)
+            # No time at all takes the other's place: it must not make a duration of decades.
+            times = _time(start, cut), _time(end, cut)
+            start, end = times[not _may_be_time(start)], times[_may_be_time(end)]
         duration = min(end - start, INT64_MAX) if end > start else 0
         details = None
         is_bare = status_code is _UNSET and not (cut or dropped_count)
@@ -237,28 +255,33 @@ def _kind_numbers(kinds: list[SpanKind]) -> list[int]:
     return [each._value_ + 1 for each in kinds]
 
 
-def _texts(attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int) -> list[str]:
-    """The JSON of plain attributes, for as many spans as there is room; what was cut is noted in ``details``."""
+def _texts(
+    attributes: Sequence[dict[str, Any] | None], details: list[SpanDetails | None], room: int
+) -> tuple[list[str], int]:
+    """The JSON of plain attributes and its bytes, for as many spans as there is room; ``details`` note cuts."""
     if not any(attributes):
-        return [""] * len(attributes)
+        return [""] * len(attributes), 0
     texts: list[str] = []
+    size = 0
+    lengths = [len(text) for each in attributes if each for text in each.values() if type(text) is str]
+    are_long = max(lengths, default=0) > TEXT_MAX
     for number, each in enumerate(attributes):
         text = ""
         if each:
-            plain_text = encode_plain_attributes(each)
+            plain_text = None if are_long and longest_text(each) > TEXT_MAX else encode_plain_attributes(each)
             if plain_text is not None:
                 text = plain_text
             else:
-                encoded = encode_attributes(each)
+                encoded = encode_foreign_attributes(each)
                 text = encoded.text
                 if encoded.is_altered or encoded.dropped_count:
                     altered = "attributes" if encoded.is_altered else ""
                     details[number] = SpanDetails(dropped_attributes_count=encoded.dropped_count, altered=altered)
         texts.append(text)
-        room -= len(text)
-        if room < 0:
+        size += len(text) if text.isascii() else size_bytes(text)
+        if size > room:
             break
-    return texts
+    return texts, size
 
 
 def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:
@@ -303,14 +326,14 @@ def _details(
     events = _noted(_events(span), "events", cut) if span._events else NO_ATTRIBUTES
     links = _noted(_links(span), "links", cut) if span._links else NO_ATTRIBUTES
     status = span._status
-    message = _storable(status.description, "status_message", cut) if status.description else ""
+    message = "" if status.description is None else _storable(status.description, "status_message", cut)
     is_error = status.status_code is StatusCode.ERROR
     error_type, error_message = _error(span, raw, message) if is_error else ("", "")
     details = SpanDetails(
         message,
         error_type,
         error_message,
-        context.trace_state.to_header() if context.trace_state else "",
+        _storable(context.trace_state.to_header(), "trace_state", cut) if context.trace_state else "",
         events.text,
         links.text,
         dropped_attributes_count,
@@ -342,7 +365,7 @@ def _link(link: Link) -> dict[str, Any]:
     context = link.context
     item: dict[str, Any] = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
     if context.trace_state:
-        item["trace_state"] = context.trace_state.to_header()
+        item["trace_state"] = storable_text(context.trace_state.to_header())[0]
     item["flags"] = _flags(context, context)
     return _with_attributes(item, encode_any_attributes(link.attributes), getattr(link, "dropped_attributes", 0))
 
@@ -366,10 +389,14 @@ def _flags(context: SpanContext, other_end: SpanContext | None) -> int:
 def _error(span: ReadableSpan, attributes: Mapping[str, Any], status_message: str) -> tuple[str, str]:
     """The type and message of what failed: from the span itself, else from its last exception event."""
     events: Sequence[Any] = span.events
-    exception = next((each.attributes or {} for each in reversed(events) if each.name == "exception"), {})
+    exception = next((each.attributes or {} for each in reversed(events) if _is_exception(each)), {})
     kind = attributes.get(ERROR_TYPE) or exception.get(EXCEPTION_TYPE)
     message = exception.get(EXCEPTION_MESSAGE) or status_message
     return storable_text(kind, OPERATION_NAME_MAX)[0], storable_text(message)[0]
+
+
+def _is_exception(event: Any) -> bool:
+    return isinstance(event.name, str) and event.name == "exception"
 
 
 def _resource_row(resource: Resource) -> ResourceRow:
@@ -397,10 +424,15 @@ def _scope_row(scope: InstrumentationScope | None) -> ScopeRow:
 
 def _time(value: Any, cut: list[str]) -> int:
     """A time as it is, if it fits 64 bits; else what comes nearest, which is noted."""
-    time_unix_nano = int64(value)
-    if time_unix_nano != value and value is not None and "times" not in cut:
+    is_number = isinstance(value, (int, float))
+    time_unix_nano = int64(value) if is_number else 0
+    if not (is_number and time_unix_nano == value) and value is not None and "times" not in cut:
         cut.append("times")
     return time_unix_nano
+
+
+def _may_be_time(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float))
 
 
 def int64(value: Any) -> int:

@@ -71,8 +71,15 @@ def encode_attributes(attributes: Mapping[str, Any] | None) -> Encoded:
         return EMPTY
     if not _SCALARS.issuperset(map(type, attributes.values())):  # lists, bytes, what may hold itself
         return encode_foreign_attributes(attributes)
+    if longest_text(attributes) > TEXT_MAX:
+        return encode_foreign_attributes(attributes)
     text = encode_plain_attributes(attributes)
     return encode_foreign_attributes(attributes) if text is None else Encoded(text)
+
+
+def longest_text(attributes: Mapping[str, Any]) -> int:
+    """Characters of the longest text: to encode 64 MB only to cut them would hold the GIL for half a second."""
+    return max([len(text) for text in attributes.values() if type(text) is str], default=0)
 
 
 def encode_plain_attributes(attributes: Mapping[str, Any]) -> str | None:
@@ -159,6 +166,11 @@ def storable_text(text: Any, max_characters: int = TEXT_MAX) -> tuple[str, bool]
     if len(clean) > max_characters:
         clean = clean[: max_characters - 1] + "…"
     return clean.encode("utf-8", "backslashreplace").decode(), True
+
+
+def size_bytes(text: str) -> int:
+    """How many bytes a text has that can be stored."""
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def safe_str(value: Any) -> str:

@@ -125,10 +125,11 @@ class SpanWriter(Protocol):
     """Writes batches; see the module's docstring.
 
     ``on_progress`` is called whenever a piece of a write is done: it tells a write that is starved of CPU, which goes
-    on, from one that hangs.
+    on, from one that hangs. ``now`` is the clock that `maintain` goes by, in Unix seconds.
     """
 
     on_progress: Callable[[], None]
+    now: Callable[[], float]
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch; wait at most ``timeout_seconds`` for other writers. How many spans could never be kept."""
@@ -142,6 +143,10 @@ class SpanWriter(Protocol):
         ``now`` in Unix seconds. The store remembers what is raised, for each threshold: of all processes that ask, one
         is told of a change, once.
         """
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """So many bytes may be written in one transaction, for the store to stay within its size meanwhile."""
 
     @property
     def is_over_size(self) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain, repeat, starmap
 from operator import is_
+from sys import getsizeof
 from typing import Any, Final, Protocol
 
 from otel_perfmon.query import INT64_MAX
@@ -22,11 +23,12 @@ from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
-from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.rows import ROW_BYTES, SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
+from otel_perfmon.storage.scales import UNWEIGHED_MAX, Scales
 
-BATCH_TEXT_MAX: Final = 2 * 1024 * 1024
-"""Characters of attributes, events and links in one batch, so that no transaction swells the file beyond its limit."""
+BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Bytes of text in one batch, unless the store wants fewer."""
 INTERRUPTIONS_MAX: Final = 4
 """So often in a row may the reading of one span be interrupted."""
 _PROGRESS_EVERY: Final = 256
@@ -43,14 +45,17 @@ class Door(Protocol):
     def encode(self, payload: Any, slow_threshold_nano: int) -> SpanRow:
         """The row of one payload; ``slow_threshold_nano`` is what it was when the span ended."""
 
+    def weigh(self, payload: Any) -> int:
+        """About how many bytes of memory one payload holds; on any thread."""
+
 
 class BulkDoor(Door, Protocol):
     """A door that can put in the parts of a span instead of the span, and reads many such at once."""
 
     def encode_plain(self, parts: Sequence[list[Any]], room: int) -> tuple[SpanColumns, int]:
-        """The rows of what it put in, and the characters of their texts; fewer when there is no ``room`` for more.
+        """The rows of what it put in, and the bytes of their texts; fewer when there is no ``room`` for more.
 
-        ``parts`` are columns: what stands behind the door in each entry.
+        ``parts`` are columns: what stands behind the door in each entry. The last is a dict of plain values or None.
         """
 
 
@@ -67,6 +72,7 @@ _PAYLOAD: Final = 2
 _MARK: Final = 3
 _ENDED: Final = WIDTH - 2
 _REST: Final = (None,) * (WIDTH - _MARK)
+_ENTRY_BYTES: Final = 400
 
 
 def opaque(payload: Any, door: Door, slow_threshold_nano: int) -> Entry:
@@ -107,6 +113,7 @@ class Intake:
     def __init__(self, losses: Losses, on_progress: Callable[[], None], choice: SamplingChoice | None = None) -> None:
         self._on_progress = on_progress
         self.queue: deque[Any] = deque()
+        self.scales = Scales(self.queue, WIDTH, _weigh)
         self.unfinished: Batch | None = None
         self._losses = losses
         self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
@@ -114,6 +121,8 @@ class Intake:
         self._recent: Generations[_Key, Door] = Generations(_RECENT_MAX)
         self._interrupted: list[Any] = []
         self._interruption_count = 0
+        self.room = 0
+        """So many places of the queue may be in use before `is_full` is to be asked."""
         self._choice = choice or SamplingChoice()
         self._sampling: TailSampling | None = None
         self.taken_count = 0
@@ -127,8 +136,10 @@ class Intake:
         """Keep the doors of another intake open."""
         self._doors = other._doors
 
-    def take_batch(self, count_max: int) -> int:
+    def take_batch(self, count_max: int, bytes_max: int = BATCH_BYTES_MAX) -> int:
         """Make a batch of at most ``count_max`` entries, in ``unfinished``; how many were taken from the queue for it.
+
+        It ends with the span with which its texts reach ``bytes_max``.
 
         When something interrupts (Ctrl-C in a program that helps to write), what is done is there as well, and the
         others are back in the queue.
@@ -137,12 +148,18 @@ class Intake:
         parts: list[_Part] = []
         taken_before = self.taken_count
         self._follow_policy()
+        if self.waiting_count <= UNWEIGHED_MAX:  # more were weighed by who put them in
+            self.scales.weigh()
+        self.room = 0
         try:
-            count = min(count_max, self.waiting_count)
+            count = min(count_max, max(1, bytes_max // ROW_BYTES), self.waiting_count)
+            if self.scales.at_once_max < UNWEIGHED_MAX:  # heavy ones: what is taken out makes room for more
+                count = min(count, self.scales.at_once_max)
             # One call of C for all of them: an interrupt finds each entry here or there.
             places.extend(starmap(self.queue.popleft, repeat((), count * WIDTH)))
             self.taken_count = taken_before + count
-            room, done_count = BATCH_TEXT_MAX, 0
+            self.scales.taken_count += count
+            room, done_count = bytes_max, 0
             doors = places[::WIDTH]
             while done_count < count and room > 0:
                 # One by one, to find the one that interrupts.
@@ -154,6 +171,7 @@ class Intake:
                 room -= part.text_size
                 done_count += part.entry_count
                 self._on_progress()
+            self.scales.taken_count -= count - done_count
             self.queue.extendleft(reversed(places[done_count * WIDTH :]))
             del places[done_count * WIDTH :]
             self.taken_count = taken_before + done_count
@@ -168,6 +186,13 @@ class Intake:
             raise
         self._interrupted = []
         return done_count
+
+    def is_full(self, count_max: int) -> bool:
+        """Whether ``count_max`` entries are in the queue, or so heavy ones that there is no room for another."""
+        waiting_count = self.waiting_count
+        room_count = self.scales.room_count() if waiting_count < count_max else 0
+        self.room = min(count_max, room_count) * WIDTH
+        return room_count <= waiting_count
 
     @property
     def waiting_count(self) -> int:
@@ -322,6 +347,28 @@ class Intake:
 
 def _why_unreadable(error: Exception) -> str:
     return f"a span could not be read: {type(error).__name__}: {safe_str(error)[:200]}"
+
+
+def _weigh(places: list[Any]) -> int:
+    """About how many bytes of memory entries hold, those of plain parts by loops of C."""
+    marks = places[_MARK::WIDTH]
+    attributes = list(filter(None, places[WIDTH - 1 :: WIDTH]))
+    weight = len(marks) * _ENTRY_BYTES
+    if attributes:
+        weight += sum(map(len, chain.from_iterable(attributes)))
+        weight += sum(map(getsizeof, chain.from_iterable(map(dict.values, attributes))))
+    if None in marks:
+        for place in range(0, len(places), WIDTH):
+            if places[place + _MARK] is None:
+                weight += _weigh_opaque(*places[place : place + _MARK])
+    return weight
+
+
+def _weigh_opaque(door: Door, _: int, payload: Any) -> int:
+    try:
+        return door.weigh(payload)
+    except Exception:  # an object of the program's: that it cannot be read is found out when it is read
+        return 0
 
 
 def _run_length(doors: list[Any], start: int) -> int:

@@ -13,11 +13,13 @@ from typing import Final
 
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
-from otel_perfmon.storage.rows import EdgeRow, ResourceRow, SpanRow
+from otel_perfmon.storage.rows import OVERFLOW_OPERATION, EdgeRow, ResourceRow, SpanRow
 
 WAITING_MAX: Final = 50_000
 """Spans of each kind remembered in one generation."""
 
+CALLEES_MAX: Final = 1_000
+"""Operations whose calls wait for the end of one caller; the calls of others are not told apart from each other."""
 _HOUR_NANO: Final = 3_600_000_000_000
 _Operation = tuple[ResourceRow, str]
 _END: Final = SpanRow._fields.index("end_unix_nano")
@@ -147,6 +149,9 @@ class Lineage:
             children = _Children()
             self._waiting.set(parent, children)
         children.duration_sum_nano += duration_nano
+        if len(children.calls) >= CALLEES_MAX and callee not in children.calls:
+            first_resource = next(iter(children.calls))[0]
+            callee = (first_resource, OVERFLOW_OPERATION, callee[2])
         call = children.calls.setdefault(callee, [0, 0])
         call[0] += 1
         call[1] += duration_nano

@@ -11,6 +11,7 @@ from otel_perfmon.errors import StoreError
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import SpanWriter
 from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.steady_clock import SteadyClock
 
 MAINTAIN_SECONDS: Final = 60.0
 _SHRINK_STEPS_MAX: Final = 100
@@ -41,6 +42,7 @@ class Maintenance:
         self.path = path
         self._writer = writer
         self._alarm = alarm
+        writer.now = SteadyClock().now
         self.start_afresh(Losses())
 
     def start_afresh(self, losses: Losses) -> None:

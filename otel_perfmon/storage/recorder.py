@@ -27,7 +27,7 @@ from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
-from otel_perfmon.storage.rows import PointRow
+from otel_perfmon.storage.rows import PointRow, first_points
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.suppression import suppressed
 
@@ -78,11 +78,9 @@ class Recorder:
         self._gate = threading.Lock()
         self._gate.acquire()
         self._thread: threading.Thread | None = None
-        self._is_awake = False
-        self._is_stopping = False
+        self._is_awake = self._is_stopping = self._is_paused = False
         self._progress_at = time.monotonic()
         self._error: StoreError | None = None
-        self._is_paused = False
         self.flight.start_afresh()
 
     # --- the way in
@@ -93,10 +91,11 @@ class Recorder:
 
     def take(self, entry: Entry) -> bool:
         """The same, of an entry for the queue."""
-        queue = self._intake.queue
+        intake = self._intake
+        queue = intake.queue
         waiting = len(queue)
         try:
-            has_room = waiting < QUEUE_MAX * WIDTH or self._make_room()
+            has_room = waiting < intake.room or self._make_room()
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
             queue.extend(entry)
             raise
@@ -115,10 +114,13 @@ class Recorder:
         """Say that spans may come through ``door``. One that two doors bring in is kept once."""
         self._intake.open_door(door)
 
-    def write_points(self, points: Sequence[PointRow]) -> None:
-        """Write metric points now; raises `StoreError` when they could not be kept."""
+    def write_points(self, points: Sequence[PointRow]) -> int:
+        """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
+        batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
         with self._writing(WRITE_TIMEOUT_SECONDS):
-            self._writer.write(Batch(points=points), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._maintenance.shrink_if_over_size()
+        return len(batch.points)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""
@@ -295,9 +297,7 @@ class Recorder:
         self._open_gate()
         if thread is not None and thread is not threading.current_thread():
             thread.join(FINISH_TIMEOUT_SECONDS)
-        self._thread = None
-        self._is_stopping = False
-        self._is_awake = False
+        self._thread, self._is_stopping, self._is_awake = None, False, False
 
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
@@ -387,7 +387,7 @@ class Recorder:
         taken = 0
         if self._pending is None or self._pending.is_written:
             if self._intake.unfinished is None:
-                taken = self._intake.take_batch(count_max)
+                taken = self._intake.take_batch(count_max, self._writer.batch_bytes_max)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
             self._note_progress()
         batch = self._pending
@@ -426,7 +426,7 @@ class Recorder:
         """Help to write, or wait; False when nothing was written for too long."""
         if self._is_writing_here():
             return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while self._intake.waiting_count >= QUEUE_MAX:
+        while self._intake.is_full(QUEUE_MAX):
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
                 return False
             if self._flushing_threads or not self._help():

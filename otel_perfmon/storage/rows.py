@@ -6,12 +6,20 @@ and scopes are shared objects: a door makes one row for each it meets, and a sto
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Final, NamedTuple
 
+from otel_perfmon.storage.attributes import size_bytes
+
 STATUS_ERROR: Final = 2
+ROW_BYTES: Final = 512
+"""So much a row counts, beside its texts, where bytes are bounded."""
 OPERATION_NAME_MAX: Final = 1_000
 """Characters of a span's name; the rest is cut."""
+OVERFLOW_OPERATION: Final = "(other operations)"
+"""The operation that counts what there is no room for by its own name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,11 +96,12 @@ class SpanRow(NamedTuple):
 
     @property
     def text_size(self) -> int:
-        """Characters of its attributes, events and links."""
+        """Bytes of its texts that can be long."""
         details = self.details
         if details is None:
-            return len(self.attributes)
-        return len(self.attributes) + len(details.events) + len(details.links)
+            return size_bytes(self.attributes)
+        long = (details.events, details.links, details.status_message, details.error_message, details.trace_state)
+        return size_bytes(self.attributes) + sum(map(size_bytes, long))
 
 
 class OpenSpanRow(NamedTuple):
@@ -119,6 +128,12 @@ class PointRow(NamedTuple):
     start_unix_nano: int
     time_unix_nano: int
     data: str
+
+
+def first_points(points: Sequence[PointRow], bytes_max: int) -> Sequence[PointRow]:
+    """The first points, as many as have so many bytes together, and one at least."""
+    sizes = accumulate(ROW_BYTES + size_bytes(each.attributes) + size_bytes(each.data) for each in points)
+    return points[: 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))]
 
 
 class EdgeRow(NamedTuple):

@@ -75,3 +75,9 @@ def locked(path: str, program: str = HOLD_OUR_LOCK) -> Iterator[Callable[[], Non
             yield release
         finally:
             release()
+
+
+def read_integrity(path: str) -> None:
+    """Assert that a file is whole, whatever was pruned from it."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -388,11 +388,17 @@ def test_a_deeply_nested_attribute_neither_stops_the_export_nor_spoils_any_later
 
 
 def test_a_span_that_cannot_be_read_at_all_is_counted_and_the_others_are_kept(exporter, store):
-    broken = [object(), None, readable(start_time="yesterday"), readable(kind="server")]
+    broken = [object(), None, readable(kind="server")]
     exporter.export([*broken, readable("plain")])
     assert [each.name for each in store.find_spans(SpanQuery())] == ["plain"]
     health = store.get_health()
-    assert (health.ended, health.stored, health.dropped) == (5, 1, {"unreadable": 4})
+    assert (health.ended, health.stored, health.dropped) == (4, 1, {"unreadable": 3})
+
+
+def test_a_span_whose_start_is_no_number_is_kept_and_marked(exporter, store):
+    exporter.export([readable("plain", start_time="yesterday")])
+    (span,) = store.find_spans(SpanQuery())
+    assert (span.name, span.altered, span.duration_ms) == ("plain", ("times",), 0)
 
 
 def test_a_span_whose_ids_do_not_fit_is_counted_and_the_others_are_kept(exporter, store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 from storage_kit import NOW_S
 
 from otel_perfmon.storage import alarm as alarms
+from otel_perfmon.storage import steady_clock as steady_clocks
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import recorder_for, release_recorder
 from otel_perfmon.storage.sqlite import reader as readers
@@ -65,4 +67,5 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     for module in (writers, readers, retentions, alarms):
         monkeypatch.setattr(module, "time", _TimeModule(clock, module.time))
+    monkeypatch.setattr(steady_clocks, "time", SimpleNamespace(time=clock.time, monotonic=clock.time))  # it passes
     return clock

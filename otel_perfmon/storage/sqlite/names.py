@@ -10,21 +10,44 @@ import hashlib
 import sqlite3
 from typing import Any, Final, NamedTuple
 
-from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
+from otel_perfmon.storage.rows import OVERFLOW_OPERATION, PointRow, ResourceRow, ScopeRow
 
 OPERATIONS_PER_SERVICE_MAX: Final = 2_000
-OVERFLOW_OPERATION: Final = "(other operations)"
+OVERFLOW_SERVICE: Final = "(other services)"
+OVERFLOW_SCOPE: Final = "(other scopes)"
+OVERFLOW_INSTRUMENT: Final = "(other instruments)"
+BYTES_MAX: Final = 32 * 1024 * 1024
+"""What all names, resources and scopes may take together; those for which there is no room share the overflow ones."""
+GENERATION: Final = "names_generation"
+"""The fact that changes whenever ids are given up: what any process has cached is good for one generation."""
 _TOUCH_SECONDS: Final = 3_600
 _CACHE_MAX: Final = 20_000
+_RECOUNT_SECONDS: Final = 60
+_ROW_BYTES: Final = 100
+"""What a row and its place in indexes take beside its texts."""
+_COUNT_BYTES: Final = f"""
+SELECT (SELECT total({_ROW_BYTES} + length(name || version || environment)) FROM _services)
+    + (SELECT total({_ROW_BYTES} + length(attributes || schema_url)) FROM _resources)
+    + (SELECT total({_ROW_BYTES} + length(name || version || schema_url || attributes)) FROM _scopes)
+    + (SELECT total({_ROW_BYTES} + length(name || unit || description)) FROM _instruments)
+    + (SELECT total({_ROW_BYTES} + length(name)) FROM _operations)
+"""
+
+
+class Own(NamedTuple):
+    """What a span must carry itself: its name, where its operation is the overflow one; what of it has no room."""
+
+    name: str
+    lost: str
 
 
 class Place(NamedTuple):
-    """Where a span belongs; ``own_name`` is the name it must carry itself, where its operation is the overflow one."""
+    """Where a span belongs; ``own`` is None where that tells all."""
 
     operation_id: int
     resource_id: int
     scope_id: int
-    own_name: str
+    own: Own | None
 
 
 class _Places(dict[tuple[str, ResourceRow, ScopeRow], Place]):
@@ -39,16 +62,25 @@ class _Places(dict[tuple[str, ResourceRow, ScopeRow], Place]):
             self.clear()
         name, resource, scope = key
         operation_id, own_name = self._names.operation(resource, name)
-        found = self[key] = Place(operation_id, self._names.resource(resource), self._names.scope(scope), own_name)
+        resource_id, scope_id = self._names.resource(resource), self._names.scope(scope)
+        lost = self._names.lost_of(resource_id, scope_id)
+        own = Own(own_name, lost) if own_name or lost else None
+        found = self[key] = Place(operation_id, resource_id, scope_id, own)
         return found
 
 
 class Names:
     """The ids of one file, as one connection knows them; the caller holds a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bytes_max: int = BYTES_MAX) -> None:
         self.now_unix_s = 0
+        self.lost_count = 0
+        """How many spans of the transaction have lost a resource or a scope, and nothing else."""
         self._connection = connection
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._counted_at_unix_s: int | None = None
+        self._generation: tuple[int] | None = None
         self.clear()
 
     def begin(self, now_unix_s: int) -> None:
@@ -56,6 +88,22 @@ class Names:
         if now_unix_s // _TOUCH_SECONDS != self.now_unix_s // _TOUCH_SECONDS:
             self.clear()
         self.now_unix_s = now_unix_s
+        self.lost_count = 0
+
+    def follow(self) -> bool:
+        """Within the transaction: whether ids were given up since the last time, by any process; then forget all."""
+        query = "SELECT value FROM _facts WHERE name = ?"
+        generation = self._connection.execute(query, (GENERATION,)).fetchone()
+        if generation == self._generation:
+            return False
+        self._generation = generation
+        self.clear()
+        return True
+
+    def lost_of(self, resource_id: int, scope_id: int) -> str:
+        """Which parts of a span with those ids are lost, with commas."""
+        lost = ("resource" * (resource_id in self._overflow_resource_ids), "scope" * (scope_id == self._overflow_scope))
+        return ",".join(filter(None, lost))
 
     def clear(self) -> None:
         """Forget every id."""
@@ -66,6 +114,8 @@ class Names:
         self._instruments: dict[tuple[Any, ...], int] = {}
         self._full_services: set[int] = set()
         self._overflow_ids: dict[int, int] = {}
+        self._overflow_resource_ids: set[int] = set()
+        self._overflow_scope = 0
 
     def operation(self, resource: ResourceRow, name: str) -> tuple[int, str]:
         """The id of an operation, and the name a span must carry itself where that is the overflow one."""
@@ -85,6 +135,8 @@ class Names:
         """The id of an instrumentation scope."""
         found = self._scopes.get(scope)
         if found is None:
+            if len(self._scopes) >= _CACHE_MAX:
+                self._scopes.clear()
             columns = {
                 "hash": _hash(scope.name, scope.version, scope.schema_url, scope.attributes),
                 "name": scope.name,
@@ -92,8 +144,18 @@ class Names:
                 "schema_url": scope.schema_url,
                 "attributes": scope.attributes,
             }
-            found = self._scopes[scope] = self._store("_scopes", columns, ("hash",))
+            found = self._find("_scopes", columns, ("hash",))
+            if found is None:
+                found = self._store_scope(columns)
+            self._scopes[scope] = found
         return found
+
+    def _store_scope(self, columns: dict[str, Any]) -> int:
+        if self._has_room_for(columns):
+            return self._store("_scopes", columns, ("hash",))
+        texts = {"name": OVERFLOW_SCOPE, "version": "", "schema_url": "", "attributes": "{}"}
+        self._overflow_scope = self._store("_scopes", {"hash": _hash(OVERFLOW_SCOPE), **texts}, ("hash",))
+        return self._overflow_scope
 
     def instrument(self, point: PointRow) -> int:
         """The id of a metric instrument."""
@@ -105,7 +167,15 @@ class Names:
             names = ("name", "kind", "unit", "description", "temporality", "is_monotonic")
             columns = {"hash": _hash(resource_id, scope_id, *described), "resource_id": resource_id}
             columns |= {"scope_id": scope_id, **dict(zip(names, described, strict=True))}
-            found = self._instruments[key] = self._store("_instruments", columns, ("hash",))
+            if len(self._instruments) >= _CACHE_MAX:
+                self._instruments.clear()
+            found = self._find("_instruments", columns, ("hash",))
+            if found is None:
+                if not self._has_room_for(columns):
+                    columns |= {"name": OVERFLOW_INSTRUMENT, "unit": "", "description": ""}
+                    columns["hash"] = _hash(resource_id, scope_id, point.kind, point.temporality, point.is_monotonic)
+                found = self._store("_instruments", columns, ("hash",))
+            self._instruments[key] = found
         return found
 
     def _resource_and_service(self, resource: ResourceRow) -> tuple[int, int, int]:
@@ -119,7 +189,11 @@ class Names:
     def _store_resource(self, resource: ResourceRow) -> tuple[int, int, int]:
         service = {"name": resource.service_name, "version": resource.service_version}
         service["environment"] = resource.environment
-        service_id = self._store("_services", service, tuple(service))
+        service_id = self._find("_services", service, tuple(service))
+        if service_id is None:
+            if not self._has_room_for(service):
+                service = {"name": OVERFLOW_SERVICE, "version": "", "environment": ""}
+            service_id = self._store("_services", service, tuple(service))
         now = self.now_unix_s
         columns = {
             "hash": _hash(resource.attributes, resource.schema_url),
@@ -128,7 +202,14 @@ class Names:
             "schema_url": resource.schema_url,
             "last_used_unix_s": now,
         }
-        resource_id = self._store("_resources", columns, ("hash",))
+        resource_id = self._find("_resources", columns, ("hash",))
+        if resource_id is None:
+            is_lost = not self._has_room_for(columns)
+            if is_lost:
+                columns |= {"hash": _hash("resource", service_id), "attributes": "{}", "schema_url": ""}
+            resource_id = self._store("_resources", columns, ("hash",))
+            if is_lost:
+                self._overflow_resource_ids.add(resource_id)
         self._connection.execute("UPDATE _resources SET last_used_unix_s = ? WHERE id = ?", (now, resource_id))
         return resource_id, service_id, now
 
@@ -139,9 +220,12 @@ class Names:
         ).fetchone()
         if row is not None:
             return row[0], ""
-        if self._is_full(service_id):
+        if name == OVERFLOW_OPERATION:
+            return self._overflow(service_id), ""
+        columns = {"service_id": service_id, "name": name}
+        if self._is_full(service_id) or not self._has_room_for(columns):
             return self._overflow(service_id), name
-        return self._store("_operations", {"service_id": service_id, "name": name}, ("service_id", "name")), ""
+        return self._store("_operations", columns, ("service_id", "name")), ""
 
     def _overflow(self, service_id: int) -> int:
         if service_id not in self._overflow_ids:
@@ -164,9 +248,26 @@ class Names:
             f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})",
             tuple(columns.values()),
         )
+        found = self._find(table, columns, key)
+        assert found is not None
+        return found
+
+    def _find(self, table: str, columns: dict[str, Any], key: tuple[str, ...]) -> int | None:
         condition = " AND ".join(f"{name} = ?" for name in key)
         query = f"SELECT id FROM {table} WHERE {condition}"
-        return int(self._connection.execute(query, tuple(columns[name] for name in key)).fetchone()[0])
+        row = self._connection.execute(query, tuple(columns[name] for name in key)).fetchone()
+        return int(row[0]) if row else None
+
+    def _has_room_for(self, columns: dict[str, Any]) -> bool:
+        """Whether a new row fits into what all of them may take, which is counted anew each minute."""
+        counted_at = self._counted_at_unix_s
+        if counted_at is None or abs(self.now_unix_s - counted_at) >= _RECOUNT_SECONDS:
+            self._bytes = int(self._connection.execute(_COUNT_BYTES).fetchone()[0])
+            self._counted_at_unix_s = self.now_unix_s
+        if self._bytes >= self._bytes_max:
+            return False
+        self._bytes += _ROW_BYTES + sum(len(value) for value in columns.values() if isinstance(value, str))
+        return True
 
 
 def _hash(*parts: Any) -> bytes:

@@ -98,7 +98,7 @@ class OpenSpanRows:
             *(span.trace_id, span.span_id, span.parent_span_id),
             *(place.operation_id, place.resource_id, place.scope_id),
             *(span.kind, span.flags, span.start_unix_nano, span.status_code, span.attributes),
-            encode_details(span.details, place.own_name),
+            encode_details(span.details, place.own.name if place.own is not None else ""),
             *(row.slow_threshold_nano, row.thread_id, row.thread_name),
         )
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.storage.base import RetentionPolicy
-from otel_perfmon.storage.cells import ALIGNED_TO_S, KEEP_SECONDS
+from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.account import bury_dead
-from otel_perfmon.storage.sqlite.figures import prune_figures
+from otel_perfmon.storage.sqlite.figures import delete_cells, delete_oldest_groups, middle_of_cells, prune_figures
 from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
@@ -25,6 +25,8 @@ ARRIVAL_CELL_SECONDS: Final = 10
 """Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
 KEPT_TRACE_SPANS_MAX: Final = 1_000
 """Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
+PROCESSES_MAX: Final = 1_000
+"""Processes with an account of their own: of more, those silent for longest are folded into one."""
 _FOLD_HEALTH_SECONDS: Final = 3_600
 _PRUNE_NAMES_SECONDS: Final = 3_600
 _VACUUM_PAGES: Final = 500
@@ -243,7 +245,10 @@ class Retention:
     def _fold_health(self, now: int, process: str) -> None:
         """Add up the rows of processes that have been silent: accounts only grow, so a silent one may come back."""
         bury_dead(self._connection, now)
-        old = "process NOT IN ('past', ?) AND updated_unix_s < ? AND queued = 0"
+        old = (
+            "process NOT IN ('past', ?) AND queued = 0 AND (updated_unix_s < ? OR process NOT IN"
+            f" (SELECT process FROM _health ORDER BY updated_unix_s DESC LIMIT {PROCESSES_MAX}))"
+        )
         parameters = (process, now - _FOLD_HEALTH_SECONDS)
         sums = ", ".join(f"sum({name})" for name in _HEALTH_COLUMNS)
         query = f"SELECT max(updated_unix_s), {sums} FROM _health WHERE {old} HAVING count(*) > 0"
@@ -279,7 +284,7 @@ class Retention:
             self._prune_ordinary(self._last_id(), process, rows_max)
             or self._prune_oldest_points()
             or self._prune_all(self._last_id(), process, rows_max)
-            or self._prune_finest_rollups()
+            or self._prune_finest_figures()
         )
         return self._give_back() or (is_pruned and self._is_over(policy.size_max_bytes))
 
@@ -300,22 +305,19 @@ class Retention:
             query = "DELETE FROM _points WHERE id IN (SELECT id FROM _points ORDER BY id LIMIT ?)"
             return self._delete(query, (ROWS_AT_ONCE,)) > 0
 
-    def _prune_finest_rollups(self) -> bool:
+    def _prune_finest_figures(self) -> bool:
+        """Remove a bounded number of cells: the older half of the finest there are; error groups when none is left."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for resolution in KEEP_SECONDS:
-                cut = self._middle(resolution)
-                if self._delete("DELETE FROM _rollups WHERE resolution_s = ? AND start_unix_s < ?", (resolution, cut)):
-                    self._set_fact(GIVEN_UP.format(resolution), cut)
+                fact = GIVEN_UP.format(resolution)
+                if delete_cells(self._connection, resolution, self._fact(fact)):  # what is left of the last half
                     return True
-        return False
-
-    def _middle(self, resolution: int) -> int:
-        """The middle of the time that cells of a resolution are from, on a bound of the next coarser ones."""
-        sql = "SELECT avg(start_unix_s) FROM _rollups WHERE resolution_s = ?"
-        mean = self._connection.execute(sql, (resolution,)).fetchone()[0]
-        width = ALIGNED_TO_S[resolution]
-        return 0 if mean is None else (int(mean) // width + 1) * width
+                cut = middle_of_cells(self._connection, resolution)
+                if cut is not None:
+                    self._set_fact(fact, cut)  # first, so that no answer is made of half of them
+                    return delete_cells(self._connection, resolution, cut)
+            return delete_oldest_groups(self._connection)
 
     def _give_back(self) -> bool:
         """Return free pages to the file system, a bounded number at a time; True when more are left."""

@@ -22,10 +22,9 @@ from otel_perfmon.errors import QueryError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, int64, parse_id
 from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.attributes import decode_attributes, storable_text
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX, STATUS_ERROR
+from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OVERFLOW_OPERATION, STATUS_ERROR
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.details import decode_details, has_error_type
-from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION
 
 SCAN_ROWS_MAX: Final = 200_000
 SCAN_SECONDS_MAX: Final = 2.0

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.columns import SpanColumns
-from otel_perfmon.storage.rows import SpanDetails
+from otel_perfmon.storage.rows import NO_DETAILS, SpanDetails
 from otel_perfmon.storage.sqlite.details import encode_details
-from otel_perfmon.storage.sqlite.names import Names
+from otel_perfmon.storage.sqlite.names import Names, Own
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
@@ -50,7 +50,7 @@ def insert_spans(
     trace_ids, span_ids, parents, _, span_names, resources, scopes, kinds, flags = fields[:9]
     starts, ends, durations, statuses, slow, attributes, details = fields[9:]
     places = map(names.places.__getitem__, zip(span_names, resources, scopes, strict=True))
-    operation_ids, resource_ids, scope_ids, own_names = zip(*places, strict=True)
+    operation_ids, resource_ids, scope_ids, owned = zip(*places, strict=True)
     skews: list[int] = list(map(sub, map(sub, ends, durations), starts))
     columns: list[Iterable[Any]] = [
         map(bytearray, trace_ids),  # unlike bytes these need no adapter (see the schema)
@@ -59,9 +59,10 @@ def insert_spans(
         *(operation_ids, resource_ids, scope_ids, kinds, flags, ends, durations, statuses, slow, attributes),
     ]
     names_of_columns = _PLAIN_COLUMNS
-    if any(skews) or any(details) or any(own_names):
+    if any(skews) or any(details) or any(owned):
         names_of_columns = _COLUMNS
-        columns += (skews, _details(details, own_names, starts, skews))
+        marked = _marked(details, owned, names) if any(owned) else details
+        columns += (skews, _details(marked, owned, starts, skews))
     values = list(chain.from_iterable(zip(*columns, strict=True)))
     run_multirow(connection, f"INSERT INTO _spans ({names_of_columns})", len(columns), values)
     if rollup is not None:
@@ -70,13 +71,27 @@ def insert_spans(
 
 
 def _details(
-    details: Sequence[SpanDetails | None], own_names: Sequence[str], starts: Sequence[int], skews: list[int]
+    details: Sequence[SpanDetails | None], owned: Sequence[Own | None], starts: Sequence[int], skews: list[int]
 ) -> list[str]:
     """The text of each span's details; a skew too large for its column goes into them as the start itself."""
     texts: list[str] = []
-    for number, (each, own_name, start) in enumerate(zip(details, own_names, starts, strict=True)):
+    for number, (each, own, start) in enumerate(zip(details, owned, starts, strict=True)):
         lost_start = None
         if not -INT64_MAX <= skews[number] <= INT64_MAX:
             lost_start, skews[number] = start, -INT64_MAX
+        own_name = own.name if own is not None else ""
         texts.append(encode_details(each, own_name, lost_start) if each or own_name or skews[number] else "")
     return texts
+
+
+def _marked(
+    details: Sequence[SpanDetails | None], owned: Sequence[Own | None], names: Names
+) -> Sequence[SpanDetails | None]:
+    """The details of spans, with what of them had no room marked as altered, and counted."""
+    marked = list(details)
+    for number, own in enumerate(owned):
+        if own is not None and own.lost:
+            each = details[number] or NO_DETAILS
+            names.lost_count += not each.altered
+            marked[number] = each._replace(altered=",".join(filter(None, (each.altered, own.lost))))
+    return marked

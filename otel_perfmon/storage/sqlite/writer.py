@@ -28,6 +28,7 @@ from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
 from otel_perfmon.storage.sqlite.file_system import check_local
 from otel_perfmon.storage.sqlite.halving import parts_of
+from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows, store_interrupted
 from otel_perfmon.storage.sqlite.points import insert_points
@@ -49,6 +50,13 @@ _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoint under one hold (measured)."""
 _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
+_BATCHES_IN_LIMIT: Final = 64
+_NAMES_IN_LIMIT: Final = 16
+_BATCH_BYTES_MIN: Final = 8 * 1024
+_BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
+_LOG_GROWTH_SHARE: Final = 1 / 24
+"""Batches become smaller when one makes the log grow by more than this share of what the file may have: thousands of
+different calls or errors lie in as many pages, each of which goes to the log whole."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
 _INTERRUPTED_SECONDS: Final = 60.0
@@ -62,6 +70,7 @@ class SqliteWriter:
     def __init__(self, path: str, policy: RetentionPolicy | None = None) -> None:
         self.path = path
         self.on_progress: Callable[[], None] = lambda: None
+        self.now: Callable[[], float] = lambda: time.time()  # noqa: PLW0108 - the clock of the moment, as tests set it
         self._policy = policy or RetentionPolicy()
         self._lock = FileLock(path + ".lock", self._tell_of_others)
         self._soundness = Soundness(path, self._lock)
@@ -71,6 +80,7 @@ class SqliteWriter:
         self._begin_account()
         self._is_policy_noted = False
         self._next_checkpoint = self._next_space_check = 0.0
+        self._batch_bytes = _BATCH_BYTES_MAX
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
@@ -86,19 +96,26 @@ class SqliteWriter:
             self._check_free_space()
         with self._held(timeout_seconds):
             self._set_busy_timeout(int(timeout_seconds * 1000))
+            log_bytes = size_bytes(self.path + "-wal")
             refused = self._write_batch(batch)
+            self._fit_batches(size_bytes(self.path + "-wal") - log_bytes)
             self._store_interrupted_if_due()
             self._checkpoint_if_large()
         return refused
 
     def maintain(self) -> bool:
         """One step of retention; True when more is waiting."""
-        return self.prune(self._policy)[1]
+        return self._prune(self._policy, self.now())[1]
 
     def evaluate_alarms(self, rule: AlertRule, now: float) -> list[Alert]:
         """Which alarms are raised and which are over since any process last asked. See `SpanWriter`."""
         with self._held():
             return evaluate_alarms(self._open_connection(), rule, now)
+
+    @property
+    def batch_bytes_max(self) -> int:
+        """A transaction is in the log, and for a moment in the file as well: both have a tenth of the limit as room."""
+        return min(self._batch_bytes, self._policy.size_max_bytes // _BATCHES_IN_LIMIT)
 
     @property
     def is_over_size(self) -> bool:
@@ -115,13 +132,16 @@ class SqliteWriter:
 
     def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
         """One step of retention, by ``policy`` or the one the file tells; how many spans went, and if more wait."""
+        return self._prune(policy, time.time())
+
+    def _prune(self, policy: RetentionPolicy | None, now_unix_s: float) -> tuple[int, bool]:
         if self._is_open():
             with connections.translated(self.path):
-                self._retention.look_ahead(policy or noted_policy(self._open_connection()), time.time())
+                self._retention.look_ahead(policy or noted_policy(self._open_connection()), now_unix_s)
         with self._held():
             policy = policy or noted_policy(self._open_connection())
             before = self._retention.pruned_count(self._process)
-            is_more = self._retention.step(policy, time.time(), self._process)
+            is_more = self._retention.step(policy, now_unix_s, self._process)
             self._names.clear()
             self._error_groups.forget()  # some may be pruned, by another process too
             pruned = self._retention.pruned_count(self._process) - before
@@ -214,7 +234,7 @@ class SqliteWriter:
         self._leave_moved_file()
         connection = connections.open_writer(self.path, self._tell_of_progress, is_patient=is_patient)
         self._inode = connections.inode_of(self.path)
-        self._names = Names(connection)
+        self._names = Names(connection, min(NAMES_BYTES_MAX, self._policy.size_max_bytes // _NAMES_IN_LIMIT))
         self._retention = Retention(connection, self.path)
         self._error_groups = ErrorGroups(connection)
         self._open_spans = OpenSpanRows(connection, self._process)
@@ -305,6 +325,8 @@ class SqliteWriter:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connections.check_version(connection, self.path)
+            if self._names.follow():
+                self._error_groups.forget()
             yield
             is_complete = True
             connection.execute("COMMIT")
@@ -333,6 +355,7 @@ class SqliteWriter:
     def _forget_ids(self) -> None:
         """What was learnt in a transaction that is rolled back is not true."""
         self._names.clear()
+        self._names.lost_count = 0
         self._error_groups.forget()
         self._open_spans.forget()
         self._noted_arrival = 0
@@ -383,6 +406,8 @@ class SqliteWriter:
         stored, counted = len(batch.spans) + len(batch.kept), batch.span_count
         dropped = sum(count for reason, count in batch.dropped.items() if reason not in AFTER_COUNTING)
         altered = SpanColumns.of(batch.spans).altered_count + SpanColumns.of(batch.kept).altered_count
+        altered += self._names.lost_count
+        self._names.lost_count = 0
         figures = (counted + dropped, counted, stored, counted - stored, 0, 0, altered, 0)
         self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
         run_multirow(
@@ -396,6 +421,13 @@ class SqliteWriter:
             note_state(connection, self._process, self._identity, batch.state)
 
     # --- the write-ahead log
+
+    def _fit_batches(self, log_growth_bytes: int) -> None:
+        growth_max_bytes = self._policy.size_max_bytes * _LOG_GROWTH_SHARE
+        if log_growth_bytes > growth_max_bytes:
+            self._batch_bytes = max(_BATCH_BYTES_MIN, self.batch_bytes_max // 2)
+        elif log_growth_bytes < growth_max_bytes / 4:
+            self._batch_bytes = min(_BATCH_BYTES_MAX, 2 * self._batch_bytes)
 
     def _checkpoint_apart(self, *, is_due: bool) -> None:
         """After a step of pruning: the lock is let go in between, so that other processes wait for one of the two."""

@@ -11,6 +11,7 @@ from otel_perfmon.storage.rows import ScopeRow
 from otel_perfmon.storage.sqlite import names as module
 from otel_perfmon.storage.sqlite import writer as writers
 from otel_perfmon.storage.sqlite.connection import open_writer
+from otel_perfmon.storage.sqlite.figures import begin_generation
 from otel_perfmon.storage.sqlite.names import OVERFLOW_OPERATION, Names
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -137,3 +138,40 @@ def test_an_operation_that_was_rolled_back_is_not_remembered(writer, db_path, mo
     write(writer, span_row("other"))
     write(writer, span_row("new", service="new"))
     assert ask(db_path, "SELECT name, service FROM spans") == [("other", "shop"), ("new", "new")]
+
+
+def test_names_for_which_there_is_no_room_share_one_and_their_spans_are_marked(db_path, monkeypatch):
+    monkeypatch.setattr(writers, "NAMES_BYTES_MAX", 2_000)
+    with closing(SqliteWriter(db_path)) as writer:
+        rows = [
+            span_row(f"op {number}")._replace(
+                scope=ScopeRow(f"scope {number}", "", "", "{}"), resource=resource_row(f"s{number}")
+            )
+            for number in range(100)
+        ]
+        write(writer, *rows)
+    assert ask_one(db_path, "SELECT count(*) FROM _scopes") < 20
+    assert ask_one(db_path, "SELECT count(*) FROM _services") < 20
+    assert ask_one(db_path, "SELECT count(*) FROM spans") == 100
+    assert ask_one(db_path, "SELECT count(DISTINCT name) FROM spans") == 100
+    altered = ask_one(db_path, "SELECT count(*) FROM spans WHERE altered LIKE '%scope%'")
+    assert altered > 70
+    assert ask_one(db_path, "SELECT sum(altered) FROM health") >= altered
+
+
+def test_a_writer_follows_when_another_gives_ids_up(db_path):
+    with closing(SqliteWriter(db_path)) as one, closing(SqliteWriter(db_path)) as other:
+        write(one, span_row("op"))
+        write(other, span_row("else"))
+        connection = other._open_connection()
+        connection.execute("DELETE FROM _spans WHERE operation_id = (SELECT id FROM _operations WHERE name = 'op')")
+        connection.execute("DELETE FROM _rollups WHERE operation_id = (SELECT id FROM _operations WHERE name = 'op')")
+        connection.execute("DELETE FROM _operations WHERE name = 'op'")
+        begin_generation(connection)
+        write(other, span_row("new"))
+        write(one, span_row("op"))
+    assert ask(db_path, "SELECT operation, count(*) FROM metrics GROUP BY 1 ORDER BY 1") == [
+        ("else", 1),
+        ("new", 1),
+        ("op", 1),
+    ]

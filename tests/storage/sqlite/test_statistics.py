@@ -166,7 +166,7 @@ def test_figures_stay_whole_when_fine_cells_are_given_up_for_want_of_room(writer
     clock.now = NOW_S + 1800.0
     write(writer, *[span_row(f"op {i % 100}", end=NOW + i * SECOND // 2) for i in range(3_600)])
     for _ in range(3):
-        assert writer._retention._prune_finest_rollups()
+        assert writer._retention._prune_finest_figures()
         for seconds in (300, 900, 1_800, 3_600):
             asked = Window.last(seconds, now_unix_nano=int(clock.now * 1e9))
             found = reader.summarize_operations(window=asked)
