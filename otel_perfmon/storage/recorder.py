@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.rows import PointRow, first_points
 from otel_perfmon.storage.sampling import SamplingChoice
-from otel_perfmon.storage.suppression import suppressed
+from otel_perfmon.storage.turn import ContendedError, Turn
 
 QUEUE_MAX: Final = 16_384
 BATCH_MAX: Final = 4_096
@@ -42,10 +42,6 @@ FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
 _FORK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
-
-
-class _ContendedError(StoreBusyError):
-    """Another thread of this process is writing: no trouble of the store's."""
 
 
 class Recorder:
@@ -71,9 +67,8 @@ class Recorder:
         self._intake = Intake(self._losses, self._note_progress, self.sampling)
         self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
-        self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
+        self.turn = Turn(self.path)
         self._thread_lock = threading.Lock()
-        self._writing_thread = 0
         self._flushing_threads: set[int] = set()
         self._gate = threading.Lock()
         self._gate.acquire()
@@ -117,7 +112,7 @@ class Recorder:
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
         batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
-        with self._writing(WRITE_TIMEOUT_SECONDS):
+        with self.turn.held(WRITE_TIMEOUT_SECONDS):
             self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             self._maintenance.shrink_if_over_size()
         return len(batch.points)
@@ -154,7 +149,7 @@ class Recorder:
         def is_stuck() -> bool:
             return time.monotonic() - self._progress_at > FLUSH_TIMEOUT_SECONDS
 
-        if self._is_writing_here():
+        if self.turn.is_mine():
             return  # a signal handler asks within a write: it sees what is committed
         self._note_progress()
         while not self._flush(FLUSH_TIMEOUT_SECONDS, is_stuck):
@@ -162,13 +157,13 @@ class Recorder:
                 raise self._error or StoreBusyError(f"{self.path} is busy; try again.")
 
     def _flush(self, lock_timeout_seconds: float, is_over: Callable[[], bool]) -> bool:
-        if self._is_writing_here():
+        if self.turn.is_mine():
             return False
         if self._is_idle() and self._is_idle():  # twice: a batch may be between the queue and its writer
             return True
         self._flushing_threads.add(threading.get_ident())
         try:
-            with self._writing(lock_timeout_seconds):
+            with self.turn.held(lock_timeout_seconds):
                 remaining = self._intake.waiting_count + 1
                 while remaining > 0 and self._has_spans():
                     if is_over():
@@ -193,7 +188,7 @@ class Recorder:
 
     def _in_steps(self, step: Callable[[], tuple[int, bool]]) -> int:
         self.flush_or_raise()
-        return remove_in_steps(step, partial(self._writing, FLUSH_TIMEOUT_SECONDS), self._keep_up)
+        return remove_in_steps(step, partial(self.turn.held, FLUSH_TIMEOUT_SECONDS), self._keep_up)
 
     def set_retention(self, policy: RetentionPolicy) -> None:
         """What is kept from now on, and for how long."""
@@ -214,7 +209,7 @@ class Recorder:
         self._stop_thread()
         is_flushed = self.flush(FINISH_TIMEOUT_SECONDS)
         try:
-            with self._writing(FINISH_TIMEOUT_SECONDS):
+            with self.turn.held(FINISH_TIMEOUT_SECONDS):
                 if not is_flushed:
                     self.ledger.give_up(self._pending, f"{self.path} could not be written at the end: {self._error}")
                     self._pending = None
@@ -234,7 +229,7 @@ class Recorder:
     def before_fork(self) -> None:
         """Hold the write lock over the fork, with the file closed; give up after a second."""
         self._writer.hurry(is_hurried=True)
-        self._is_paused = not self._is_writing_here() and self._write_lock.acquire(timeout=_FORK_SECONDS)
+        self._is_paused = not self.turn.is_mine() and self.turn.lock.acquire(timeout=_FORK_SECONDS)
         if self._is_paused:
             with suppress(Exception):  # a hook at fork has nobody to raise to
                 self._writer.close()
@@ -244,7 +239,7 @@ class Recorder:
         self._writer.hurry(is_hurried=False)
         if self._is_paused:
             self._is_paused = False
-            self._write_lock.release()
+            self.turn.lock.release()
 
     def after_fork_in_child(self) -> None:
         """An empty queue, no thread, no connection: all of those are the parent's. The doors stay."""
@@ -266,7 +261,7 @@ class Recorder:
     def _write_late(self) -> None:
         """Write on this thread and close again: nobody comes after us."""
         self.commit()
-        with suppress(StoreError), self._writing(0):
+        with suppress(StoreError), self.turn.held(0):
             self._writer.close()
         self._is_awake = False
         if self._intake.queue and self._error is None:  # another thread recorded while we wrote
@@ -309,7 +304,7 @@ class Recorder:
                 if not self._maintenance.seconds_until_due:
                     self._maintain()
                 pause = _RETRY_SECONDS[0]
-            except _ContendedError:
+            except ContendedError:
                 self._open_gate()  # another thread is writing for us
             except StoreError as error:
                 self._note_failure(error)
@@ -326,7 +321,7 @@ class Recorder:
         while not self._is_stopping and self._has_spans():
             if self._flushing_threads:
                 time.sleep(0.001)
-            with self._writing(WRITE_TIMEOUT_SECONDS):
+            with self.turn.held(WRITE_TIMEOUT_SECONDS):
                 if not self._has_spans():
                     break  # written by another thread meanwhile
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
@@ -338,12 +333,12 @@ class Recorder:
             self._is_awake = True
             self._open_gate()
         elif self._losses.has_pending or self.flight.is_due:
-            with self._writing(WRITE_TIMEOUT_SECONDS):
+            with self.turn.held(WRITE_TIMEOUT_SECONDS):
                 self._write_account()
 
     def _maintain(self) -> None:
-        self._maintenance.run(partial(self._writing, WRITE_TIMEOUT_SECONDS), self._keep_up)
-        with self._writing(WRITE_TIMEOUT_SECONDS):
+        self._maintenance.run(partial(self.turn.held, WRITE_TIMEOUT_SECONDS), self._keep_up)
+        with self.turn.held(WRITE_TIMEOUT_SECONDS):
             self._write_account(is_told=True)
 
     def _keep_up(self) -> bool:
@@ -351,36 +346,6 @@ class Recorder:
         if self._intake.waiting_count >= BATCH_MAX:
             self._write_queued()
         return not self._is_stopping
-
-    @contextmanager
-    def _writing(self, timeout_seconds: float) -> Iterator[None]:
-        """Hold the right to write; `_ContendedError` when another thread keeps it for longer."""
-        if self._is_writing_here():
-            message = f"{self.path} is being written by this very thread."
-            raise _ContendedError(message)
-        try:
-            if not self._write_lock.acquire(timeout=timeout_seconds):
-                message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
-                raise _ContendedError(message)
-            self._writing_thread = threading.get_ident()
-            with suppressed():
-                yield
-        finally:
-            # Ctrl-C may arrive between any two steps, in here too: at its second arrival this is done. No function of
-            # ours is called: at the limit of recursion that would fail.
-            owned, release = self._write_lock._is_owned, self._write_lock.release  # type: ignore[attr-defined]  # noqa: SLF001
-            try:
-                if owned():
-                    self._writing_thread = 0
-                    release()
-            finally:
-                if owned():
-                    self._writing_thread = 0
-                    release()
-
-    def _is_writing_here(self) -> bool:
-        """Whether this thread holds the right to write: asked by a signal handler, a finaliser, a logger within it."""
-        return bool(self._write_lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as Condition asks it
 
     def _drain(self, count_max: int, timeout_seconds: float) -> int:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
@@ -407,7 +372,7 @@ class Recorder:
     def _note_failure(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
             error = StoreError(f"{self.path} could not be written: {error!r:.200}")
-        if not isinstance(error, _ContendedError):
+        if not isinstance(error, ContendedError):
             self._error = error
             self.ledger.note_failure(error)
 
@@ -420,11 +385,11 @@ class Recorder:
         return bool(self._intake.queue or self._intake.unfinished or self._pending)
 
     def _is_idle(self) -> bool:
-        return not (self._has_spans() or self._losses.has_pending or self.flight.is_due or self._writing_thread)
+        return not (self._has_spans() or self._losses.has_pending or self.flight.is_due or self.turn.thread)
 
     def _make_room(self) -> bool:
         """Help to write, or wait; False when nothing was written for too long."""
-        if self._is_writing_here():
+        if self.turn.is_mine():
             return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
         while self._intake.is_full(QUEUE_MAX):
             if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
@@ -436,7 +401,7 @@ class Recorder:
     def _help(self) -> bool:
         """Write one small batch if nobody else is writing; whether one was written."""
         try:
-            with self._writing(0):
+            with self.turn.held(0):
                 self._drain(HELP_BATCH_MAX, HELP_TIMEOUT_SECONDS)
         except Exception as error:  # the writer thread meets it too, and reports it
             self._note_failure(error)

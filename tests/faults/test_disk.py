@@ -166,7 +166,7 @@ def test_a_disk_that_becomes_read_only_costs_neither_the_program_nor_the_file(sm
         import sys, time
         from otel_perfmon import MetricsStorage
         def close_file(storage):
-            with storage.recorder._writing(5):
+            with storage.recorder.turn.held(5):
                 storage.recorder._writer.close()
         storage = MetricsStorage("metrics.db")
         storage.insert_metric("before", 1.0)
@@ -226,7 +226,7 @@ def test_damage_under_a_live_process_never_reaches_the_program(start_python, tmp
         import sys
         from otel_perfmon import MetricsStorage, StoreError
         def close_file(storage):
-            with storage.recorder._writing(5):
+            with storage.recorder.turn.held(5):
                 storage.recorder._writer.close()
         storage = MetricsStorage("metrics.db")
         for number in range(3000):

@@ -260,7 +260,7 @@ for seed in range(first, last):
     storage = MetricsStorage(path)
     record(storage, "before", 300)
     assert storage.recorder.flush()
-    with storage.recorder._writing(5):
+    with storage.recorder.turn.held(5):
         storage.recorder._writer.close()
     truth = {name: ask() for name, ask in questions(storage.store).items()}
     in_child(lambda: flip(path, seed))

@@ -344,7 +344,7 @@ storage = MetricsStorage("metrics.db")
 storage.insert_metric("parent", 1.0)
 storage.recorder.flush()
 writer = storage.recorder._writer
-storage.recorder._write_lock.acquire()  # a write that takes longer than a fork waits
+storage.recorder.turn.lock.acquire()  # a write that takes longer than a fork waits
 with writer._lock.held(1):
     if os.fork() == 0:
         time.sleep(3)

@@ -96,7 +96,7 @@ class Queue(RuleBasedStateMachine):
     @rule(count=st.integers(1, 60))
     def write(self, count):
         try:
-            with self.recorder._writing(1):
+            with self.recorder.turn.held(1):
                 if self.recorder._has_spans():
                     self.recorder._drain(count, 0.1)
         except Exception:

@@ -114,7 +114,7 @@ while time.monotonic() < end:
     except KeyboardInterrupt:
         interrupted += 1
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
-assert recorder.flush(), (recorder._error, recorder._write_lock)
+assert recorder.flush(), (recorder._error, recorder.turn.lock)
 storage.close()
 print(recorded, started, interrupted)
 """
@@ -166,7 +166,7 @@ def test_an_interrupt_just_after_a_statement_leaves_no_transaction_open_and_doub
                 moments.pop()
                 raise KeyboardInterrupt
             return cursor
-        with recorder._writing(5):
+        with recorder.turn.held(5):
             connections.SteppedConnection.execute = interrupted
             storage.insert_metric("work", 1.0)
             try:

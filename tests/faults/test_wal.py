@@ -56,7 +56,7 @@ def statements(monkeypatch, db_path):
             storage.recorder.flush()
             storage.get_stats("work")
         storage.cleanup(0)
-        with storage.recorder._writing(1):
+        with storage.recorder.turn.held(1):
             while storage.recorder._writer.maintain():
                 pass
     return seen

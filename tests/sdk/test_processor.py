@@ -279,7 +279,7 @@ def test_a_flush_ends_in_time_when_another_thread_is_in_the_middle_of_a_write(pr
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with storage.recorder._writing(1):
+        with storage.recorder.turn.held(1):
             entered.set()
             leave.wait(5)
 

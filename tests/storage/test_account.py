@@ -201,7 +201,7 @@ def test_the_file_tells_how_much_waits_behind_what_was_written_and_since_when(re
     recorder._is_awake = True
     for number in range(3):
         recorder.record(RowDoor(), span_row(str(number), end=(1_800_000_000 + number) * 10**9))
-    with recorder._writing(1):
+    with recorder.turn.held(1):
         recorder._drain(1, 1)
     (told,) = processes(db_path)
     assert (told.health.queued, told.oldest_queued, told.health.ended) == (2, 1_800_000_001.0, 3)
@@ -220,7 +220,7 @@ def test_what_was_queued_by_a_process_that_died_is_dropped_once_somebody_notices
         dying._is_awake = True
         for number in range(5):
             dying.record(RowDoor(), span_row(str(number)))
-        with dying._writing(1):
+        with dying.turn.held(1):
             dying._drain(2, 1)
         os.kill(os.getpid(), 9)
     os.waitpid(pid, 0)
@@ -238,7 +238,7 @@ def test_a_process_that_lives_is_not_buried_nor_one_of_which_nobody_can_tell(db_
     recorder._is_awake = True
     for number in range(3):
         recorder.record(RowDoor(), span_row(str(number)))
-    with recorder._writing(1):
+    with recorder.turn.held(1):
         recorder._drain(1, 1)
     other = SqliteWriter(db_path)
     with closing(other):

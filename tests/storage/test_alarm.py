@@ -148,7 +148,7 @@ def test_a_file_that_others_hold_only_puts_the_alarm_off(recorder, door, clock, 
     recorder.alarm.rule = RULE
     fail(recorder, door, clock)
     with held_by_another_process(recorder.path):
-        recorder.alarm.evaluate(recorder._writing(1.0))
+        recorder.alarm.evaluate(recorder.turn.held(1.0))
     assert "could not be evaluated" in logged(caplog)[0]
     recorder.maintain()
     assert ", over 10%: " in logged(caplog)[-1]

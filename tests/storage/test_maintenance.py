@@ -63,7 +63,7 @@ def test_it_stops_between_two_steps_when_it_is_told_to(recorder, door, clock, db
         asked.append(ask_one(db_path, COUNT))
         return len(asked) < 3
 
-    recorder._maintenance.run(lambda: recorder._writing(1.0), go_on)
+    recorder._maintenance.run(lambda: recorder.turn.held(1.0), go_on)
     assert asked[0] == 5_000 > asked[1] > asked[2] > 0
     assert ask_one(db_path, COUNT) == asked[2]
 

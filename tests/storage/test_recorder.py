@@ -263,7 +263,7 @@ def test_an_interruption_in_mid_flush_reaches_the_program_and_loses_no_span(reco
             raise interruptions.pop()
         return span_row("interrupted")
 
-    with recorder._write_lock:  # keep the writer thread away
+    with recorder.turn.lock:  # keep the writer thread away
         for payload in (span_row("a"), interrupted, span_row("b")):
             recorder.record(door, payload)
         with closing(_without_lock(recorder)), pytest.raises(error):
@@ -276,11 +276,11 @@ class _without_lock:  # noqa: N801
     """Lend the write lock that this thread holds."""
 
     def __init__(self, recorder):
-        self.recorder, self.lock = recorder, recorder._write_lock
-        recorder._write_lock = threading.RLock()
+        self.recorder, self.lock = recorder, recorder.turn.lock
+        recorder.turn.lock = threading.RLock()
 
     def close(self):
-        self.recorder._write_lock = self.lock
+        self.recorder.turn.lock = self.lock
 
 
 def test_the_writer_thread_outlives_a_payload_that_exits(recorder, door, db_path, monkeypatch):

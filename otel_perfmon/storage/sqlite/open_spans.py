@@ -17,6 +17,7 @@ from otel_perfmon.storage.sqlite.details import encode_details
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
+_LOOK_SECONDS: Final = 60.0
 INTERRUPTED_AT_ONCE: Final = 1_000
 """Spans that are made of rows of gone processes in one transaction."""
 _LOST_NANO: Final = 120 * 10**9
@@ -54,6 +55,7 @@ class OpenSpanRows:
         self._connection = connection
         self._process = process
         self._identity = processes.current()
+        self._next_look = 0.0
         self.forget()
 
     def forget(self) -> None:
@@ -82,6 +84,31 @@ class OpenSpanRows:
             for spans in parts:
                 trace_ids, span_ids, *_ = spans.columns
                 self._delete(written.keys() & set(map(add, trace_ids, span_ids)))
+
+    def is_look_due(self) -> bool:
+        """Whether to look for rows of processes that are gone: when the file was opened, and each minute."""
+        return time.monotonic() >= self._next_look
+
+    def store_interrupted(self) -> int:
+        """Make spans of the rows of a process that is gone, of a bounded number; how many.
+
+        Such a span ends when its process last looked at it, and carries ``perfmon.interrupted``.
+        """
+        sql = f"SELECT {PROCESS_COLUMNS} FROM _open_processes WHERE process <> ?"
+        for process, *parts, seen in self._connection.execute(sql, (self._process,)).fetchall():
+            if state_of(ProcessIdentity(*parts), seen, time.time_ns()) == "interrupted":
+                return self._store_rows_of(process, seen)
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        return 0
+
+    def _store_rows_of(self, process: str, seen_unix_nano: int) -> int:
+        parameters = {"process": process, "seen": seen_unix_nano, "limit": INTERRUPTED_AT_ONCE}
+        self._connection.execute(_STORE_INTERRUPTED, parameters)
+        count = int(self._connection.execute("SELECT changes()").fetchone()[0])
+        self._connection.execute(_DELETE_INTERRUPTED, parameters)
+        if count < INTERRUPTED_AT_ONCE:
+            self._connection.execute("DELETE FROM _open_processes WHERE process = ?", (process,))
+        return count
 
     def _known(self) -> dict[bytes, Any]:
         """What stands in the file, by trace and span id."""
@@ -118,26 +145,6 @@ class OpenSpanRows:
             f"INSERT OR REPLACE INTO _open_processes ({PROCESS_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
             (self._process, *_parts_of(self._identity), time.time_ns()),
         )
-
-
-def store_interrupted(connection: sqlite3.Connection, own_process: str) -> int:
-    """Make spans of the rows of processes that are gone, of a bounded number; how many. The caller holds a transaction.
-
-    Such a span ends when its process last looked at it, and carries ``perfmon.interrupted``.
-    """
-    sql = f"SELECT {PROCESS_COLUMNS} FROM _open_processes WHERE process <> ?"
-    for process, *parts, seen in connection.execute(sql, (own_process,)).fetchall():
-        if state_of(ProcessIdentity(*parts), seen, time.time_ns()) != "interrupted":
-            continue
-        parameters = {"process": process, "seen": seen, "limit": INTERRUPTED_AT_ONCE}
-        connection.execute(_STORE_INTERRUPTED, parameters)
-        count = int(connection.execute("SELECT changes()").fetchone()[0])
-        connection.execute(_DELETE_INTERRUPTED, parameters)
-        if count < INTERRUPTED_AT_ONCE:
-            connection.execute("DELETE FROM _open_processes WHERE process = ?", (process,))
-        if count:
-            return count
-    return 0
 
 
 def state_of(identity: ProcessIdentity, seen_unix_nano: int, now_unix_nano: int) -> str:

@@ -23,6 +23,7 @@ from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.account import note_state
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
+from otel_perfmon.storage.sqlite.batch_size import BatchSize
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
@@ -30,7 +31,7 @@ from otel_perfmon.storage.sqlite.file_system import check_local
 from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
-from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows, store_interrupted
+from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
 from otel_perfmon.storage.sqlite.points import insert_points
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
@@ -50,16 +51,9 @@ _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoint under one hold (measured)."""
 _WAL_SHARE_MAX: Final = 1 / 32
 """Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
-_BATCHES_IN_LIMIT: Final = 64
 _NAMES_IN_LIMIT: Final = 16
-_BATCH_BYTES_MIN: Final = 8 * 1024
-_BATCH_BYTES_MAX: Final = 2 * 1024 * 1024
-_LOG_GROWTH_SHARE: Final = 1 / 24
-"""Batches become smaller when one makes the log grow by more than this share of what the file may have: thousands of
-different calls or errors lie in as many pages, each of which goes to the log whole."""
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
-_INTERRUPTED_SECONDS: Final = 60.0
 _SLOW_LOOK_SECONDS: Final = 1.0
 """How often free space, and a checkpoint that a reader held up, are looked at."""
 
@@ -80,7 +74,7 @@ class SqliteWriter:
         self._begin_account()
         self._is_policy_noted = False
         self._next_checkpoint = self._next_space_check = 0.0
-        self._batch_bytes = _BATCH_BYTES_MAX
+        self._batch_size = BatchSize()
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
@@ -98,8 +92,8 @@ class SqliteWriter:
             self._set_busy_timeout(int(timeout_seconds * 1000))
             log_bytes = size_bytes(self.path + "-wal")
             refused = self._write_batch(batch)
-            self._fit_batches(size_bytes(self.path + "-wal") - log_bytes)
-            self._store_interrupted_if_due()
+            self._batch_size.fit(size_bytes(self.path + "-wal") - log_bytes, self._policy.size_max_bytes)
+            self._store_interrupted()
             self._checkpoint_if_large()
         return refused
 
@@ -114,8 +108,8 @@ class SqliteWriter:
 
     @property
     def batch_bytes_max(self) -> int:
-        """A transaction is in the log, and for a moment in the file as well: both have a tenth of the limit as room."""
-        return min(self._batch_bytes, self._policy.size_max_bytes // _BATCHES_IN_LIMIT)
+        """What a batch may hold; see `SpanWriter`."""
+        return self._batch_size.max_bytes(self._policy.size_max_bytes)
 
     @property
     def is_over_size(self) -> bool:
@@ -238,7 +232,6 @@ class SqliteWriter:
         self._retention = Retention(connection, self.path)
         self._error_groups = ErrorGroups(connection)
         self._open_spans = OpenSpanRows(connection, self._process)
-        self._next_interrupted = 0.0
         self._noted_arrival = 0
         self._is_policy_noted = False
         self._connection = connection
@@ -382,19 +375,16 @@ class SqliteWriter:
             self._error_groups.add(errors)
         self._open_spans.remove_ended(spans, kept, SpanColumns.of(batch.counted))
 
-    def _store_interrupted_if_due(self) -> None:
-        """What was open in processes that are gone by now becomes a span: looked for at first, and each minute."""
-        if time.monotonic() < self._next_interrupted:
+    def _store_interrupted(self) -> None:
+        """What was open in processes that are gone by now becomes a span."""
+        if not self._open_spans.is_look_due():
             return
-        connection = self._open_connection()
         with self._transaction(Batch()):
-            count = store_interrupted(connection, self._process)
+            count = self._open_spans.store_interrupted()
             if count:
                 self._note_arrival(count)
                 figures = (0, 0, 0, 0, 0, 0, 0, count)
                 self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
-        if not count:
-            self._next_interrupted = time.monotonic() + _INTERRUPTED_SECONDS
 
     def _note_arrival(self, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS
@@ -421,13 +411,6 @@ class SqliteWriter:
             note_state(connection, self._process, self._identity, batch.state)
 
     # --- the write-ahead log
-
-    def _fit_batches(self, log_growth_bytes: int) -> None:
-        growth_max_bytes = self._policy.size_max_bytes * _LOG_GROWTH_SHARE
-        if log_growth_bytes > growth_max_bytes:
-            self._batch_bytes = max(_BATCH_BYTES_MIN, self.batch_bytes_max // 2)
-        elif log_growth_bytes < growth_max_bytes / 4:
-            self._batch_bytes = min(_BATCH_BYTES_MAX, 2 * self._batch_bytes)
 
     def _checkpoint_apart(self, *, is_due: bool) -> None:
         """After a step of pruning: the lock is let go in between, so that other processes wait for one of the two."""
