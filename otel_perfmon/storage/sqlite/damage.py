@@ -31,7 +31,7 @@ def find_damage(
     """
     try:
         found = _check_integrity(connection, seconds_max, on_step)
-        if found is not None or not _says_it_is_ours(connection) or is_known(connection):
+        if found is not None or _is_as_made(connection):
             return found
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and not _tells_of_damage(error):
@@ -42,6 +42,18 @@ def find_damage(
     if not was_ours(path):
         raise unknown_format(path, user_version(connection))
     return "its tables are not as they were made"
+
+
+def _is_as_made(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are those of their version, seen at one moment: another process may be migrating the file."""
+    is_ours_to_begin = not connection.in_transaction
+    if is_ours_to_begin:
+        connection.execute("BEGIN")
+    try:
+        return not _says_it_is_ours(connection) or is_known(connection)
+    finally:
+        if is_ours_to_begin:
+            connection.execute("ROLLBACK")
 
 
 def _says_it_is_ours(connection: sqlite3.Connection) -> bool:
