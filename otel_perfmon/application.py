@@ -41,6 +41,9 @@ def configure(
     durability: str | None = None,
     sample_rate: float | None = None,
     sample_rates: Mapping[str, float] | None = None,
+    redact: bool | None = None,
+    redact_keys: Sequence[str] | None = None,
+    redact_patterns: Sequence[str] | None = None,
     on_alert: AlertCallback | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
@@ -62,6 +65,9 @@ def configure(
         "durability": durability,
         "sample_rate": sample_rate,
         "sample_rates": sample_rates,
+        "redact": redact,
+        "redact_keys": redact_keys,
+        "redact_patterns": redact_patterns,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
     ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}

@@ -35,6 +35,9 @@ PREFIXED = {
     "durability": "OTEL_PYTHON_PERFMON_DURABILITY",
     "sample_rate": "OTEL_PYTHON_PERFMON_SAMPLE_RATE",
     "sample_rates": "OTEL_PYTHON_PERFMON_SAMPLE_RATES",
+    "redact": "OTEL_PYTHON_PERFMON_REDACT",
+    "redact_keys": "OTEL_PYTHON_PERFMON_REDACT_KEYS",
+    "redact_patterns": "OTEL_PYTHON_PERFMON_REDACT_PATTERNS",
 }
 PLAIN = {
     "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
@@ -51,6 +54,9 @@ DEFAULTS = {
     "durability": "batch",
     "sample_rate": 1.0,
     "sample_rates": {},
+    "redact": True,
+    "redact_keys": (),
+    "redact_patterns": (),
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
 GOOD = {
@@ -68,6 +74,13 @@ GOOD = {
         (" a = 0.5 ,, b=1e-3, ", {"a": 0.5, "b": 0.001}),
         ("x=y=0.25", {"x=y": 0.25}),
     ),
+    "redact": (("false", False), (" FALSE ", False), ("False", False)),
+    "redact_keys": (("badge", ("badge",)), (" tax id ,, iban ", ("tax id", "iban")), ("a.b", ("a.b",))),
+    "redact_patterns": (
+        ("corp-[0-9]{6}", ("corp-[0-9]{6}",)),
+        ("a,b\n\n  c{2} \n", ("a,b", "c{2}")),
+        ("(?i)x(?P<secret>[a-z]{1,40})", ("(?i)x(?P<secret>[a-z]{1,40})",)),
+    ),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
@@ -83,6 +96,9 @@ BAD = {
         *("GET /health", "=0.5", "a=", "a=2", "a=0.5,b", "a=-1", "a=nan", "0.5", 0.5, True, ["a=0"], b"a=0"),
         *({"a": 2}, {"a": "many"}, {"a": None}, {"": 0.5}, {5: 0.5}),
     ],
+    "redact": ["yes", "1", 1, 0, "on", [], b"true"],
+    "redact_keys": ["--", "badge,--", [5], ["badge", ""], 5, [b"badge"], object()],
+    "redact_patterns": ["(", "a**", "(a+)+$", "(a|a)*b", ".*.*x", r"(a)\1", "x*", ["a", 5], 5, [b"a"], "a" * 1001],
 }
 RANGES = {
     "path": "path of a file",
@@ -95,6 +111,9 @@ RANGES = {
     "durability": "batch, root, span",
     "sample_rate": "between 0 and 1",
     "sample_rates": "between 0 and 1 by operation",
+    "redact": "true or false",
+    "redact_keys": "names with letters or digits",
+    "redact_patterns": "regular expressions",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))

@@ -1,4 +1,4 @@
-"""Secrets within a text that stand behind their name: ``password=…``, ``"token": "…"``, ``--api-key …``, headers, URLs."""
+"""Secrets within a text that stand behind a name: ``password=…``, ``"token": "…"``, ``--api-key …``, headers, URLs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from otel_perfmon.redaction import values
 from otel_perfmon.redaction.names import HARMLESS, KEYWORDS, MAYBE, NAME_MAX, PASSWORD
-from otel_perfmon.redaction.tokens import Found
+from otel_perfmon.redaction.patterns import Found
 
 _OPEN_MAX: Final = 32
 _SIGNS: Final = " \t\\:=>?+.|,[](){}'`&<"
@@ -37,7 +37,7 @@ _scheme = re.compile(
 _schemed = re.compile(r"(?P<value>[A-Za-z0-9_\-.~+/=|,:]{6,8192})").match
 _userinfo = re.compile(r"://(?P<user>[^\s/?#@:\"'`<>]{0,256})(?::(?P<value>[^\s/@\"'`<>]{1,512}))?@(?=[^\s@/])").match
 _curl_user = re.compile(
-    r"""(?:\s-u|\s--user|\s--proxy-user)[ =]{0,2}(?P<open>["']?)(?P<user>[^\s:"']{0,128})["']?:["']?(?P<value>[^\s"']{0,256})"""
+    r"""\s(?:-u|--user|--proxy-user)[ =]{0,2}["']?(?P<user>[^\s:"']{0,128})["']?:["']?(?P<value>[^\s"']{0,256})"""
 )
 _login = re.compile(r"""\s{0,8}[^\s,()]{1,128},\s{0,8}(?P<open>["'])(?P<value>[^"'\r\n]{1,256})(?P=open)""").match
 _any_scheme = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}[ \t:]{1,4}").match
@@ -72,9 +72,13 @@ def find_assigned(
     text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes] = ()
 ) -> Iterator[Found]:
     """What is assigned to names that announce a secret; the arguments are those of `find_names`."""
+    last = (0, 0)
     for start, end, weight in find_names(data, low, weigh, needles):
+        if last[0] <= start < last[1]:
+            continue  # within that value; a hostile text could have thousands of such, each as long as the rest
         found = found_at(text, start, end, weight)
         if found:
+            last = found
             yield found
 
 
@@ -168,8 +172,8 @@ def _of_assignment(text: str, name: str, start: int, end: int, weight: int) -> F
     sign = found["sign"] if found else ""
     if sign == ">" and text[start - 1 : start] != "<":
         found = None
-    if found is None and text[max(0, start - 2) : start] == "--" or name.startswith("--"):
-        found, sign = _flag(text, end) or found, sign or " "
+    if (found is None and text[max(0, start - 2) : start] == "--") or name.startswith("--"):
+        found, sign = _flag(text, end) or found, sign or "--"
     if found is None:
         return None
     for part in ("double", "single", "back", "escaped"):
@@ -183,13 +187,14 @@ def _of_assignment(text: str, name: str, start: int, end: int, weight: int) -> F
 
 def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int) -> Found | None:
     """An unquoted value: perhaps an expression, perhaps the next word of a sentence."""
-    start, stop = found.span("bare")
+    start = found.start("bare")
     if values.is_code(found["bare"]):
         return None
     value = found["bare"].rstrip(")]}.")
     if not value or values.is_literal(value) or value == name.rpartition(".")[2]:
         return None
-    if sign.startswith((":", " ")) and sign != ":=" and (_prose(text, start) or _word_only(value) and weight == MAYBE):
+    is_said = sign == ":"  # not assigned
+    if is_said and (_prose(text, start) or (_word_only(value) and weight == MAYBE)):
         return None
     return (start, start + len(value)) if _is_secret(value, weight) else None
 

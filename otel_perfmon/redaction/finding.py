@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Final
 
 from otel_perfmon.redaction import assignments, tokens
-from otel_perfmon.redaction.tokens import WORD_MIN, Found
+from otel_perfmon.redaction.patterns import Found
+from otel_perfmon.redaction.tokens import WORD_MIN
 
 _long_word: Final = b"w" * WORD_MIN
 _to_words: Final = bytes(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 if sys.version_info >= (3, 11):
     from re import _constants as _codes  # type: ignore[attr-defined]
-    from re import _parser
+    from re import _parser  # type: ignore[attr-defined]
 else:
     import sre_constants as _codes
     import sre_parse as _parser
@@ -37,8 +37,11 @@ _REPEATS: Final = frozenset(
 )
 
 
-def compile_pattern(text: str) -> re.Pattern[str]:
+def compile_pattern(text: object) -> re.Pattern[str]:
     """The pattern; `ValueError` with the reason when it is none, matches nothing at all, or may take too long."""
+    if not isinstance(text, str):
+        message = "it is no text"
+        raise ValueError(message)  # noqa: TRY004 - one kind of error for whatever is wrong with it
     if len(text) > PATTERN_MAX:
         message = f"it is longer than {PATTERN_MAX} characters"
         raise ValueError(message)
@@ -55,6 +58,15 @@ def compile_pattern(text: str) -> re.Pattern[str]:
         message = "it matches where nothing stands"
         raise ValueError(message)
     return pattern
+
+
+def fault_of(text: object) -> str:
+    """Why a text is no pattern to be run, or ''."""
+    try:
+        compile_pattern(text)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def find_all(patterns: Sequence[re.Pattern[str]], text: str) -> Iterator[Found]:

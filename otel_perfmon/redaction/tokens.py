@@ -246,8 +246,8 @@ _by_head: Final[dict[str, tuple[str, ...]]] = {
     head: tuple(each for each in _BEGINNINGS if each.startswith(head))
     for head in {each[:_HEAD] for each in _BEGINNINGS}
 }
-_token_end = re.compile(r"[A-Za-z0-9_\-.~+/=|:,]*").match
-_jwt = re.compile(r"ey[JA-Za-z][\w\-]{8,}\.[\w\-]{4,}(?:\.[\w\-]*)*={0,2}", re.ASCII).match
+_token_end = re.compile(r"[A-Za-z0-9_\-.~+/=|:,]{0,1024}").match
+_jwt = re.compile(r"ey[JA-Za-z][\w\-]{8,}\.[\w\-]{4,}(?:\.[\w\-]*){0,3}={0,2}", re.ASCII).match
 _aws_id = re.compile(r"(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}").fullmatch
 _formed = re.compile(
     r"A3-[A-Z0-9]{6}-[A-Z0-9]{6}-?[A-Z0-9]{5}(?:-[A-Z0-9]{5}){3}"  # 1Password

@@ -24,10 +24,12 @@ _is_code = re.compile(r"[A-Za-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){1,8}").fullmatc
 _is_call = re.compile(r"[A-Za-z_][\w.]{0,127}[(\[](?:.*[)(\][])?", re.DOTALL).fullmatch
 _is_number = re.compile(r"[-+]?[0-9][0-9.,:eETZ+\-]*").fullmatch
 _is_words = re.compile(
-    r"[A-Za-z]?[a-z]*(?:[ _./\-](?:[A-Za-z]?[a-z]*|[0-9]{1,4}))*|[A-Z]+(?:[_\-](?:[A-Z]+|[0-9]{1,4}))*"
+    r"[A-Z]?[a-z]*(?:[ _./\-](?:[A-Z]?[a-z]*|[0-9]{1,4}))*|[A-Z]+(?:[_\-](?:[A-Z]+|[0-9]{1,4}))*"
 ).fullmatch
 _is_place = re.compile(r"(?:[a-z][a-z0-9+.\-]{0,15}:/)?/|[A-Za-z]:\\|arn:|[A-Za-z0-9.\-]{1,255}:[0-9]{1,5}$").match
 is_id = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
+"""Whether a value is a UUID."""
+_has_separator = re.compile(r"[_\-./]").search
 
 
 def is_nothing(value: str) -> bool:
@@ -58,12 +60,5 @@ def is_opaque(value: str) -> bool:
     if len(value) < _OPAQUE_MIN or " " in value or is_number(value) or _is_place(value) or is_id(value):
         return False
     if _is_words(value):
-        return (
-            "_" not in value
-            and "-" not in value
-            and "." not in value
-            and "/" not in value
-            and len(value) > _LETTERS_MAX
-        )
-    has_digit = any(character.isdigit() for character in value[:256])
-    return has_digit or len(value) > _LETTERS_MAX
+        return len(value) > _LETTERS_MAX and not _has_separator(value)
+    return len(value) > _LETTERS_MAX or any(map(str.isdigit, value))

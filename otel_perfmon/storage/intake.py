@@ -1,7 +1,7 @@
 """The intake: what waits to be written, and how a part of it becomes a batch.
 
 Turning spans into rows happens here, on the writer's thread: encoding, leaving out what came through another door
-already, self time and call edges.
+already, taking secrets out, self time and call edges.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.redactor import Redactor
 from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
 
@@ -97,10 +98,19 @@ class _Part:
 class Intake:
     """A queue of entries. Any thread may extend ``queue`` by one; one at a time takes batches."""
 
-    def __init__(self, losses: Losses, on_progress: Callable[[], None], choice: SamplingChoice | None = None) -> None:
+    def __init__(
+        self,
+        losses: Losses,
+        on_progress: Callable[[], None],
+        choice: SamplingChoice | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
         self._on_progress = on_progress
+        self._redactor = redactor or Redactor()
         self.queue: deque[Any] = deque()
         self.unfinished: Batch | None = None
+        self.in_hand_count = 0
+        """Entries that are no longer in the queue, and not in ``unfinished`` yet."""
         self._losses = losses
         self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
         self._lineage = Lineage()
@@ -128,7 +138,7 @@ class Intake:
         parts: list[_Part] = []
         self._follow_policy()
         try:
-            count = min(count_max, self.waiting_count)
+            count = self.in_hand_count = min(count_max, self.waiting_count)
             # One call of C for all of them: an interrupt finds each entry here or there.
             places.extend(starmap(self.queue.popleft, repeat((), count * WIDTH)))
             room, done_count = BATCH_TEXT_MAX, 0
@@ -151,6 +161,8 @@ class Intake:
                 self._trace_and_sift(part)
             self.unfinished = self.unfinished or self._batch_of(parts)
             raise
+        finally:
+            self.in_hand_count = 0
         self._interrupted = []
         return done_count
 
@@ -201,6 +213,7 @@ class Intake:
             self._read_others(places, others, plain, part, room)
         if len(self._doors) > 1:
             part.spans = self._without_known(part.spans, door)
+        part.spans = self._redactor.redact_spans(part.spans)
         return part
 
     def _read_others(self, places: list[Any], others: list[int], plain: list[int], part: _Part, room: int) -> None:

@@ -25,6 +25,7 @@ from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
+from otel_perfmon.storage.redactor import Redactor
 from otel_perfmon.storage.rows import PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.suppression import suppressed
@@ -56,6 +57,7 @@ class Recorder:
         self._is_finished = False
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
+        self.redactor = Redactor()
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -65,7 +67,7 @@ class Recorder:
         self._losses = Losses()
         self.alarm.start_afresh(self._losses)
         self._maintenance.start_afresh(self._losses)
-        self._intake = Intake(self._losses, self._note_progress, self.sampling)
+        self._intake = Intake(self._losses, self._note_progress, self.sampling, self.redactor)
         self._pending: Batch | None = None
         self._write_lock = threading.RLock()  # re-entrant only so that it knows its owner: see _is_writing_here
         self._thread_lock = threading.Lock()
@@ -107,13 +109,13 @@ class Recorder:
         return True
 
     def open_door(self, door: Door) -> None:
-        """Say that spans may come through ``door``. One that two doors bring in is kept once."""
+        """As `Intake.open_door`."""
         self._intake.open_door(door)
 
     def write_points(self, points: Sequence[PointRow]) -> None:
         """Write metric points now; raises `StoreError` when they could not be kept."""
         with self._writing(WRITE_TIMEOUT_SECONDS):
-            self._writer.write(Batch(points=points), timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            self._writer.write(Batch(points=self.redactor.redact_points(points)), timeout_seconds=WRITE_TIMEOUT_SECONDS)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""
@@ -214,7 +216,8 @@ class Recorder:
     def queued_count(self) -> int:
         """How many spans wait to be written."""
         batches = (self._pending, self._intake.unfinished)
-        return self._intake.waiting_count + sum(each.span_count for each in batches if each is not None)
+        count = self._intake.waiting_count + self._intake.in_hand_count
+        return count + sum(each.span_count for each in batches if each is not None)
 
     # --- fork
 
@@ -341,12 +344,10 @@ class Recorder:
     def _writing(self, timeout_seconds: float) -> Iterator[None]:
         """Hold the right to write; `_ContendedError` when another thread keeps it for longer."""
         if self._is_writing_here():
-            message = f"{self.path} is being written by this very thread."
-            raise _ContendedError(message)
+            raise _ContendedError(f"{self.path} is being written by this very thread.")
         try:
             if not self._write_lock.acquire(timeout=timeout_seconds):
-                message = f"{self.path} is being written by another thread for more than {timeout_seconds:g} s."
-                raise _ContendedError(message)
+                raise _ContendedError(f"{self.path} is being written by another thread for {timeout_seconds:g} s.")
             self._writing_thread = threading.get_ident()
             with suppressed():
                 yield
@@ -390,8 +391,9 @@ class Recorder:
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
-            why = f"{refused} spans had values that {self.path} cannot hold; they are counted."
-            self._losses.warn("unstorable", why)
+            self._losses.warn(
+                "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
+            )
         return taken
 
     def _note_failure(self, error: Exception) -> None:
