@@ -71,6 +71,10 @@ class _Setting:
         return PREFIX + self.field.upper()
 
 
+class _RefusedError(ValueError):
+    """Says more than the range of the setting does."""
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
@@ -165,10 +169,8 @@ def _patterns(value: Any) -> tuple[str, ...]:
     patterns = tuple(filter(None, map(str.strip, value.splitlines()))) if isinstance(value, str) else tuple(value)
     for pattern in patterns:
         if fault := fault_of(pattern):
-            message = (
-                f"redact_patterns must be regular expressions that are safe to run; {pattern!r:.200} is not: {fault}."
-            )
-            raise ConfigError(message)
+            message = f"{pattern!r:.80} cannot be run: {fault}"
+            raise _RefusedError(message)
     return patterns
 
 
@@ -254,8 +256,8 @@ def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, len
 def _parse(setting: _Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(value)
-    except ConfigError as error:  # which says more than the range
-        message = f"{error} ({source})"
+    except _RefusedError as error:
+        message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}: {error}."
         raise ConfigError(message) from None
     except Exception:  # a value may be anything, its own methods included
         message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}."

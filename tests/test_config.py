@@ -98,7 +98,7 @@ BAD = {
     ],
     "redact": ["yes", "1", 1, 0, "on", [], b"true"],
     "redact_keys": ["--", "badge,--", [5], ["badge", ""], 5, [b"badge"], object()],
-    "redact_patterns": ["(", "a**", "(a+)+$", "(a|a)*b", ".*.*x", r"(a)\1", "x*", ["a", 5], 5, [b"a"], "a" * 1001],
+    "redact_patterns": ["(", "a**", "(a+)+$", "(a|a)*b", ".*.*x", r"(a)\1", "x*", ["a", 5], 5, [b"a"]],
 }
 RANGES = {
     "path": "path of a file",

@@ -391,9 +391,7 @@ class Recorder:
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
-            self._losses.warn(
-                "unstorable", f"{refused} spans had values that {self.path} cannot hold; they are counted."
-            )
+            self._losses.warn("unstorable", f"{refused} spans have values that {self.path} cannot hold.")
         return taken
 
     def _note_failure(self, error: Exception) -> None:
