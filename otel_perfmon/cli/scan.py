@@ -1,4 +1,4 @@
-"""``otel-perfmon scan``: secrets that are stored already, by an older version or with redaction off; and out with them."""
+"""``otel-perfmon scan``: secrets that are stored already, and out with them."""
 
 from __future__ import annotations
 

@@ -11,6 +11,8 @@ from otel_perfmon.redaction import values
 from otel_perfmon.redaction.names import HARMLESS, KEYWORDS, MAYBE, NAME_MAX, PASSWORD
 from otel_perfmon.redaction.patterns import Found
 
+_HEADERS: Final = ("authorization", "cookie")
+_SCHEME_MAX: Final = 64
 _OPEN_MAX: Final = 32
 _SIGNS: Final = " \t\\:=>?+.|,[](){}'`&<"
 _NAME_CHARACTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
@@ -85,7 +87,14 @@ def find_assigned(
 def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
     """What is assigned to the name from ``start`` to ``end``, if that is a secret."""
     name = text[start:end]
-    return _of_header(text, name.lower(), end) or _of_assignment(text, name, start, end, weight)
+    if name.lower().endswith(_HEADERS):
+        header = _header(text, end)
+        if header and values.MARKER in header["value"][:_SCHEME_MAX]:
+            return None  # taken out already
+        found = _of_header(text, name.lower(), header) if header else None
+        if found:
+            return found
+    return _of_assignment(text, name, start, end, weight)
 
 
 def is_open(text: str, end: int) -> bool:
@@ -140,13 +149,8 @@ def find_logins(text: str, low: bytes) -> Iterator[Found]:
             place = low.find(needle, place + len(needle))
 
 
-def _of_header(text: str, name: str, end: int) -> Found | None:
+def _of_header(text: str, name: str, found: re.Match[str]) -> Found | None:
     """All of a header's value: cookies, credentials of any scheme."""
-    if not name.endswith(("authorization", "cookie")):
-        return None
-    found = _header(text, end)
-    if found is None:
-        return None
     start, stop = found.span("value")
     value = found["value"]
     if values.is_nothing(value.strip()) or value[0] in "({":
@@ -188,7 +192,7 @@ def _of_assignment(text: str, name: str, start: int, end: int, weight: int) -> F
 def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int) -> Found | None:
     """An unquoted value: perhaps an expression, perhaps the next word of a sentence."""
     start = found.start("bare")
-    if values.is_code(found["bare"]):
+    if values.is_code(found["bare"]) or values.is_nothing(found["bare"]):
         return None
     value = found["bare"].rstrip(")]}.")
     if not value or values.is_literal(value) or value == name.rpartition(".")[2]:

@@ -64,12 +64,12 @@ class TextTable(NamedTuple):
         sql = f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in changed)}{extra} WHERE {condition}"
         values, number = changed, 0
         while True:
-            for name in changed:
+            for name, text in changed.items():
                 with suppress(sqlite3.IntegrityError):
                     connection.execute(sql, (*values.values(), *key))
                     return
                 number = number or next(numbers)
-                values = {**changed, name: f"{changed[name]} ({number})"}
+                values = {**changed, name: f"{text} ({number})"}
             number = 0
 
 
