@@ -13,7 +13,7 @@ _LETTERS_MAX: Final = 24
 """A longer run of letters is no word."""
 
 _is_masked = re.compile(
-    r"(?i)[*x•.#_\-?]+|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
+    r"(?i)[*•.#_\-?]+|x{3,}|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
 ).fullmatch
 _is_placeholder = re.compile(r"\$|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
 _is_literal = re.compile(
