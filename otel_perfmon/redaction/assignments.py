@@ -198,7 +198,7 @@ def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int)
     if not value or values.is_literal(value) or value == name.rpartition(".")[2]:
         return None
     is_said = sign == ":"  # not assigned
-    if is_said and (_prose(text, start) or (_word_only(value) and weight == MAYBE)):
+    if is_said and (_prose(text, start) or (_word_only(value) and weight < PASSWORD)):
         return None
     return (start, start + len(value)) if _is_secret(value, weight) else None
 

@@ -21,7 +21,7 @@ _is_literal = re.compile(
     r"|incorrect|wrong|missing|expired|unauthorized|denied|failed|unknown|empty|not|is|must|the|for|was|has|cannot|too)"
 ).fullmatch
 _is_code = re.compile(r"[A-Za-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){1,8}").fullmatch
-_is_call = re.compile(r"[A-Za-z_][\w.]{0,127}[(\[](?:.*[)(\][])?", re.DOTALL).fullmatch
+_is_call = re.compile(r"[A-Za-z_][\w.]{0,127}[(\[](?:[A-Za-z_*(\[)\]][\w.()\[\]=*]*)?").fullmatch
 _is_number = re.compile(r"[-+]?[0-9][0-9.,:eETZ+\-]*").fullmatch
 _is_words = re.compile(
     r"[A-Z]?[a-z]*(?:[ _./\-](?:[A-Z]?[a-z]*|[0-9]{1,4}))*|[A-Z]+(?:[_\-](?:[A-Z]+|[0-9]{1,4}))*"

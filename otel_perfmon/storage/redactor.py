@@ -26,6 +26,11 @@ _RESOURCE: Final = SpanRow._fields.index("resource")
 _SCOPE: Final = SpanRow._fields.index("scope")
 _ATTRIBUTES: Final = SpanRow._fields.index("attributes")
 _DETAILS: Final = SpanRow._fields.index("details")
+_PARTS: Final = tuple(
+    SpanDetails._fields.index(name)
+    for name in ("status_message", "error_type", "error_message", "trace_state", "events", "links")
+)
+_JSON_PARTS: Final = frozenset((SpanDetails._fields.index("events"), SpanDetails._fields.index("links")))
 _T = TypeVar("_T", ResourceRow, ScopeRow)
 
 
@@ -70,7 +75,7 @@ class Redactor:
                     attributes[number] = clean
                     altered.add(number)
         if altered or details.count(None) < len(details):
-            columns[_DETAILS] = [self._redact_details(each, number in altered) for number, each in enumerate(details)]
+            columns[_DETAILS] = _redact_details(details, altered, redaction)
         return SpanColumns(columns)
 
     def redact_points(self, points: Sequence[PointRow]) -> list[PointRow]:
@@ -116,34 +121,6 @@ class Redactor:
             columns[_NAME] = [clean.get(name, name) for name in names]
         return altered
 
-    def _redact_details(self, details: SpanDetails | None, is_altered: bool) -> SpanDetails | None:
-        redaction = self._redaction
-        assert redaction is not None
-        if details is None:
-            return NO_DETAILS._replace(altered=REDACTED) if is_altered else None
-        texts = details.status_message, details.error_type, details.error_message, details.trace_state
-        arrays = details.events, details.links
-        clean_texts = [_guarded(redaction.redact_text, text) if text else text for text in texts]
-        suspects = redaction.find_suspects(arrays) if any(arrays) else ()
-        clean_arrays = [
-            _guarded(redaction.redact_json, array, "") if number in suspects else array
-            for number, array in enumerate(arrays)
-        ]
-        if not is_altered and (*clean_texts, *clean_arrays) == (*texts, *arrays):
-            return details
-        message, error_type, error_message, trace_state = clean_texts
-        events, links = clean_arrays
-        altered = f"{details.altered},{REDACTED}" if details.altered else REDACTED
-        return details._replace(
-            status_message=message,
-            error_type=error_type,
-            error_message=error_message,
-            trace_state=trace_state,
-            events=events,
-            links=links,
-            altered=altered,
-        )
-
     def _each_shared(self, rows: list[_T]) -> list[_T]:
         """Resources or scopes, of which there are few, found by identity."""
         first = rows[0]
@@ -176,6 +153,29 @@ class Redactor:
         if clean == {**texts, "attributes": row.attributes}:
             return row
         return replace(row, **clean)
+
+
+def _redact_details(
+    details: Sequence[SpanDetails | None], altered: set[int], redaction: Redaction
+) -> list[SpanDetails | None]:
+    """The details without secrets, marked where there were any, and where ``altered`` has the number of the span."""
+    places = [
+        (number, part) for number, each in enumerate(details) if each is not None for part in _PARTS if each[part]
+    ]
+    texts: list[Any] = [details[number][part] for number, part in places]  # type: ignore[index] # None was left out
+    clean: dict[int, dict[str, str]] = {number: {} for number in altered}
+    for place in redaction.find_suspects(texts):
+        number, part = places[place]
+        redact, instead = (redaction.redact_json, "") if part in _JSON_PARTS else (redaction.redact_text, None)
+        text = _guarded(redact, texts[place], instead)
+        if text is not texts[place]:
+            clean.setdefault(number, {})[SpanDetails._fields[part]] = text
+    marked = list(details)
+    for number, changed in clean.items():
+        each = marked[number] or NO_DETAILS
+        mark = f"{each.altered},{REDACTED}" if each.altered else REDACTED
+        marked[number] = each._replace(altered=mark, **changed)  # type: ignore[arg-type] # all of them are texts
+    return marked
 
 
 def _guarded(redact: Callable[[str], str], text: str, instead: str | None = None) -> str:
