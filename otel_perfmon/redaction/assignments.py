@@ -14,6 +14,7 @@ from otel_perfmon.redaction.patterns import Found
 _HEADERS: Final = ("authorization", "cookie")
 _SCHEME_MAX: Final = 64
 _OPEN_MAX: Final = 32
+_OPENING: Final = tuple("=:>,([")
 _SIGNS: Final = " \t\\:=>?+.|,[](){}'`&<"
 _NAME_CHARACTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 _keywords: Final = tuple(keyword.encode() for keyword in KEYWORDS)
@@ -37,7 +38,7 @@ _scheme = re.compile(
     r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws|flyv1|sso-key)[ \t:]{1,4}", re.IGNORECASE
 ).match
 _schemed = re.compile(r"(?P<value>[A-Za-z0-9_\-.~+/=|,:]{6,8192})").match
-_userinfo = re.compile(r"://(?P<user>[^\s/?#@:\"'`<>]{0,256})(?::(?P<value>[^\s/@\"'`<>]{1,512}))?@(?=[^\s@/])").match
+_userinfo = re.compile(r"://(?P<user>[^\s/?#@:\"'`<>]{0,256})(?::(?P<value>[^\s/\"'`<>]{1,512}))?@(?=[^\s@/])").match
 _curl_user = re.compile(
     r"""\s(?:-u|--user|--proxy-user)[ =]{0,2}["']?(?P<user>[^\s:"']{0,128})["']?:["']?(?P<value>[^\s"']{0,256})"""
 )
@@ -99,7 +100,8 @@ def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
 
 def is_open(text: str, end: int) -> bool:
     """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
-    return not text[end : end + _OPEN_MAX].partition("\n")[0].strip(_SIGNS)
+    rest = text[end : end + _OPEN_MAX].partition("\n")[0]
+    return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
 
 
 def find_schemed(text: str, low: bytes) -> Iterator[Found]:

@@ -16,6 +16,7 @@ _is_masked = re.compile(
     r"(?i)[*•.#_\-?]+|x{3,}|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
 ).fullmatch
 _is_placeholder = re.compile(r"\$|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
+_is_taken = re.compile(r"(?:[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
 _is_literal = re.compile(
     r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|optional|required|invalid"
     r"|incorrect|wrong|missing|expired|unauthorized|denied|failed|unknown|empty|not|is|must|the|for|was|has|cannot|too)"
@@ -34,7 +35,7 @@ _has_separator = re.compile(r"[_\-./]").search
 
 def is_nothing(value: str) -> bool:
     """Whether the value is empty, masked already, or names a place where the secret would be."""
-    return not value or bool(_is_masked(value) or _is_placeholder(value)) or MARKER in value
+    return not value or bool(_is_masked(value) or _is_placeholder(value)) or bool(_is_taken(value))
 
 
 def is_literal(value: str) -> bool:

@@ -28,6 +28,7 @@ TEXTS = {
     "Authorization: Basic dXNlcjpwYXNz": "Authorization: Basic [redacted]",
     "Cookie: a=b; c=d": "Cookie: [redacted]",
     "postgresql://ada:s3cr3t@db:5432/shop": "postgresql://ada:[redacted]@db:5432/shop",
+    "amqp://ada:p@ss:w@rd@mq/x": "amqp://ada:[redacted]@mq/x",
     "redis://:s3cr3t@cache:6379/0": "redis://:[redacted]@cache:6379/0",
     f"pushed with {GITHUB}.": "pushed with [redacted]",
     f"token {JWT} expired": "token [redacted] expired",

@@ -224,7 +224,10 @@ def _suspects(redaction: Redaction, rows: list[tuple[Any, ...]], width: int) -> 
 def _clean(redaction: Redaction, text: Any) -> Any:
     if type(text) is not str or not text:
         return text
-    return redaction.redact_json(text) if text.startswith(_JSON) else redaction.redact_text(text)
+    if text.startswith(_JSON):
+        with suppress(RecursionError):  # of nesting that no writer of ours made
+            return redaction.redact_json(text)
+    return redaction.redact_text(text)
 
 
 def _places_of(table: TextTable, texts: tuple[Any, ...], redaction: Redaction) -> set[tuple[str, str]]:
