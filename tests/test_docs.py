@@ -118,7 +118,7 @@ def test_the_readmes_views_are_the_stores(storage: MetricsStorage) -> None:
 
 
 def test_the_readmes_settings_are_the_programs() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.{}]+)`? \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.{}()]+)`? \|$", README, re.MULTILINE)
     defaults = Config("metrics.db")
     told = [(name, variable, plain or None, default) for name, variable, plain, default in rows]
     held = [
