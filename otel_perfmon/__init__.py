@@ -8,11 +8,11 @@ The road a span travels::
                   implemented      file
 
 At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`
-and `trace` (answers), `failure` (what an exception tells), `errors` (ours), and the rule of the `alerts`. A `monitor`
-gives an `operation`, each `call` of which is a span; `metrics_storage` is the plain face of a store, `application`
-wires a program, `bench` measures what all that costs, and `doctor` finds out what is wrong with a file. Imports point
-down these ranks: errors; query, records, config, failure; alerts, trace; storage; sdk; metrics_storage, call, doctor;
-operation; monitor; application; bench; cli.
+and `trace` (answers), `failure` (what an exception tells), `errors` (ours), what `redaction` takes out, and the rule of
+the `alerts`. A `monitor` gives an `operation`, each `call` of which is a span; `metrics_storage` is the plain face of a
+store, `application` wires a program, `bench` measures what all that costs, and `doctor` finds out what is wrong with a
+file. Imports point down these ranks: errors, redaction; query, records, config, failure; alerts, trace; storage; sdk;
+metrics_storage, call, doctor; operation; monitor; application; bench; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.

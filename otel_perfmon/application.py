@@ -42,6 +42,9 @@ def configure(
     sample_rate: float | None = None,
     sample_rates: Mapping[str, float] | None = None,
     slow_stacks: bool | None = None,
+    redact: bool | None = None,
+    redact_keys: Sequence[str] | None = None,
+    redact_patterns: Sequence[str] | None = None,
     on_alert: AlertCallback | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
@@ -64,6 +67,9 @@ def configure(
         "sample_rate": sample_rate,
         "sample_rates": sample_rates,
         "slow_stacks": slow_stacks,
+        "redact": redact,
+        "redact_keys": redact_keys,
+        "redact_patterns": redact_patterns,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
     ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_perfmon.errors import ConfigError
+from otel_perfmon.redaction.patterns import fault_of
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -37,8 +38,9 @@ class Config:
     in the last hour, of which a share of more than ``error_rate_threshold`` (between 0 and 1) failed. ``durability`` is
     one of ``batch`` (in the file within 200 ms), ``root`` (when a local root span ends) and ``span`` (when any span
     ends). ``sample_rate`` is the share of local traces that is stored, between 0 and 1, ``sample_rates`` that of those
-    whose root is a certain operation; slow and failed ones are stored whole, and all are counted. ``slow_stacks``:
-    whether the stack of an operation is taken when it passes its slow threshold.
+    whose root is a certain operation; slow and failed ones are stored whole, and all are counted. ``slow_stacks`` says
+    whether the stack of an operation is taken when it passes its slow threshold, ``redact`` whether secrets are taken
+    out of what is stored; ``redact_keys`` are more names of secrets, ``redact_patterns`` regular expressions of more.
     """
 
     path: str
@@ -52,6 +54,9 @@ class Config:
     sample_rate: float = 1.0
     sample_rates: Mapping[str, float] = field(default_factory=dict)
     slow_stacks: bool = True
+    redact: bool = True
+    redact_keys: tuple[str, ...] = ()
+    redact_patterns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,10 @@ class _Setting:
     @property
     def prefixed_variable(self) -> str:
         return PREFIX + self.field.upper()
+
+
+class _RefusedError(ValueError):
+    """Says more than the range of the setting does."""
 
 
 def _number(value: Any) -> float:
@@ -151,6 +160,24 @@ def _durability(value: Any) -> str:
     return str(value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    """Names, from a sequence or from text: ``tax id, badge``."""
+    names = tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(name, str) and re.search("[A-Za-z0-9]", name) for name in names):
+        raise ValueError
+    return names
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    """Regular expressions, from a sequence or from text, one a line."""
+    patterns = tuple(filter(None, map(str.strip, value.splitlines()))) if isinstance(value, str) else tuple(value)
+    for pattern in patterns:
+        if fault := fault_of(pattern):
+            message = f"{pattern!r:.80} cannot be run: {fault}"
+            raise _RefusedError(message)
+    return patterns
+
+
 SETTINGS: Final = (
     _Setting("path", None, "metrics.db", _path, "the path of a file, not empty"),
     _Setting(
@@ -165,6 +192,9 @@ SETTINGS: Final = (
     _Setting("sample_rate", None, 1.0, _share, "a number between 0 and 1"),
     _Setting("sample_rates", None, {}, _shares, "numbers between 0 and 1 by operation, such as 'GET /health=0.01'"),
     _Setting("slow_stacks", None, True, _switch, "true or false"),
+    _Setting("redact", None, True, _switch, "true or false"),
+    _Setting("redact_keys", None, (), _names, "names with letters or digits, such as 'tax id, badge'"),
+    _Setting("redact_patterns", None, (), _patterns, "regular expressions, in the variable one a line"),
 )
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 
@@ -231,6 +261,9 @@ def _settle(setting: _Setting, argument: Any, environ: Mapping[str, str], *, len
 def _parse(setting: _Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(value)
+    except _RefusedError as error:
+        message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}: {error}."
+        raise ConfigError(message) from None
     except Exception:  # a value may be anything, its own methods included
         message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}."
         raise ConfigError(message) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +64,9 @@ class MetricsStorage:
         durability: str | None = None,
         sample_rate: float | None = None,
         sample_rates: Mapping[str, float] | None = None,
+        redact: bool | None = None,
+        redact_keys: Sequence[str] | None = None,
+        redact_patterns: Sequence[str] | None = None,
     ) -> None:
         arguments = {
             "path": db_path,
@@ -73,6 +76,9 @@ class MetricsStorage:
             "durability": durability,
             "sample_rate": sample_rate,
             "sample_rates": sample_rates,
+            "redact": redact,
+            "redact_keys": redact_keys,
+            "redact_patterns": redact_patterns,
         }
         self._open(resolve_config(arguments), arguments)
 

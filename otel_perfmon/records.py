@@ -436,3 +436,15 @@ class SqlRows:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFinding:
+    """Secrets that a store holds: in how many rows, at which ``place`` (such as ``spans.attributes``), and the ``key``.
+
+    ``key`` is the name under which they stand, '' where they stand in a text without one.
+    """
+
+    place: str
+    key: str
+    count: int

@@ -18,6 +18,7 @@ PACKAGE = Path(otel_perfmon.__file__).parent
 
 RANKS = {
     "errors": 0,
+    "redaction": 0,
     "query": 1,
     "records": 1,
     "config": 1,
@@ -175,7 +176,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors; query, records, config, failure; alerts, trace; .*?cli",
+        r"errors, redaction; query, records, config, failure; alerts, trace; .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])

@@ -36,6 +36,9 @@ PREFIXED = {
     "sample_rate": "OTEL_PYTHON_PERFMON_SAMPLE_RATE",
     "sample_rates": "OTEL_PYTHON_PERFMON_SAMPLE_RATES",
     "slow_stacks": "OTEL_PYTHON_PERFMON_SLOW_STACKS",
+    "redact": "OTEL_PYTHON_PERFMON_REDACT",
+    "redact_keys": "OTEL_PYTHON_PERFMON_REDACT_KEYS",
+    "redact_patterns": "OTEL_PYTHON_PERFMON_REDACT_PATTERNS",
 }
 PLAIN = {
     "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
@@ -53,6 +56,9 @@ DEFAULTS = {
     "sample_rate": 1.0,
     "sample_rates": {},
     "slow_stacks": True,
+    "redact": True,
+    "redact_keys": (),
+    "redact_patterns": (),
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
 GOOD = {
@@ -71,6 +77,13 @@ GOOD = {
         ("x=y=0.25", {"x=y": 0.25}),
     ),
     "slow_stacks": (("false", False), ("FALSE", False), (" False ", False)),
+    "redact": (("false", False), (" FALSE ", False), ("False", False)),
+    "redact_keys": (("badge", ("badge",)), (" tax id ,, iban ", ("tax id", "iban")), ("a.b", ("a.b",))),
+    "redact_patterns": (
+        ("corp-[0-9]{6}", ("corp-[0-9]{6}",)),
+        ("a,b\n\n  c{2} \n", ("a,b", "c{2}")),
+        ("(?i)x(?P<secret>[a-z]{1,40})", ("(?i)x(?P<secret>[a-z]{1,40})",)),
+    ),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
@@ -87,6 +100,9 @@ BAD = {
         *({"a": 2}, {"a": "many"}, {"a": None}, {"": 0.5}, {5: 0.5}),
     ],
     "slow_stacks": ["yes", "0", "off", "truee", 0, 1, 1.0, [], {}, b"true"],
+    "redact": ["yes", "1", 1, 0, "on", [], b"true"],
+    "redact_keys": ["--", "badge,--", [5], ["badge", ""], 5, [b"badge"], object()],
+    "redact_patterns": ["(", "a**", "(a+)+$", "(a|a)*b", ".*.*x", r"(a)\1", "x*", ["a", 5], 5, [b"a"]],
 }
 RANGES = {
     "path": "path of a file",
@@ -100,6 +116,9 @@ RANGES = {
     "sample_rate": "between 0 and 1",
     "sample_rates": "between 0 and 1 by operation",
     "slow_stacks": "true or false",
+    "redact": "true or false",
+    "redact_keys": "names with letters or digits",
+    "redact_patterns": "regular expressions",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))

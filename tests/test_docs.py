@@ -122,7 +122,7 @@ def _told(default: object) -> str:
 
 
 def test_the_readmes_settings_are_the_programs() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.{}]+)`? \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (?:`(\w+)`)? ?\| `?([\w.{}()]+)`? \|$", README, re.MULTILINE)
     defaults = Config("metrics.db")
     told = [(name, variable, plain or None, default) for name, variable, plain, default in rows]
     held = [(s.field, s.prefixed_variable, s.plain_variable, _told(getattr(defaults, s.field))) for s in SETTINGS]

@@ -84,7 +84,7 @@ def test_configure_takes_these_arguments() -> None:
         "path=None, *service_name=None, *slow_threshold_ms=None, *retention_seconds=None, *keep_seconds=None, "
         "*size_max_bytes=None, *error_rate_threshold=None, *error_rate_min_count=None, *resource_attributes=None, "
         "*metric_readers=(), *durability=None, *sample_rate=None, *sample_rates=None, "
-        "*slow_stacks=None, *on_alert=None"
+        "*slow_stacks=None, *redact=None, *redact_keys=None, *redact_patterns=None, *on_alert=None"
     )
 
 
@@ -100,7 +100,7 @@ def test_the_monitor_takes_these_arguments() -> None:
 def test_the_storage_takes_these_arguments_and_has_the_given_methods() -> None:
     assert _parameters(MetricsStorage) == (
         "db_path=None, *retention_seconds=None, *keep_seconds=None, *size_max_bytes=None, *durability=None, "
-        "*sample_rate=None, *sample_rates=None"
+        "*sample_rate=None, *sample_rates=None, *redact=None, *redact_keys=None, *redact_patterns=None"
     )
     methods = {
         name: _parameters(getattr(MetricsStorage, name))

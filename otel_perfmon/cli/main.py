@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "check": ("checks", "which operations are over their thresholds; for cron and CI"),
     "doctor": ("doctor", "whether the file is sound and something was lost, and what to do"),
     "prune": ("files", "do now what retention does each minute"),
+    "scan": ("scan", "find secrets that are stored, and take them out"),
     "info": ("files", "what the file holds, and what is kept how long"),
     "sql": ("sql", "ask in SQL, read only"),
     "demo": ("demo", "measure something real, and show what can be asked"),
@@ -54,7 +55,7 @@ examples:
   otel-perfmon tail --error                errors, as they happen
   otel-perfmon COMMAND --help              more examples, and every option
 
-exit status: 0 fine, 1 findings (check, doctor), 2 wrong usage, 3 the store could not answer
+exit status: 0 fine, 1 findings (check, doctor, scan), 2 wrong usage, 3 the store could not answer
 
 Operation names complete in bash, zsh and fish:
   pip install argcomplete

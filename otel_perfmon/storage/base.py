@@ -37,10 +37,12 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
         OperationStats,
         PointRecord,
         ProcessHealth,
+        SecretFinding,
         SpanPage,
         SqlRows,
         StoreSummary,
     )
+    from otel_perfmon.storage.redactor import RedactionPolicy
     from otel_perfmon.trace import Trace
 
 TRACE_SPANS_MAX: Final = 10_000
@@ -299,6 +301,12 @@ class Store(SpanReader, Protocol):
 
     def delete_spans_before(self, end_time: float) -> int:
         """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""
+
+    def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
+        """Where the store holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""
+
+    def remove_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
+        """The same, and take them out, so that no byte of the store's files has them."""
 
     def close(self) -> None:
         """Close it; a later question raises `StoreClosedError`."""

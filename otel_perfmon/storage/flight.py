@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from otel_perfmon.storage.base import OpenSpans
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.rows import OpenSpanRow
 
 
@@ -27,8 +28,14 @@ class FlightRecorder:
         """Nothing is due, and the file has no rows of this process."""
         self.is_due = self._has_rows = False
 
-    def take(self, has_spans_queued: Callable[[], bool], *, is_exit: bool | None = None) -> OpenSpans | None:
-        """What the file is to say if that is due, else None.
+    def take(
+        self,
+        has_spans_queued: Callable[[], bool],
+        redact: Callable[[SpanColumns], SpanColumns],
+        *,
+        is_exit: bool | None = None,
+    ) -> OpenSpans | None:
+        """What the file is to say if that is due, else None; ``redact`` takes the secrets out.
 
         At the end of the recorder, ``is_exit`` says whether it is that of the process: then what is open stays.
         """
@@ -37,7 +44,10 @@ class FlightRecorder:
         self.is_due = False  # before we look: who asks meanwhile is to see what there is by then
         is_all = not has_spans_queued()  # likewise: what ends meanwhile is in the queue, or seen as open
         rows = [] if self.open_spans_of is None or is_exit is False else self.open_spans_of(is_last=is_exit is True)
-        return OpenSpans(rows, is_all) if rows or self._has_rows else None
+        if not (rows or self._has_rows):
+            return None
+        clean = redact(SpanColumns.of([row.span for row in rows]))
+        return OpenSpans([row._replace(span=span) for row, span in zip(rows, clean, strict=True)], is_all)
 
     def note_written(self, open_spans: OpenSpans | None) -> None:
         """What was taken is in the file."""

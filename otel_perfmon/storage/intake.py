@@ -1,7 +1,7 @@
 """The intake: what waits to be written, and how a part of it becomes a batch.
 
 Turning spans into rows happens here, on the writer's thread: encoding, leaving out what came through another door
-already, self time and call edges.
+already, taking secrets out, self time and call edges.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.generations import Generations
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.loss import Losses
+from otel_perfmon.storage.redactor import Redactor
 from otel_perfmon.storage.rows import ROW_BYTES, SpanRow
 from otel_perfmon.storage.sampling import SamplingChoice, TailSampling, Verdict
 from otel_perfmon.storage.scales import UNWEIGHED_MAX, Scales
@@ -110,8 +111,15 @@ class _Part:
 class Intake:
     """A queue of entries. Any thread may extend ``queue`` by one; one at a time takes batches."""
 
-    def __init__(self, losses: Losses, on_progress: Callable[[], None], choice: SamplingChoice | None = None) -> None:
+    def __init__(
+        self,
+        losses: Losses,
+        on_progress: Callable[[], None],
+        choice: SamplingChoice | None = None,
+        redactor: Redactor | None = None,
+    ) -> None:
         self._on_progress = on_progress
+        self._redactor = redactor or Redactor()
         self.queue: deque[Any] = deque()
         self.scales = Scales(self.queue, WIDTH, _weigh)
         self.unfinished: Batch | None = None
@@ -255,6 +263,7 @@ class Intake:
         part = _Part(columns, text_size, count)
         if others:
             self._read_others(places, others, plain, part, room)
+        part.spans = self._redactor.redact_spans(part.spans)
         if len(self._doors) > 1:
             spans = part.spans
             part.spans = self._without_known(spans, door)

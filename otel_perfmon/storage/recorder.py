@@ -27,6 +27,7 @@ from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
+from otel_perfmon.storage.redactor import Redactor
 from otel_perfmon.storage.rows import PointRow, first_points
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.turn import ContendedError, Turn
@@ -55,6 +56,7 @@ class Recorder:
         self.alarm = Alarm(path, writer)
         self.sampling = SamplingChoice()
         self.flight = FlightRecorder()
+        self.redactor = Redactor()
         self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
@@ -64,7 +66,7 @@ class Recorder:
         self._losses = Losses()
         self.alarm.start_afresh(self._losses)
         self._maintenance.start_afresh(self._losses)
-        self._intake = Intake(self._losses, self._note_progress, self.sampling)
+        self._intake = Intake(self._losses, self._note_progress, self.sampling, self.redactor)
         self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
         self.turn = Turn(self.path)
@@ -106,13 +108,14 @@ class Recorder:
         return True
 
     def open_door(self, door: Door) -> None:
-        """Say that spans may come through ``door``. One that two doors bring in is kept once."""
+        """As `Intake.open_door`."""
         self._intake.open_door(door)
 
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
         batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
+            batch.points = self.redactor.redact_points(batch.points)
             self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
             self._maintenance.shrink_if_over_size()
         return len(batch.points)
@@ -411,7 +414,7 @@ class Recorder:
     def _write_account(self, *, is_told: bool = False, is_exit: bool | None = None) -> None:
         """Write down what was lost, and what is open; if ``is_told``, how things stand in any case: a sign of life."""
         self.ledger.lose_missing(self._pending)
-        open_spans = self.flight.take(self._has_spans, is_exit=is_exit)
+        open_spans = self.flight.take(self._has_spans, self.redactor.redact_spans, is_exit=is_exit)
         if is_told or self._losses.has_pending or open_spans is not None:
             self._write(Batch(open_spans=open_spans), WRITE_TIMEOUT_SECONDS)
 

@@ -10,12 +10,14 @@ from otel_perfmon.alerts import AlertRule
 from otel_perfmon.config import Config, parse_setting
 from otel_perfmon.storage.base import RetentionPolicy, Store
 from otel_perfmon.storage.recorder import Recorder
+from otel_perfmon.storage.redactor import RedactionPolicy
 from otel_perfmon.storage.registry import recorder_for
 from otel_perfmon.storage.sampling import SamplingPolicy
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 _OF_RETENTION: Final = frozenset({"retention_seconds", "keep_seconds", "size_max_bytes"})
 _OF_SAMPLING: Final = frozenset({"sample_rate", "sample_rates"})
+_OF_REDACTION: Final = frozenset({"redact", "redact_keys", "redact_patterns"})
 _OF_ALARM: Final = frozenset({"error_rate_threshold", "error_rate_min_count"})
 
 
@@ -52,4 +54,6 @@ def open_configured_recorder(config: Config, arguments: Mapping[str, Any]) -> Re
         recorder.alarm.rule = AlertRule(config.error_rate_threshold, config.error_rate_min_count)
     if recorder.sampling.policy is None or not _OF_SAMPLING.isdisjoint(given):
         recorder.sampling.policy = SamplingPolicy(config.sample_rate, config.sample_rates)
+    if recorder.redactor.policy is None or not _OF_REDACTION.isdisjoint(given):
+        recorder.redactor.policy = RedactionPolicy(config.redact, config.redact_keys, config.redact_patterns)
     return recorder

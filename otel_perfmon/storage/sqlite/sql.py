@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 from otel_perfmon.errors import QueryError, StoreError
 from otel_perfmon.records import SqlRows
 
 _STEPS: Final = 10_000
 """The clock is looked at once in so many steps of SQLite's machine, which takes it about a tenth of a millisecond."""
-_VALUE_MAX_BYTES: Final = 64 * 1024 * 1024
-"""A longer text or blob cannot be made: zeroblob() would fill the memory in one step."""
+_VALUE_MAX_BYTES: Final = 32 * 1024 * 1024
+"""A longer text or blob cannot be made, such as by replace() of what replace() made (from Python 3.11 on)."""
+_ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
+_ANSWER_OVERHEAD_BYTES: Final = 64
+_DENIED: Final = frozenset(("load_extension", "fts3_tokenizer", "printf", "format"))
+"""Functions that reach out of the file, or take seconds in one step, which nothing can interrupt, as
+``printf('%.*c', 1000000000, 'x')`` does."""
 _READING: Final = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 )
@@ -35,16 +42,25 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
     connection.execute("PRAGMA trusted_schema = ON")
     connection.set_authorizer(_authorize)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    # Steps that handle long values take milliseconds each: the clock is looked at from outside as well.
+    watch = threading.Timer(seconds_max, connection.interrupt)
+    watch.daemon = True
+    watch.start()
     try:
         cursor = connection.execute(sql)
-        rows = cursor.fetchmany(rows_max + 1)
+        rows = _bounded_rows(cursor, rows_max + 1)
+    except QueryError:
+        raise
     except (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError) as error:
-        if any(word in str(error) for word in _OF_THE_FILE):
+        if any(word in str(error) for word in _OF_THE_FILE) and "malformed JSON" not in str(error):
             raise
         if "interrupted" in str(error):
             message = f"The question took longer than {seconds_max:g} s; ask for less, or give it more time."
             raise StoreError(message) from error
         raise QueryError(_sentence(error)) from error
+    finally:
+        watch.cancel()
+        watch.join()  # it must not meet a connection that is closed
     if cursor.description is None:
         message = "There is no statement to answer; ask with SELECT."
         raise QueryError(message)
@@ -52,9 +68,22 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
     return SqlRows(columns, tuple(rows[:rows_max]), is_complete=len(rows) <= rows_max)
 
 
-def _authorize(action: int, subject: str | None, *_: str | None) -> int:
+def _bounded_rows(cursor: sqlite3.Cursor, rows_max: int) -> list[tuple[Any, ...]]:
+    """The rows, as long as they are no more than that and fit the memory."""
+    rows: list[tuple[Any, ...]] = []
+    room = _ANSWER_MAX_BYTES
+    for row in islice(cursor, rows_max):
+        room -= sum(len(value) if isinstance(value, (str, bytes)) else 0 for value in row) + _ANSWER_OVERHEAD_BYTES
+        if room < 0:
+            message = f"The answer is larger than {_ANSWER_MAX_BYTES >> 20} MiB; ask for less of it."
+            raise QueryError(message)
+        rows.append(row)
+    return rows
+
+
+def _authorize(action: int, subject: str | None, function: str | None, *_: str | None) -> int:
     is_allowed = action in _READING or (action == sqlite3.SQLITE_PRAGMA and subject in _DESCRIBING)
-    is_allowed = is_allowed and not (action == sqlite3.SQLITE_FUNCTION and subject == "load_extension")
+    is_allowed = is_allowed and not (action == sqlite3.SQLITE_FUNCTION and str(function).lower() in _DENIED)
     return sqlite3.SQLITE_OK if is_allowed else sqlite3.SQLITE_DENY
 
 

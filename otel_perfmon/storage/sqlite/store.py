@@ -8,10 +8,11 @@ from functools import partial
 from typing import Final
 
 from otel_perfmon.errors import QueryError
-from otel_perfmon.records import OpenSpanRecord
+from otel_perfmon.records import OpenSpanRecord, SecretFinding
 from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps
+from otel_perfmon.storage.redactor import RedactionPolicy
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -54,6 +55,23 @@ class SqliteStore(SqliteReader):
         if recorder is not None:
             recorder.look_at_open_spans()
         return super().find_open_spans()
+
+    def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
+        """Where the file holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""
+        from otel_perfmon.storage.sqlite import secrets  # noqa: PLC0415 - 25 ms, for who looks for secrets
+
+        return secrets.find_secrets(self._transaction, secrets.redaction_of(policy))
+
+    def remove_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
+        """The same, and take them out: from the file's bytes and its log's too. Beside live writers, in steps."""
+        from otel_perfmon.storage.sqlite import secrets  # noqa: PLC0415 - as above
+
+        with translated(self.path):
+            check_readable(self.path)
+            check_ours(self.path)
+        redaction = secrets.redaction_of(policy)
+        with secrets.SecretEraser(self.path, redaction) as eraser:
+            return secrets.find_secrets(self._transaction, redaction, eraser.rewrite)
 
     @contextmanager
     def _own_writer(self) -> Iterator[SqliteWriter]:

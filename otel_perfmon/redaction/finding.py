@@ -1,0 +1,96 @@
+"""All secrets of one text, and which of many short texts may have one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
+
+from otel_perfmon.redaction import assignments, tokens
+from otel_perfmon.redaction.patterns import Found
+from otel_perfmon.redaction.tokens import WORD_MIN
+
+_long_word: Final = b"w" * WORD_MIN
+_to_words: Final = bytes(
+    ord("w") if chr(each).isascii() and (chr(each).isalnum() or chr(each) in "_-") else ord(" ") for each in range(256)
+)
+_CARD_MIN: Final = b"0" * 13
+_to_digits: Final = bytes(ord("0") if each in b"0123456789" else ord("x") for each in range(256))
+_card_digits = re.compile(rb"[0-9](?:[ \-]?[0-9]){12}").finditer
+_no_word = re.compile(rb"[^A-Za-z0-9_\-]").search
+_plain_word = re.compile(rb"[0-9a-f\-]+|[0-9A-F\-]+|[a-z_\-]+|[A-Z_\-]+|[0-9_\-]+").fullmatch
+_LOOSE: Final = (
+    *(b"-----begin", b"bearer", b"basic ", b"flyv1 ", b"@bytes", b"q~", b"hooks.slack", b"/api/webhooks", b"curl"),
+    *(b"login(", b"log_in(", b"authenticate("),
+)
+"""What else than names, long words and long numbers a text with a secret may have in it, in small letters."""
+
+
+def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes] = ()) -> Iterator[Found]:
+    """The secrets of a text, in no order; they may overlap. ``needles``: see `assignments.find_names`."""
+    data = text.encode("latin-1", "replace")  # a byte for each character, so that places are the same
+    low = data.lower()
+    yield from assignments.find_assigned(text, data, low, weigh, needles)
+    for start, end in _long_words(data):
+        token = tokens.token_at(text, start, end)
+        if token:
+            yield token
+    if b"://" in data and b"@" in data:
+        yield from assignments.find_userinfo(text)
+    if b"-----begin" in low:
+        yield from tokens.find_private_keys(text)
+    yield from assignments.find_schemed(text, low)
+    yield from assignments.find_curl_users(text, low)
+    yield from assignments.find_logins(text, low)
+    yield from tokens.find_azure_secrets(text)
+    yield from tokens.find_hooks(text)
+    if _CARD_MIN in data.translate(_to_digits, b" -"):
+        yield from tokens.find_cards(text)
+
+
+def find_suspicious(texts: Sequence[str], weigh: Callable[[str], int], needles: Iterable[bytes] = ()) -> set[int]:
+    """The numbers of those texts, each of one line, that a secret may stand in, or behind, or be announced by."""
+    text = "\n".join(texts)
+    data = text.encode("latin-1", "replace")
+    places = sorted(_suspicious_places(text, data, data.lower(), weigh, needles))
+    found: set[int] = set()
+    line = last = 0
+    for place in places:
+        line += data.count(b"\n", last, place)
+        last = place
+        found.add(line)
+    return found
+
+
+def _suspicious_places(
+    text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes]
+) -> Iterator[int]:
+    yield from chain.from_iterable(_places(low, needle) for needle in _LOOSE)
+    for start, end, weight in assignments.find_names(data, low, weigh, needles):
+        if assignments.is_open(text, end) or assignments.found_at(text, start, end, weight):
+            yield start
+    yield from (start for start, end in _long_words(data) if tokens.token_at(text, start, end))
+    if b"://" in data and b"@" in data:
+        yield from (start for start, _ in assignments.find_userinfo(text))
+    if _CARD_MIN in data.translate(_to_digits, b" -"):
+        yield from (found.start() for found in _card_digits(data))
+
+
+def _places(data: bytes, needle: bytes) -> Iterator[int]:
+    place = data.find(needle)
+    while place >= 0:
+        yield place
+        place = data.find(needle, place + len(needle))
+
+
+def _long_words(data: bytes) -> Iterator[Found]:
+    """The words that may be a token or its part: long, and neither of small letters nor hexadecimal digits alone."""
+    words = data.translate(_to_words)
+    place = words.find(_long_word)
+    while place >= 0:
+        stop = _no_word(data, place)
+        end = stop.start() if stop else len(data)
+        if not _plain_word(data, place, end):
+            yield place, end
+        place = words.find(_long_word, end)

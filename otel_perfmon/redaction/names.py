@@ -1,0 +1,140 @@
+"""Which names announce a secret: of attributes, of headers, of variables and parameters within texts.
+
+A name is taken apart into words (``x-apiKey`` is x, api, key), so that ``tokenizer``, ``monkey`` and ``author`` are no
+secrets, and what it ends with decides: ``password`` is one, ``password_length`` is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+HARMLESS: Final = 0
+MAYBE: Final = 1
+"""A secret if what stands under it looks like one: ``key``, ``session``, ``signature``."""
+SECRET: Final = 2
+PASSWORD: Final = 3
+"""A secret even where it is a number."""
+KEYWORDS: Final = (
+    *("pass", "pwd", "secret", "token", "auth", "cookie", "sess", "cred", "key", "srf", "sid"),
+    *("jwt", "pw", "psw", "sig", "cvv", "cvc", "bearer", "private", "access"),
+)
+"""A name that is no secret by the rules below has none of these in it, in whatever case."""
+NAME_MAX: Final = 128
+"""Characters; of a longer name its end is looked at."""
+
+_words = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+").findall
+_PASSWORDS: Final = ("password", "passwords", "passwd", "passphrase", "passcode", "pwd", "psw", "pswd", "cvv", "cvc")
+_ENDINGS: Final = (
+    *("secret", "secrets", "authorization", "cookie", "cookies", "apikey", "privatekey", "secretkey", "accesskey"),
+    *("sessionid", "sessid"),
+)
+"""A word that ends so is a secret's, whatever stands before it."""
+_MAYBE: Final = frozenset(
+    (
+        "pass",
+        "session",
+        "auth",
+        "credential",
+        "credentials",
+        "creds",
+        "jwt",
+        "bearer",
+        "signature",
+        "sig",
+        "sid",
+        "private",
+    )
+)
+_SECRET_KEYS: Final = frozenset(
+    (
+        *("api", "private", "secret", "access", "encryption", "encrypt", "decryption", "signing", "sign", "auth"),
+        *("account", "shared", "master", "session", "ssh", "service", "client", "consumer", "app", "application"),
+        *("subscription", "deploy", "webhook", "license", "admin", "root", "hmac", "aes", "rsa", "symmetric", "bearer"),
+    )
+)
+"""Of what a key is a secret."""
+_HARMLESS_KEYS: Final = frozenset(
+    (
+        *("primary", "foreign", "partition", "sort", "routing", "cache", "object", "message", "public", "idempotency"),
+        *("dedup", "deduplication", "group", "hash", "lookup", "map", "dict", "row", "column", "unique", "composite"),
+        *(
+            "index",
+            "bucket",
+            "s",
+            "flag",
+            "ordering",
+            "feature",
+            "redis",
+            "kafka",
+            "event",
+            "translation",
+            "order",
+            "hot",
+            "host",
+            "issue",
+            "lock",
+        ),
+        *("shard", "cluster", "storage", "item", "document", "record", "entity", "etag", "cursor", "range", "label"),
+    )
+)
+_HARMLESS_TOKENS: Final = frozenset(
+    (
+        *("page", "next", "previous", "prev", "continuation", "pagination", "cancel", "cancellation", "stop", "eos"),
+        *("bos", "pad", "unk", "mask", "first", "last", "output", "input", "per", "prompt", "completion", "max", "min"),
+        *("unexpected", "special", "end", "start", "lex", "parser", "syntax", "sync", "skip", "resume", "cursor"),
+    )
+)
+_SAYING_NOTHING: Final = frozenset(
+    ("value", "values", "string", "str", "text", "raw", "plain", "plaintext", "current", "new", "old", "b64", "base64")
+)
+"""What may stand behind the word that decides."""
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name, in lower case."""
+    return [word.lower() for word in _words(name[-NAME_MAX:])]
+
+
+def weight_of(name: str) -> int:
+    """`PASSWORD`, `SECRET`, `MAYBE` or `HARMLESS`: what stands under that name."""
+    words = words_of(name)
+    while len(words) > 1 and (words[-1] in _SAYING_NOTHING or words[-1].isdigit()):
+        words.pop()
+    if not words:
+        return HARMLESS
+    last, before = words[-1], words[-2] if len(words) > 1 else ""
+    if last.endswith(_PASSWORDS):
+        return PASSWORD
+    if last.endswith(_ENDINGS):
+        return SECRET
+    if last in _MAYBE:
+        return MAYBE
+    if last == "key":
+        return _weight_of_key(words[-3] if before.isdigit() and len(words) > 2 else before)  # noqa: PLR2004 - s3.key
+    if last.endswith("token"):
+        return _weight_of_token(last, before)
+    if last == "pw":
+        return SECRET if before else MAYBE
+    if last in {"id", "accessid"}:
+        return SECRET if before in {"session", "sess"} else MAYBE if before == "access" or last != "id" else HARMLESS
+    return HARMLESS
+
+
+def _weight_of_key(before: str) -> int:
+    if before in _SECRET_KEYS:
+        return SECRET
+    return HARMLESS if not before or before in _HARMLESS_KEYS else MAYBE
+
+
+def _weight_of_token(last: str, before: str) -> int:
+    if last == "token" and before in _HARMLESS_TOKENS:
+        return HARMLESS
+    return SECRET if before or last != "token" else MAYBE
+
+
+def has_run_of(words: Sequence[str], run: Sequence[str]) -> bool:
+    """Whether ``run`` stands in ``words``, one word after the other."""
+    count = len(run)
+    return any(words[start : start + count] == run for start in range(len(words) - count + 1))

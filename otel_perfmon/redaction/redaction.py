@@ -1,0 +1,189 @@
+"""What is taken out of texts and attributes before they are kept: a value, made of the defaults and the user's own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from otel_perfmon.redaction import names, tokens, values
+from otel_perfmon.redaction.finding import find_secrets, find_suspicious
+from otel_perfmon.redaction.names import HARMLESS, MAYBE, NAME_MAX, PASSWORD, SECRET
+from otel_perfmon.redaction.patterns import compile_pattern, find_all
+from otel_perfmon.redaction.values import MARKER
+
+_CLEAN_MAX: Final = 8_192
+_CLEAN_TEXT_MAX: Final = 256
+"""Pieces of text that are remembered as clean, and the characters of one: keys, and values that come again."""
+_WEIGHTS_MAX: Final = 4_096
+_INT_MIN: Final = 10**12
+_INT_MAX: Final = 10**19
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_encode_escaped = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False).encode
+
+
+class Redaction:
+    """Finds secrets and puts `MARKER` in their place. One thread at a time: it remembers what was clean.
+
+    ``keys`` are more names whose values are secrets, wherever their words stand in a name (``tax id`` is found in
+    ``customer.taxId``); ``patterns`` regular expressions of secrets (of one with a group named ``secret``, that group).
+    Raises `ValueError` for a pattern that is wrong or could take too long.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
+        self._runs = [run for run in map(names.words_of, keys) if run]
+        self._patterns = [compile_pattern(pattern) for pattern in patterns]
+        self._needles = [max(run, key=len).encode("latin-1", "replace") for run in self._runs]
+        self._weights: dict[str, int] = {}
+        self._clean: set[str] = set()
+
+    def find_suspects(self, texts: Sequence[str]) -> list[int]:
+        """The numbers of the texts (JSON or not) that are worth a closer look; quickly, of many.
+
+        What stands between quotes and line ends is looked at once, however often it comes.
+        """
+        if self._patterns:
+            return [number for number, text in enumerate(texts) if text]
+        bad = self._suspicious(_pieces('"'.join(texts)))
+        if not bad:
+            return []
+        return [number for number, text in enumerate(texts) if text and not bad.isdisjoint(_pieces(text))]
+
+    def redact_text(self, text: str) -> str:
+        """The text without its secrets; the same object when there are none."""
+        if self._patterns:
+            found = sorted([*find_secrets(text, self.weight_of, self._needles), *find_all(self._patterns, text)])
+        elif not text or not self._suspicious(_pieces(text)):
+            return text
+        else:
+            found = sorted(find_secrets(text, self.weight_of, self._needles))
+        if not found:
+            return text
+        parts: list[str] = []
+        done = 0
+        for start, end in found:
+            if end <= done:
+                continue
+            if start >= done:
+                parts += (text[done:start], MARKER)
+            done = end
+        return "".join((*parts, text[done:]))
+
+    def redact_json(self, text: str) -> str:
+        """JSON text (attributes, events, links) without its secrets; the same object when there are none."""
+        try:
+            value = json.loads(text)
+            clean = self._without_secrets(value)
+            return text if clean is value else _dump(clean)
+        except ValueError:  # none that this program wrote
+            return self.redact_text(text)
+
+    def weight_of(self, name: str) -> int:
+        """How much of a secret stands under a name; see `names`."""
+        found = self._weights.get(name)
+        if found is None:
+            if len(self._weights) >= _WEIGHTS_MAX:
+                self._weights.clear()
+            found = self._weights[name] = self._weigh(name)
+        return found
+
+    def _weigh(self, name: str) -> int:
+        weight = names.weight_of(name)
+        if weight >= SECRET or not self._runs:
+            return weight
+        words = names.words_of(name)
+        return SECRET if any(names.has_run_of(words, run) for run in self._runs) else weight
+
+    def _suspicious(self, pieces: Iterable[str]) -> set[str]:
+        """Those of the pieces of texts that a secret may stand in or behind."""
+        fresh = set(pieces)
+        fresh -= self._clean
+        if not fresh:
+            return fresh
+        ordered = list(fresh)
+        bad = {ordered[number] for number in find_suspicious(ordered, self.weight_of, self._needles)}
+        if len(self._clean) > _CLEAN_MAX:
+            self._clean.clear()
+        self._clean.update(piece for piece in ordered if len(piece) <= _CLEAN_TEXT_MAX and piece not in bad)
+        return bad
+
+    # --- decoded JSON
+
+    def _without_secrets(self, value: Any, weight: int = HARMLESS) -> Any:
+        """A decoded JSON value without its secrets; the same object when there are none."""
+        kind = type(value)
+        if kind is str:
+            return self._clean_text(value, weight)
+        if kind is dict:
+            return self._clean_mapping(value, weight)
+        if kind is list:
+            return self._clean_list(value, weight)
+        if kind is int and (weight == PASSWORD or (_INT_MIN < value < _INT_MAX and tokens.is_card(str(value)))):
+            return MARKER
+        return MARKER if kind is float and weight == PASSWORD else value
+
+    def _clean_text(self, text: str, weight: int) -> str:
+        if weight and not values.is_nothing(text) and (weight >= SECRET or values.is_opaque(text)):
+            return MARKER
+        return self.redact_text(text)
+
+    def _clean_mapping(self, mapping: dict[str, Any], weight: int) -> Any:
+        if len(mapping) == 1 and type(mapping.get("@bytes")) is str:
+            return MARKER if self._is_secret_bytes(mapping["@bytes"], weight) else mapping
+        changed: dict[str, Any] = {}
+        for key, value in mapping.items():
+            clean = self._without_secrets(value, max(weight, self.weight_of(key)))
+            if clean is not value:
+                changed[key] = clean
+        return self._clean_keys({**mapping, **changed} if changed else mapping)
+
+    def _clean_keys(self, mapping: dict[str, Any]) -> dict[str, Any]:
+        """Names that are secrets themselves, such as a token by which something was counted."""
+        if all(self.redact_text(key) is key for key in mapping):
+            return mapping
+        return {self.redact_text(key): value for key, value in mapping.items()}
+
+    def _clean_list(self, items: list[Any], weight: int) -> list[Any]:
+        """Items, among them arguments of a command: the one behind ``--password`` is one."""
+        weights = (max(weight, self._weight_behind(items, number)) for number in range(len(items)))
+        clean = list(map(self._without_secrets, items, weights))
+        return items if all(new is old for new, old in zip(clean, items, strict=True)) else clean
+
+    def _weight_behind(self, items: list[Any], number: int) -> int:
+        before = items[number - 1] if number else None
+        if type(before) is not str or not before.startswith("-") or len(before) > NAME_MAX or not _is_flag(before):
+            return HARMLESS
+        return self.weight_of(before)
+
+    def _is_secret_bytes(self, encoded: str, weight: int) -> bool:
+        if weight >= SECRET:
+            return bool(encoded)
+        try:
+            text = base64.b64decode(encoded).decode("latin-1")
+        except (ValueError, binascii.Error):
+            return False
+        return (weight == MAYBE and values.is_opaque(text)) or self.redact_text(text) is not text
+
+
+def _is_flag(text: str) -> bool:
+    return "=" not in text and " " not in text
+
+
+def _pieces(text: str) -> list[str]:
+    """What stands between quotes and ends of lines, as they are or escaped."""
+    if "\\" in text:  # JSON's escapes must not grow together with the word behind them
+        text = text.replace("\\n", '"').replace("\\t", " ").replace("\\r", " ")
+    if "\n" in text:
+        text = text.replace("\n", '"')
+    return text.split('"')
+
+
+def _dump(value: Any) -> str:
+    text = _encode(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which stays escaped
+        return _encode_escaped(value)
+    return text

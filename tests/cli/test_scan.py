@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+from cli_kit import record, span_row
+
+SECRET = "hunter2abc"
+
+
+@pytest.fixture
+def scan(cli, db_path):
+    record(db_path, span_row("login", attributes=f'{{"user.password":"{SECRET}","n":1}}', error=f"password={SECRET}"))
+    return lambda *arguments: cli("scan", "--db", db_path, *arguments)
+
+
+def test_secrets_are_told_by_place_and_key_with_status_1(scan):
+    printed = scan()
+    assert printed.status == 1
+    assert "user.password" in printed.out
+    assert "spans.attributes" in printed.out
+    assert SECRET not in printed.out + printed.err
+    assert scan().status == 1  # nothing was changed
+
+
+def test_rewriting_takes_them_out(scan, cli, db_path):
+    assert scan("--rewrite").status == 1
+    printed = scan()
+    assert (printed.status, printed.out.startswith("No secrets were found in ")) == (0, True)
+    assert "[redacted]" in cli("sql", "--db", db_path, "SELECT attributes FROM spans").out
+
+
+def test_json_has_an_item_for_each_place(scan):
+    items = scan("--json").items
+    assert {"place": "spans.attributes", "key": "user.password", "count": 1} in items
+
+
+def test_names_and_patterns_of_the_users_own_are_added_to_those_of_the_environment(cli, db_path, monkeypatch):
+    record(db_path, span_row("a", attributes='{"badge":"b1","iban":"c1","note":"corp-123456"}'))
+    monkeypatch.setenv("OTEL_PYTHON_PERFMON_REDACT_KEYS", "badge")
+    printed = cli("scan", "--db", db_path, "--json", "--key", "iban", "--pattern", "corp-[0-9]{6}")
+    assert [item["key"] for item in printed.items] == ["badge", "iban", "note"]
+
+
+def test_a_pattern_that_could_hang_is_wrong_usage(scan):
+    printed = scan("--pattern", "(a+)+$")
+    assert printed.status == 2
+    assert "redact_patterns" in printed.err
