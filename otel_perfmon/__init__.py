@@ -7,12 +7,12 @@ The road a span travels::
      wrapped      interfaces,      writer; sqlite: one     be asked
                   implemented      file
 
-At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`
-and `trace` (answers), `failure` (what an exception tells), `errors` (ours), what `redaction` takes out, and the rule of
-the `alerts`. A `monitor` gives an `operation`, each `call` of which is a span; `metrics_storage` is the plain face of a
-store, `application` wires a program, `bench` measures what all that costs, and `doctor` finds out what is wrong with a
-file. Imports point down these ranks: errors, redaction; query, records, config, failure; alerts, trace; storage; sdk;
-metrics_storage, call, doctor; operation; monitor; application; bench; cli.
+At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`,
+`trace` and `account` (answers), `failure` (what an exception tells), `errors` (ours), what `redaction` takes out, and
+the rule of the `alerts`. A `monitor` gives an `operation`, each `call` of which is a span; `metrics_storage` is the
+plain face of a store, `application` wires a program, `bench` measures what all that costs, and `doctor` finds out what
+is wrong with a file. Imports point down these ranks: errors, redaction; query, records, account, config, failure;
+alerts, trace; storage; sdk; metrics_storage, call, doctor; operation; monitor; application; bench; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.
@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from otel_perfmon.account import Health, ProcessHealth, StoreSummary
     from otel_perfmon.alerts import Alert
     from otel_perfmon.application import configure, get_monitor
     from otel_perfmon.errors import (
@@ -50,20 +51,17 @@ if TYPE_CHECKING:
         DurationBucket,
         ErrorGroup,
         EventRecord,
-        Health,
         Heatmap,
         LinkRecord,
         OpenSpanRecord,
         OperationSeries,
         OperationStats,
         PointRecord,
-        ProcessHealth,
         ResourceRecord,
         ScopeRecord,
         SpanPage,
         SpanRecord,
         SqlRows,
-        StoreSummary,
     )
     from otel_perfmon.sdk.exporter import SQLiteMetricExporter, SQLiteSpanExporter
     from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
@@ -137,8 +135,8 @@ _HOMES = {
     "ErrorGroup": "records",
     "EventRecord": "records",
     "ForwardError": "errors",
-    "Health": "records",
-    "ProcessHealth": "records",
+    "Health": "account",
+    "ProcessHealth": "account",
     "Heatmap": "records",
     "LinkRecord": "records",
     "MetricsStorage": "metrics_storage",
@@ -168,7 +166,7 @@ _HOMES = {
     "StoreCorruptError": "errors",
     "StoreError": "errors",
     "StoreFullError": "errors",
-    "StoreSummary": "records",
+    "StoreSummary": "account",
     "TimeOrderedIdGenerator": "sdk.ids",
     "Trace": "trace",
     "TraceNode": "trace",

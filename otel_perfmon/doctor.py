@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from otel_perfmon.account import ProcessHealth
 from otel_perfmon.errors import SchemaError
-from otel_perfmon.records import ProcessHealth
 from otel_perfmon.storage.reasons import told_loss
 from otel_perfmon.storage.sqlite.examination import Evidence, gather_evidence
 from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION

@@ -20,6 +20,7 @@ RANKS = {
     "errors": 0,
     "redaction": 0,
     "query": 1,
+    "account": 1,
     "records": 1,
     "config": 1,
     "failure": 1,
@@ -176,7 +177,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors, redaction; query, records, config, failure; alerts, trace; .*?cli",
+        r"errors, redaction; query, records, account, config, failure; alerts, trace; .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])

@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.text import Text
 
+from otel_perfmon.account import Health, StoreSummary
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.escaping import escape
@@ -16,7 +17,6 @@ from otel_perfmon.cli.moments import ago, period, spread
 from otel_perfmon.cli.report import count, counted, printable, size
 from otel_perfmon.cli.span_view import print_labeled
 from otel_perfmon.query import Window
-from otel_perfmon.records import Health, StoreSummary
 from otel_perfmon.storage.base import RetentionPolicy
 
 _PRUNE_EPILOG: Final = """\

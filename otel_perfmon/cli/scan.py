@@ -8,12 +8,12 @@ from typing import Final
 
 from rich.text import Text
 
+from otel_perfmon.account import SecretFinding
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.report import Column, count, counted, print_heading, print_table, printable
 from otel_perfmon.config import resolve_setting
-from otel_perfmon.records import SecretFinding
 from otel_perfmon.storage.redactor import RedactionPolicy
 
 _EPILOG: Final = """\

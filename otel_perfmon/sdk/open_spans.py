@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from threading import get_ident
 from time import sleep, time_ns
 from typing import Any, Final
 
@@ -44,38 +45,39 @@ OFF, ASLEEP, AWAKE = 0, 1, 2
 watch: Final = [OFF]
 """Whether spans are to be noted, and whether the thread must be woken for it."""
 _young: Final[set[Any]] = set()
-note: Final[Callable[[Any], None]] = _young.add
-"""Note a span of ours that starts."""
+_hold: Final[Callable[[Any], None]] = _young.add
 let_go: Final[Callable[[Any], None]] = _young.discard
-"""It has ended."""
+"""A span of ours has ended."""
 _foreign: Final[dict[int, Any]] = {}
 """Spans of the SDK's own make, by the identity of their context: when one ends, only a copy is shown."""
 task_of: Final[list[Callable[[], Any] | None]] = [None]
 """How to find the asyncio task of this thread; None until asyncio is there."""
 
 
+def note(span: Any) -> None:
+    """Note a span of ours, on the thread that starts it, unless `watch` is off."""
+    span._perfmon_thread_id = get_ident()
+    if task_of[0] is not None:
+        span._perfmon_task = task_of[0]()
+    _hold(span)
+    if watch[0] == ASLEEP:
+        _watcher.wake()
+
+
 def note_foreign(span: Any) -> None:
-    """Note a span that a tracer of another make starts, on the thread that starts it."""
+    """Note a span that a tracer of another make starts, likewise."""
     if not watch[0]:
         return
     with suppress(AttributeError):  # no span of the SDK's
-        span._perfmon_thread_id = threading.get_ident()
-        if task_of[0] is not None:
-            span._perfmon_task = task_of[0]()
         _foreign[id(span._context)] = span
-        if watch[0] == ASLEEP:
-            wake()
+        note(span)
+        let_go(span)
 
 
 def let_foreign_go(span: Any) -> None:
     """That span, or what is shown of it, has ended."""
     if _foreign:
         _foreign.pop(id(span._context), None)
-
-
-def wake() -> None:
-    """Have the thread look: a span has started."""
-    _watcher.wake()
 
 
 def show_to(recorder: Recorder) -> None:
@@ -120,7 +122,7 @@ class _Watcher:
         self._shown_at = 0
 
     def wake(self) -> None:
-        """See `wake`. Safe in a signal handler and in a finaliser."""
+        """Look: a span has started. Safe in a signal handler and in a finaliser."""
         watch[0] = AWAKE
         _find_asyncio()
         if self._thread is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import get_ident
 from time import time_ns
 from types import MappingProxyType
 from typing import Any, Final
@@ -37,7 +36,7 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 from otel_perfmon.sdk.context import SPAN_KEY, current
 from otel_perfmon.sdk.current_span import CurrentSpan
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
-from otel_perfmon.sdk.open_spans import ASLEEP, note, task_of, wake, watch
+from otel_perfmon.sdk.open_spans import note, watch
 from otel_perfmon.sdk.span import EndedSpanProcessor, Span, are_plain
 
 _new_span: Final = object.__new__
@@ -77,7 +76,7 @@ class Tracer(sdk.Tracer):
         arguments = (name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception)
         return CurrentSpan(self, arguments, end_on_exit)
 
-    def start_span(  # noqa: C901, PLR0912, PLR0915, PLR0917 - in one piece: a call is 0.1 of 1.2 µs
+    def start_span(  # noqa: C901, PLR0912, PLR0917 - in one piece: a call is 0.1 of 1.2 µs
         self,
         name: str,
         context: Context | None = None,
@@ -132,12 +131,7 @@ class Tracer(sdk.Tracer):
         processor = span._span_processor = self.span_processor
         span._start_time = start_time if start_time is not None else time_ns()
         if watch[0]:
-            span._perfmon_thread_id = get_ident()
-            if task_of[0] is not None:
-                span._perfmon_task = task_of[0]()
             note(span)
-            if watch[0] == ASLEEP:
-                wake()
         is_plural = type(processor) is SynchronousMultiSpanProcessor
         if not is_plural or processor._span_processors is not self.own_processors:
             self._tell_of_start(processor, span, context)

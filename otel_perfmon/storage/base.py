@@ -25,22 +25,19 @@ from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
+    from otel_perfmon.account import Health, ProcessHealth, SecretFinding, StoreSummary
     from otel_perfmon.records import (
         CallEdge,
         CountSeries,
         Distribution,
         ErrorGroup,
-        Health,
         Heatmap,
         OpenSpanRecord,
         OperationSeries,
         OperationStats,
         PointRecord,
-        ProcessHealth,
-        SecretFinding,
         SpanPage,
         SqlRows,
-        StoreSummary,
     )
     from otel_perfmon.storage.redactor import RedactionPolicy
     from otel_perfmon.trace import Trace

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from storage_kit import RowDoor, ask, ask_one, span_bytes, span_row, unstorable_row
 
+from otel_perfmon.account import ProcessHealth
 from otel_perfmon.errors import StoreError
-from otel_perfmon.records import ProcessHealth
 from otel_perfmon.storage import process
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.recorder import Recorder

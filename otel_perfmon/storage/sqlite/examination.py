@@ -14,8 +14,8 @@ from glob import escape as escape_glob
 from glob import glob
 from typing import Any, Final
 
+from otel_perfmon.account import ProcessHealth, StoreSummary
 from otel_perfmon.errors import PerfmonError, StoreError
-from otel_perfmon.records import ProcessHealth, StoreSummary
 from otel_perfmon.storage.cells import DAY_S
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.health import read_processes

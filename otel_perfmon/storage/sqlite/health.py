@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from otel_perfmon.records import Health, ProcessHealth
+from otel_perfmon.account import Health, ProcessHealth
 from otel_perfmon.storage.loss import AFTER_COUNTING
 from otel_perfmon.storage.process import is_alive
 from otel_perfmon.storage.sqlite.account import identity_of

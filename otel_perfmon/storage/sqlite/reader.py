@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from otel_perfmon.account import Health, ProcessHealth, StoreSummary
 from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError, StoreClosedError, StoreCorruptError
 from otel_perfmon.query import (
     INT64_MAX,
@@ -27,16 +28,13 @@ from otel_perfmon.records import (
     CountSeries,
     Distribution,
     ErrorGroup,
-    Health,
     Heatmap,
     OpenSpanRecord,
     OperationSeries,
     OperationStats,
     PointRecord,
-    ProcessHealth,
     SpanPage,
     SqlRows,
-    StoreSummary,
 )
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.cells import CELLS_MAX

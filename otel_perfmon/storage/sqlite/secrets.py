@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import StoreBusyError
-from otel_perfmon.records import SecretFinding
 from otel_perfmon.redaction.redaction import Redaction
 from otel_perfmon.storage.redactor import REDACTED, RedactionPolicy
 from otel_perfmon.storage.sqlite import connection as connections

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import QueryError
-from otel_perfmon.records import OpenSpanRecord, SecretFinding
+from otel_perfmon.records import OpenSpanRecord
 from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps

@@ -6,8 +6,8 @@ import os
 import sqlite3
 from typing import Any, Final
 
+from otel_perfmon.account import StoreSummary
 from otel_perfmon.query import INT64_MAX
-from otel_perfmon.records import StoreSummary
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from storage_kit import ask, ask_one, batch, edge_row, point_row, resource_row, span_row, write
 
+from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import StoreBusyError, StoreError
-from otel_perfmon.records import SecretFinding
 from otel_perfmon.storage.redactor import RedactionPolicy
 from otel_perfmon.storage.sqlite import secrets
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
