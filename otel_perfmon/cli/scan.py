@@ -18,8 +18,8 @@ from otel_perfmon.storage.redactor import RedactionPolicy
 
 _EPILOG: Final = """\
 examples:
-  otel-perfmon scan                              where secrets are; changes nothing
-  otel-perfmon scan --rewrite                    take them out, of the file and its log
+  otel-perfmon scan              where secrets are; changes nothing
+  otel-perfmon scan --rewrite    take them out, of the file and its log
   otel-perfmon scan --key "tax id" --pattern "corp-[0-9]{6}"
   otel-perfmon scan --json | jq '.items[] | {place, key, count}'
 
@@ -53,7 +53,7 @@ def _run_scan(arguments: argparse.Namespace) -> int:
         elif found:
             _print_findings(answer, found, is_rewritten=arguments.rewrite)
         else:
-            answer.console.print(printable(f"No secrets were found in {answer.path}."), soft_wrap=True)
+            answer.console.print("No secrets were found.")
     return FINDINGS if found else 0
 
 

@@ -40,6 +40,7 @@ READING = (
     ("running", "--full"),
     ("check",),
     ("info",),
+    ("scan",),
     ("sql",),
     ("sql", "SELECT name, duration_ms, attributes FROM spans"),
     ("sql", "SELECT * FROM spans"),
@@ -95,7 +96,7 @@ def test_an_empty_store_is_no_failure_and_says_so(cli, db_path, arguments) -> No
         assert printed.err.startswith("otel-perfmon: No span")
         return
     assert (printed.status, printed.err) == (0, "")
-    if arguments[0] not in ("info", "sql", "check"):
+    if arguments[0] not in ("info", "sql", "check", "scan"):
         assert printed.lines[0].startswith("No ")
         assert "holds no spans." in " ".join(printed.out.split())
 
