@@ -104,6 +104,14 @@ def _moved_aside(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("moved_aside", "warning", sentence, advice)
 
 
+def _network(evidence: Evidence) -> Iterator[Finding]:
+    kind = evidence.remote_file_system
+    if kind is not None:
+        sentence = f"The file lies on a network file system ({kind}), where nothing can be recorded into it."
+        advice = "Record into a file on a local disk, one for each machine; a copy of it may be asked anywhere."
+        yield Finding("network", "warning", sentence, advice)
+
+
 def _permissions(evidence: Evidence) -> Iterator[Finding]:
     for suffix, mode in evidence.modes.items():
         if mode & _MODE_OF_OTHERS:
@@ -262,5 +270,5 @@ def _sqlite(evidence: Evidence) -> Iterator[Finding]:
 
 _RULES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     *(_refused, _damaged, _balance, _losses, _processes, _free_space, _log, _size),
-    *(_permissions, _lock, _moved_aside, _clock, _schema, _sqlite),
+    *(_network, _permissions, _lock, _moved_aside, _clock, _schema, _sqlite),
 )

@@ -205,6 +205,13 @@ def test_room_that_is_short_and_a_file_over_its_limit_are_told(recorded):
     assert "over_size" in {each.name for each in find_all(large)}
 
 
+def test_a_file_on_a_network_file_system_is_told(recorded):
+    _, evidence = examine(recorded)
+    assert evidence.remote_file_system is None
+    (found,) = (each for each in find_all(replace(evidence, remote_file_system="nfs4")) if each.name == "network")
+    assert "nfs4" in found.sentence
+
+
 def test_a_log_without_its_shm_is_not_touched(recorded):
     with running(RECORD, recorded) as process:
         process.kill()

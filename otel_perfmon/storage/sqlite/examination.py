@@ -18,6 +18,7 @@ from otel_perfmon.account import ProcessHealth, StoreSummary
 from otel_perfmon.errors import PerfmonError, StoreError
 from otel_perfmon.storage.cells import DAY_S
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.file_system import file_system_of, is_remote
 from otel_perfmon.storage.sqlite.health import read_processes
 from otel_perfmon.storage.sqlite.summary import summarize_store
 
@@ -37,8 +38,8 @@ class Evidence:
 
     ``is_whole`` is False where the time did not suffice to look at all of the file, ``is_log_read`` where there is
     a log that could not be looked into. ``modes`` are the permissions of the files that are there, by what follows
-    the path. Times in Unix seconds, ``now`` too; ``backwards_seconds`` is how far the clock ran back at most
-    between two arrivals.
+    the path; ``remote_file_system`` is the type of one that another machine keeps. Times in Unix seconds, ``now``
+    too; ``backwards_seconds`` is how far the clock ran back at most between two arrivals.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Evidence:
     modes: dict[str, int] = field(default_factory=dict)
     moved_aside: list[str] = field(default_factory=list)
     free_bytes: int | None = None
+    remote_file_system: str | None = None
     refusal: StoreError | None = None
     schema_version: int | None = None
     problems: list[str] = field(default_factory=list)
@@ -103,6 +105,8 @@ def _look_beside(evidence: Evidence) -> None:
             evidence.sizes_bytes[suffix] = status.st_size
             evidence.modes[suffix] = stat.S_IMODE(status.st_mode)
     evidence.moved_aside = sorted(glob(f"{escape_glob(path)}.corrupt-*"))
+    kind = file_system_of(path)
+    evidence.remote_file_system = kind if kind is not None and is_remote(kind) else None
     with suppress(OSError):
         evidence.free_bytes = shutil.disk_usage(os.path.dirname(path)).free
 
