@@ -25,6 +25,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+EVERYDAY = "not long and not faults"
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """All tests together run on every core, what was named and the faults, which print their figures, on one."""
+    return None if config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY else 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long forms out unless they are asked for by their own mark."""
     if "long" in config.option.markexpr:

@@ -34,7 +34,9 @@ class Ledger:
 
     def queued_count(self, pending: Batch | None) -> int:
         """How many spans wait to be written; ``pending`` is the batch that is being written."""
-        return self._intake.waiting_count + sum(batch.span_count for batch in self._in_hand(pending))
+        in_hand_count = sum(batch.span_count for batch in self._in_hand(pending))
+        taken_count = self._intake.handed_on_count - self._settled_count  # those that are being read as well
+        return self._intake.waiting_count + max(in_hand_count, taken_count)
 
     def warn(self, kind: str, why: str) -> None:
         """Log a sentence about trouble that lost no span, at most once a minute for each kind."""
