@@ -27,6 +27,7 @@ _WAL_LARGE_BYTES: Final = 4 * WAL_MAX_BYTES
 _OVER_SIZE: Final = 1.1
 _PAST: Final = "past"
 _MODE_OF_OTHERS: Final = 0o077
+_WRITTEN_BY_OTHERS: Final = 0o022
 _MB: Final = 1024 * 1024
 
 
@@ -63,12 +64,12 @@ def find_all(evidence: Evidence) -> list[Finding]:
 def _refused(evidence: Evidence) -> Iterator[Finding]:
     error = evidence.refusal
     if isinstance(error, SchemaError):
-        advice = "Name the right file with --db, or update otel-perfmon if it is newer; it was left as it is."
+        advice = "It was left as it is."
         yield Finding("not_readable", "error", str(error), advice)
     elif error is not None and evidence.sizes_bytes.get("") == 0:
         yield Finding("empty", "note", str(error), "Record into it, or remove it.")
     elif error is not None:
-        advice = "If the file is damaged, remove it while nothing records; what records makes a new one."
+        advice = "Nothing was changed. What is left of a damaged store can be saved with sqlite3's '.recover'."
         yield Finding("not_readable", "error", str(error), advice)
 
 
@@ -98,9 +99,9 @@ def _schema(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _moved_aside(evidence: Evidence) -> Iterator[Finding]:
-    for path in evidence.moved_aside:
+    for path in (each for each in evidence.moved_aside if not each.endswith(("-wal", "-shm"))):
         sentence = f"A damaged file was moved aside: {path}."
-        advice = "Save what is left in it with sqlite3's '.recover', or delete it with its -wal and -shm."
+        advice = "Save what is left in it with sqlite3's '.recover'; otherwise delete it with its -wal and -shm."
         yield Finding("moved_aside", "warning", sentence, advice)
 
 
@@ -113,10 +114,12 @@ def _network(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _permissions(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.refusal is not None:  # perhaps no store at all
+        return
     for suffix, mode in evidence.modes.items():
         if mode & _MODE_OF_OTHERS:
-            name = evidence.path + suffix
-            sentence = f"{name} has mode {mode:04o}: other users of this machine may read or change it."
+            name, may = evidence.path + suffix, "change" if mode & _WRITTEN_BY_OTHERS else "read"
+            sentence = f"{name} has mode {mode:04o}: other users of this machine may {may} it."
             yield Finding("mode", "warning", sentence, f"chmod 600 {name}")
 
 
@@ -132,7 +135,7 @@ def _lock(evidence: Evidence) -> Iterator[Finding]:
 def _log(evidence: Evidence) -> Iterator[Finding]:
     size = evidence.wal_bytes
     if size > _WAL_LARGE_BYTES:
-        sentence = f"The write-ahead log takes {size / _MB:,.0f} MB; it should take {WAL_MAX_BYTES // _MB}."
+        sentence = f"The write-ahead log takes {size / _MB:,.0f} MB; it should take {WAL_MAX_BYTES // _MB} MB."
         advice = (
             "Somebody reads in one long transaction (an SQL client left open, a backup), or a process died while it"
             " wrote: end that, and the next write empties the log; if nothing records, 'otel-perfmon prune' does."
@@ -145,7 +148,7 @@ def _size(evidence: Evidence) -> Iterator[Finding]:
         return
     size, limit = sum(evidence.sizes_bytes.values()), evidence.summary.size_max_bytes
     if size > limit * _OVER_SIZE:
-        sentence = f"The file and its log take {size / _MB:,.0f} MB; the limit is {limit / _MB:,.0f}."
+        sentence = f"The file and its log take {size / _MB:,.0f} MB; the limit is {limit / _MB:,.0f} MB."
         advice = "'otel-perfmon prune' brings it down, unless somebody reads in one long transaction; end that first."
         yield Finding("over_size", "warning", sentence, advice)
 
@@ -155,13 +158,14 @@ def _free_space(evidence: Evidence) -> Iterator[Finding]:
     if free is None:
         return
     if free < FREE_SPACE_MIN_BYTES:
-        sentence = f"{free / _MB:.1f} MB are free on the disk: below {FREE_SPACE_MIN_BYTES // _MB} nothing is written."
+        least = FREE_SPACE_MIN_BYTES // _MB
+        sentence = f"{free / _MB:.1f} MB are free on the disk: below {least} MB nothing is written."
         yield Finding("disk_full", "error", sentence, "Make room; recording goes on by itself, what waits is written.")
         return
     limit = evidence.summary.size_max_bytes if evidence.summary is not None else 0
     growth = max(0, limit - sum(evidence.sizes_bytes.values()))
     if free - FREE_SPACE_MIN_BYTES < growth:
-        sentence = f"{free / _MB:,.0f} MB are free on the disk, and the file may still grow by {growth / _MB:,.0f}."
+        sentence = f"{free / _MB:,.0f} MB are free on the disk, and the file may still grow by {growth / _MB:,.0f} MB."
         yield Finding("disk_low", "warning", sentence, "Make room, or set a lower size_max_bytes.")
 
 
@@ -221,9 +225,21 @@ def _processes(evidence: Evidence) -> Iterator[Finding]:
         if process.is_alive and not process.is_closed:
             yield from _of_living(process, evidence.now)
         elif process.is_alive is False and process.health.queued:
-            sentence = f"Process {process.pid} died with {process.health.queued:,} spans in its queue or more."
-            advice = "They are lost; durability='root' or 'span' writes at each end (see the README)."
+            count = process.health.queued
+            sentence = (
+                f"Process {process.pid} is gone without closing its account; {count:,} spans were queued, and are lost."
+            )
+            advice = (
+                "If its writes failed, mend that; else durability='root' or 'span' writes at each end (see the README)."
+            )
             yield Finding("died_with_queue", "error", sentence, advice)
+        elif process.is_alive is False and not process.is_closed and process.process != _PAST:
+            sentence = f"Process {process.pid} died: what ended after its last write is lost, and nobody can count it."
+            advice = (
+                "By default that is the last 250 ms, at full speed up to 16,384 spans more; durability='root' or 'span'"
+                " writes at each end. 'otel-perfmon running' tells what it was doing."
+            )
+            yield Finding("died", "note", sentence, advice)
 
 
 def _of_living(process: ProcessHealth, now: float) -> Iterator[Finding]:

@@ -100,7 +100,9 @@ async def never_awaited(alert):
     """Would do nothing when called."""
 
 
-@pytest.mark.parametrize("callback", ["print", 5, never_awaited], ids=lambda each: getattr(each, "__name__", repr(each)))
+@pytest.mark.parametrize(
+    "callback", ["print", 5, never_awaited], ids=lambda each: getattr(each, "__name__", repr(each))
+)
 def test_a_callback_of_which_nothing_would_come_is_refused(callback):
     with pytest.raises(ConfigError, match="on_alert must be a function"):
         check_callback(callback)

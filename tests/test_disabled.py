@@ -141,7 +141,9 @@ def test_methods_of_every_kind_work_when_they_are_decorated(monitor):
     assert (shop.plain(), Shop.static(5), Shop.of_class(), shop.own) == (shop, 5, Shop, shop)
 
 
-@pytest.mark.parametrize("wrong", [5, None, "text", Callable, int, property(function)], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    "wrong", [5, None, "text", Callable, int, property(function)], ids=lambda each: type(each).__name__
+)
 def test_what_cannot_be_decorated_is_refused_all_the_same(monitor, wrong):
     with pytest.raises(TypeError, match="decorates functions, not"):
         monitor.monitor("op")(wrong)

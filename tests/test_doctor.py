@@ -155,7 +155,10 @@ def test_a_process_that_died_with_a_queue_and_one_that_gives_no_sign_of_life_are
         assert "7 spans wait, the oldest for 2" in findings(recorded)["lag"].sentence
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert f"Process {process.pid} died with 7 spans" in findings(recorded)["died_with_queue"].sentence
+        assert (
+            f"Process {process.pid} is gone without closing its account; 7 spans"
+            in findings(recorded)["died_with_queue"].sentence
+        )
 
 
 def test_writes_that_failed_and_were_tried_again_are_a_note(recorded):

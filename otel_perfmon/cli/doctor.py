@@ -33,7 +33,8 @@ examples:
 It changes nothing. Of every process: ended = counted + dropped + queued, and
 counted = stored + sampled out.
 
-exit status: 0 no findings but notes, 1 findings, 2 wrong usage, 3 there is no file"""
+exit status: 0 no findings but notes, 1 findings, 2 wrong usage, 3 there is no
+file, or it cannot be read"""
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +79,7 @@ def _print_report(answer: Answer, findings: list[Finding], evidence: Evidence) -
     title.stylize("bold")
     console.print(title, soft_wrap=True)  # in one piece, to be copied
     print_labeled(console, _told(evidence), is_folded=console.is_terminal)
-    processes = [each for each in evidence.processes or () if each.health.ended or each.health.pruned]
+    processes = [each for each in evidence.processes or () if _is_worth_a_row(each)]
     if processes:
         print_heading(console, "Account", "ended = counted + dropped + queued; counted = stored + sampled out")
         print_table(console, _columns(time.time()), processes)
@@ -89,7 +90,8 @@ def _print_findings(console: Console, findings: list[Finding]) -> None:
     found_count = sum(1 for each in findings if each.severity != "note")
     if not found_count:
         separate(console)
-        print_wrapped(console, Text("Nothing is wrong."))
+        is_known = any(each.name == "died" for each in findings)
+        print_wrapped(console, Text("Nothing else is wrong." if is_known else "Nothing is wrong."))
     for finding in findings:
         separate(console)
         style = _STYLES[finding.severity]
@@ -127,6 +129,10 @@ def _columns(now: float) -> list[Column[ProcessHealth]]:
         number("Sampled out", "sampled_out", 5),
         number("Pruned", "pruned", 6),
     ]
+
+
+def _is_worth_a_row(process: ProcessHealth) -> bool:
+    return bool(process.health.ended or process.health.pruned or not (process.is_closed or not process.pid))
 
 
 def _dropped(process: ProcessHealth) -> Text:

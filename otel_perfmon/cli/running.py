@@ -13,6 +13,7 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.moments import ago
+from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.report import Column, count, duration, name_text, print_heading, print_table, printable
 from otel_perfmon.cli.span_view import place_of, print_span
 from otel_perfmon.records import OpenSpanRecord
@@ -50,6 +51,7 @@ def _run_running(arguments: argparse.Namespace) -> int:
             items = running[: arguments.limit] + interrupted[: arguments.limit]
             answer.print_json(items, is_complete=len(items) == len(found))
         elif not found:
+            check_names(answer.store, operation=arguments.operation, service=arguments.service)
             answer.print_nothing("span is open for longer than a second", None)
         else:
             _print(answer, arguments, "Running", "", running)
@@ -72,12 +74,18 @@ def _print(
     if arguments.full:
         for record in chosen:
             facts = [("state", record.state), ("process", str(record.pid)), ("thread", record.thread_name)]
-            print_span(answer.console, record.span, facts)
+            print_span(answer.console, record.span, facts, moment=_moment(record))
     else:
         print_heading(answer.console, title, note)
         print_table(answer.console, _columns(), chosen)
     if len(chosen) < len(records):
         answer.console.print(f"and {count(len(records) - len(chosen))} more (--limit {arguments.limit * 5})")
+
+
+def _moment(record: OpenSpanRecord) -> tuple[str, int]:
+    if record.is_interrupted:
+        return "last seen", record.span.end_unix_nano
+    return "started", record.span.start_unix_nano
 
 
 def _columns() -> list[Column[OpenSpanRecord]]:

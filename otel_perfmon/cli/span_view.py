@@ -138,7 +138,7 @@ def stack_trace(span: SpanRecord) -> str:
 def slow_stack_headline(span: SpanRecord) -> str:
     """When the stack of a slow span was taken."""
     taken = next((event.time_unix_nano for event in span.events if event.name == STACK_EVENT), span.start_unix_nano)
-    return f"where it was after {duration((taken - span.start_unix_nano) / 1e6)}:"
+    return f"where it was when it became slow, after {duration((taken - span.start_unix_nano) / 1e6)}:"
 
 
 def place_of(span: SpanRecord) -> str:
@@ -148,8 +148,17 @@ def place_of(span: SpanRecord) -> str:
     return f"{os.path.basename(own[-1][0])}:{own[-1][1]} in {own[-1][2]}" if own else ""
 
 
-def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, str]] = ()) -> None:
-    """Print everything a person asks about one span; ``facts``, labels and what they say, come first."""
+def print_span(
+    console: Console,
+    span: SpanRecord,
+    facts: Sequence[tuple[str, str]] = (),
+    *,
+    moment: tuple[str, int] | None = None,
+) -> None:
+    """Print everything a person asks about one span; ``facts``, labels and what they say, come first.
+
+    ``moment``, a label and a time in nanoseconds since 1970, stands instead of when it ended.
+    """
     name = name_text(span.name)
     name.stylize("bold")
     title = Text.assemble(name, f"  {duration(span.duration_ms)}  ", remark(span))
@@ -157,8 +166,9 @@ def print_span(console: Console, span: SpanRecord, facts: Sequence[tuple[str, st
     for line in title.wrap(console, console.width, overflow="fold"):
         line.rstrip()
         console.print(line, no_wrap=True)
-    ended = f"{clock(span.end_unix_nano, digits=6)}, {ago(span.end_unix_nano / 1e9, time.time())}"
-    lines = [*facts, ("ended", ended), ("service", span.service), ("trace", span.trace_id)]
+    label, when = moment or ("last seen" if span.is_interrupted else "ended", span.end_unix_nano)
+    told_when = f"{clock(when, digits=6)}, {ago(when / 1e9, time.time())}"
+    lines = [*facts, (label, told_when), ("service", span.service), ("trace", span.trace_id)]
     lines += [("span", f"{span.span_id}, {span.kind_name}"), ("error", error_message(span))]
     told = {label: printable(text) for label, text in lines if text}
     told |= {shown(key): attribute_text(value) for key, value in span.attributes.items()}

@@ -176,7 +176,11 @@ def _find_id(store: Store, what: str) -> str:
         raise QueryError(message)
     found = store.find_trace_ids(digits, limit=_CANDIDATES_MAX + 1)
     if not found:
+        open_count = sum(each.span.trace_id.startswith(digits) for each in store.find_open_spans())
         message = f"No trace begins with {digits}: it was never stored, or is pruned by now."
+        if open_count:
+            opens = counted(open_count, "span")
+            message = f"Nothing of trace {digits} has ended yet: {opens} of it can be seen with 'otel-perfmon running'."
         raise NotFoundError(message)
     if len(found) > 1:
         more = ", and more" if len(found) > _CANDIDATES_MAX else ""
@@ -230,6 +234,9 @@ def _print_head(out: Console, found: _Found, tree: TraceTree) -> None:
         line.append(", ").append(counted(tree.error_count, "error"), "red")
     if tree.slow_count:
         line.append(", ").append(f"{count(tree.slow_count)} slow", "yellow")
+    interrupted_count = sum(node.span.is_interrupted for node in tree.nodes)
+    if interrupted_count:
+        line.append(", ").append(f"{count(interrupted_count)} interrupted", "yellow")
     if tree.services:
         names = ", ".join(shown(name) for name in tree.services[:_SERVICES_SHOWN])
         more = len(tree.services) - _SERVICES_SHOWN
@@ -269,7 +276,7 @@ def _print_slow_places(out: Console, nodes: Sequence[TraceNode], *, is_full: boo
     slow = [node.span for node in nodes if node.span.stack_trace]
     if not slow:
         return
-    print_heading(out, "Where it was slow", "" if is_full else "--full shows the stacks")
+    print_heading(out, "Where it was when it became slow", "" if is_full else "--full shows the stacks")
     for span in slow[: None if is_full else _ERRORS_SHOWN]:
         line = Text.assemble(name_text(span.name), "  ", (shown(place_of(span)), "dim"))
         out.print(_hanging(out, line, Text("~ ", "yellow")))

@@ -8,8 +8,8 @@ kept as an event of the span.
 A young span is held: to do so by a weak reference would cost three times as much. After a second it is held by a weak
 one, so that a span which nobody ever ends goes when its program has let go of it.
 
-While no store is open in the process nothing is noted. A child begins with nothing: what was open at a fork is the
-parent's.
+Until the first store is opened in the process nothing is noted. A child begins with nothing: what was open at a fork is
+the parent's.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
-from time import sleep, time_ns
+from time import time_ns
 from typing import Any, Final
 
-from otel_perfmon.sdk.stacks import add_stack, current_task
+from otel_perfmon.sdk.stacks import add_stack, current_task, thread_names
 from otel_perfmon.sdk.thresholds import lowest_threshold_nano
+from otel_perfmon.storage.attributes import storable_text
 from otel_perfmon.storage.recorder import Recorder
-from otel_perfmon.storage.rows import OpenSpanRow
+from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OpenSpanRow, SpanDetails, SpanRow
 
 OPEN_NANO: Final = 1_000_000_000
 """A span that is open for longer gets a row."""
@@ -39,6 +41,14 @@ _LOOK_SECONDS: Final = (0.02, 0.1)
 """The shortest and the longest time between two looks: a quarter of the lowest slow threshold, within these."""
 _QUIET_SECONDS: Final = 1.0
 """With nothing to look at for so long the thread sleeps until the next span starts."""
+_COST_SHARE: Final = 10
+"""Of the CPU's time looking, and making rows, may take a tenth each: with thousands of open spans both are rarer."""
+_STACKS_MAX: Final = 50
+"""Stacks in a second, each of which takes up to a millisecond: when a backend hangs, thousands become slow at once."""
+_TEXT_MAX: Final = 2 * 1024 * 1024
+"""Characters of attributes, events and links in the rows of open spans; those beyond are without."""
+_stack_budget: Final = [_STACKS_MAX]
+_rows_seconds: Final = [0.0]
 _logger = logging.getLogger("otel_perfmon")
 
 OFF, ASLEEP, AWAKE = 0, 1, 2
@@ -93,15 +103,25 @@ def rows_for(recorder: Recorder, *, is_last: bool) -> list[OpenSpanRow]:
 
     Only the thread that writes for this recorder may ask.
     """
+    began = time.thread_time()
     younger_than = time_ns() - (0 if is_last else OPEN_NANO)
     spans = [span for span in _all_open() if 0 < _start_of(span) <= younger_than]
     rows: list[OpenSpanRow] = []
+    names, room = thread_names(), _TEXT_MAX
     for span in sorted(spans, key=_start_of):
         door = next((door for door in _doors_of(span) if door.recorder is recorder), None)
         if door is not None and len(rows) < ROWS_MAX:
             with suppress(Exception):  # the outer rim: a value that no span should have; its end will tell
-                rows.append(door.encode_open(span))
+                row = door.encode_open(span)
+                name, _ = storable_text(names.get(row.thread_id, ""), OPERATION_NAME_MAX)
+                room -= row.span.text_size
+                rows.append(row._replace(thread_name=name, span=row.span if room >= 0 else _without_texts(row.span)))
+    _rows_seconds[0] = time.thread_time() - began
     return rows
+
+
+def _without_texts(span: SpanRow) -> SpanRow:
+    return span._replace(attributes="", details=SpanDetails(altered="attributes,events,links"))
 
 
 class _Watcher:
@@ -114,12 +134,11 @@ class _Watcher:
     def start_afresh(self) -> None:
         """Nothing is open, and no thread runs."""
         self.old: dict[int, weakref.ref[Any]] = {}
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._make_gate()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_shown = False
         self._shown_at = 0
+        self._look_seconds = 0.0
 
     def wake(self) -> None:
         """Look: a span has started. Safe in a signal handler and in a finaliser."""
@@ -130,11 +149,17 @@ class _Watcher:
         with suppress(RuntimeError):  # open already
             self._gate.release()
 
+    def _make_gate(self) -> None:
+        """Just before the thread begins: gevent may have replaced both since this was imported, or neither."""
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
             return
         try:
             if self._thread is None:
+                self._make_gate()
                 thread = threading.Thread(target=self._run, name="otel-perfmon-watcher", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -146,15 +171,18 @@ class _Watcher:
     def _run(self) -> None:
         quiet_seconds = 0.0
         while True:
-            if _young or _foreign or self.old or self._is_shown:
+            if _young or _foreign or self.old or self._has_rows():
                 quiet_seconds = 0.0
             elif quiet_seconds >= _QUIET_SECONDS:
                 self._sleep()
             pause = min(max(lowest_threshold_nano[0] / 4e9, _LOOK_SECONDS[0]), _LOOK_SECONDS[1])
-            sleep(pause)
+            pause = max(pause, min(_COST_SHARE * self._look_seconds, 1.0))
+            time.sleep(pause)  # by the module: gevent may have replaced it since this was imported
             quiet_seconds += pause
             try:
+                began = time.thread_time()
                 self._look()
+                self._look_seconds = time.thread_time() - began
             except Exception as error:  # the outer rim: the thread must live
                 _logger.debug("Open spans could not be looked at: %r", error)
 
@@ -169,34 +197,35 @@ class _Watcher:
         _find_asyncio()
         for span in _all_open():
             _look_at(span, now - _start_of(span))
-        is_due = not 0 <= now - self._shown_at < OPEN_NANO  # a clock may be set back
-        if self._let_age(now) or is_due:
+        is_new = self._let_age(now)
+        pause = _COST_SHARE * int(_rows_seconds[0] * 1e9)
+        is_due = not 0 <= now - self._shown_at < max(pause, 0 if is_new else OPEN_NANO)  # a clock may be set back
+        if is_due and (self.old or self._has_rows()):
             self._shown_at = now
-            self._show()
+            for recorder in list(self.recorders):
+                recorder.look_at_open_spans()
 
     def _let_age(self, now: int) -> bool:
         """Hold by a weak reference what is open for long; whether there is any new."""
         known = len(self.old)
-        for span in [each for each in _young.copy() if now - _start_of(each) > OPEN_NANO]:
+        for span in [each for each in _young.copy() if not 0 <= now - _start_of(each) <= OPEN_NANO]:
             self.old[id(span)] = weakref.ref(span)
             _young.discard(span)
         for key, span in _foreign.copy().items():
-            if span._end_time is not None or now - _start_of(span) > OPEN_NANO:
+            if span._end_time is not None or not 0 <= now - _start_of(span) <= OPEN_NANO:
                 self.old[id(span)] = weakref.ref(span)
                 _foreign.pop(key, None)
         is_new = len(self.old) > known
+        _stack_budget[0] = min(_STACKS_MAX, _stack_budget[0] + _STACKS_MAX // 10)
         for key, reference in self.old.copy().items():
             span = reference()
             if span is None or span._end_time is not None:
                 del self.old[key]
         return is_new
 
-    def _show(self) -> None:
-        """Have the recorders look, and once more when nothing is open any longer."""
-        is_shown, self._is_shown = self._is_shown, bool(self.old)
-        if is_shown or self._is_shown:
-            for recorder in list(self.recorders):
-                recorder.look_at_open_spans()
+    def _has_rows(self) -> bool:
+        """Whether any file has rows that may have to go."""
+        return any(recorder.flight.has_rows for recorder in list(self.recorders))
 
 
 _watcher: Final = _Watcher()
@@ -204,8 +233,9 @@ _watcher: Final = _Watcher()
 
 def _all_open() -> Iterator[Any]:
     """Every span that is open; some may end meanwhile."""
-    references = _watcher.old.copy().values()
-    spans = (*_young.copy(), *_foreign.copy().values(), *(reference() for reference in references))
+    young = (*_young.copy(), *_foreign.copy().values())  # first: one may become an old one meanwhile
+    old = (reference() for reference in _watcher.old.copy().values())
+    spans = {id(span): span for span in (*young, *old)}.values()
     return (span for span in spans if span is not None and span._end_time is None)
 
 
@@ -239,12 +269,15 @@ def _look_at(span: Any, age_nano: int) -> None:
         threshold_nano = min(door.slow_threshold_nano for door in doors)
     if age_nano > threshold_nano:
         span._perfmon_is_seen = True
-        add_stack(span)
+        if _stack_budget[0] > 0:
+            _stack_budget[0] -= 1
+            add_stack(span)
 
 
 def _find_asyncio() -> None:
     if task_of[0] is None and "asyncio.tasks" in sys.modules:
-        task_of[0] = current_task()
+        with suppress(Exception):  # another thread is just importing it
+            task_of[0] = current_task()
 
 
 def _after_fork_in_child() -> None:

@@ -58,9 +58,14 @@ class SpanDoor:
 
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""
-        if type(span) is not Span:
+        if type(span) is Span:
+            threshold_nano = span._perfmon_threshold_nano
+        else:
             let_foreign_go(span)
-        is_taken = self.recorder.take(self._encoder.entry_of(span, self._slow_threshold_nano))
+            threshold_nano = getattr(span, "_perfmon_threshold_nano", None)
+        if threshold_nano is None:
+            threshold_nano = self._slow_threshold_nano
+        is_taken = self.recorder.take(self._encoder.entry_of(span, threshold_nano))
         if self._durability != "batch" and (
             self._durability == "span" or _is_local_root(getattr(span, "parent", None))
         ):

@@ -20,7 +20,6 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
-from otel_perfmon.sdk.stacks import thread_name_of
 from otel_perfmon.storage.attributes import (
     NO_ATTRIBUTES,
     TEXT_MAX,
@@ -217,17 +216,16 @@ class SpanEncoder:
             span._parent,
             span._resource,
             (parts["_values"] if bounded is None else bounded._dict).copy(),
-            tuple(parts.get("_events") or ()),
-            tuple(parts.get("_links") or ()),
+            _so_far(parts.get("_events")),
+            _so_far(parts.get("_links")),
             span._kind,
             status=span._status,
             start_time=span._start_time,
             end_time=time_ns(),
             instrumentation_scope=span._instrumentation_scope,
         )
-        thread_id = getattr(span, "_perfmon_thread_id", 0)
         row = self._encode_any(so_far, slow_threshold_nano)
-        return OpenSpanRow(row, slow_threshold_nano, thread_id, thread_name_of(thread_id))
+        return OpenSpanRow(row, slow_threshold_nano, getattr(span, "_perfmon_thread_id", 0), "")
 
     def resource(self, resource: Resource) -> ResourceRow:
         """The row of a resource: the same object for the same resource."""
@@ -289,6 +287,14 @@ def encode_any_attributes(attributes: Mapping[Any, Any] | None) -> Encoded:
     if isinstance(attributes, BoundedAttributes):
         return encode_attributes(attributes._dict)  # no copy
     return encode_foreign_attributes(attributes) if attributes else encode_attributes(None)
+
+
+def _so_far(items: Any) -> tuple[Any, ...]:
+    """Events or links of a span that may still get some.
+
+    Not by the SDK's iterator, which takes a lock: the program may be within it, under the signal handler that asks.
+    """
+    return tuple(getattr(items, "_dq", items or ()))
 
 
 def _raw_attributes(span: ReadableSpan) -> tuple[Mapping[str, Any], int]:

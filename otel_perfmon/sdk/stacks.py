@@ -52,14 +52,17 @@ def current_task() -> Callable[[], Any]:
         if loop is None:
             return None
         task = task_in(loop)
-        return None if task is None else weakref.ref(task)
+        try:
+            return None if task is None else weakref.ref(task)
+        except TypeError:  # a task of somebody's own make
+            return None
 
     return current
 
 
-def thread_name_of(thread_id: int) -> str:
-    """The name of a thread that runs; empty if there is none."""
-    return next((thread.name for thread in threading.enumerate() if thread.ident == thread_id), "")
+def thread_names() -> dict[int, str]:
+    """The names of the threads that run, by their identity."""
+    return {thread.ident or 0: str(thread.name) for thread in threading.enumerate()}
 
 
 def _frames_of(span: Any) -> Iterator[_Place]:
@@ -124,7 +127,7 @@ def _text_of(frames: list[_Place]) -> str:
 
 def _thread_of(span: Any) -> dict[str, Any]:
     thread_id = getattr(span, "_perfmon_thread_id", 0)
-    return {"thread.id": thread_id, "thread.name": thread_name_of(thread_id)}
+    return {"thread.id": thread_id, "thread.name": thread_names().get(thread_id, "")}
 
 
 def _add_event(span: Any, attributes: dict[str, Any], time_unix_nano: int) -> None:

@@ -26,7 +26,7 @@ class FlightRecorder:
 
     def start_afresh(self) -> None:
         """Nothing is due, and the file has no rows of this process."""
-        self.is_due = self._has_rows = False
+        self.is_due = self.has_rows = False
 
     def take(
         self,
@@ -44,15 +44,23 @@ class FlightRecorder:
         self.is_due = False  # before we look: who asks meanwhile is to see what there is by then
         is_all = not has_spans_queued()  # likewise: what ends meanwhile is in the queue, or seen as open
         rows = [] if self.open_spans_of is None or is_exit is False else self.open_spans_of(is_last=is_exit is True)
-        if not (rows or self._has_rows):
+        if not (rows or self.has_rows):
             return None
         clean = redact(SpanColumns.of([row.span for row in rows]))
-        return OpenSpans([row._replace(span=span) for row, span in zip(rows, clean, strict=True)], is_all)
+        # The names of threads are texts of the program's too: in the place of the spans' names they are cleaned alike.
+        names = redact(SpanColumns.of([row.span._replace(name=row.thread_name) for row in rows]))
+        return OpenSpans(
+            [
+                row._replace(span=span, thread_name=named.name)
+                for row, span, named in zip(rows, clean, names, strict=True)
+            ],
+            is_all,
+        )
 
     def note_written(self, open_spans: OpenSpans | None) -> None:
         """What was taken is in the file."""
         if open_spans is not None:
-            self._has_rows = bool(open_spans.rows) or (self._has_rows and not open_spans.is_all)
+            self.has_rows = bool(open_spans.rows) or (self.has_rows and not open_spans.is_all)
 
     def put_back(self, open_spans: OpenSpans | None) -> None:
         """What was taken could not be written: it is due again."""

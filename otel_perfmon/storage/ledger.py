@@ -11,7 +11,7 @@ from typing import Final
 
 from otel_perfmon.storage.attributes import safe_str
 from otel_perfmon.storage.base import Batch, RecorderState
-from otel_perfmon.storage.intake import Intake
+from otel_perfmon.storage.intake import WIDTH, Intake
 from otel_perfmon.storage.loss import AFTER_COUNTING, NOT_KEPT, Losses
 
 FAILURE_TEXT_MAX: Final = 300
@@ -71,7 +71,8 @@ class Ledger:
     def give_up(self, pending: Batch | None, why: str) -> None:
         """Count as lost what is in hand and in the queue, which is emptied; the caller forgets ``pending``."""
         batches, waiting_count = self._in_hand(pending), self._intake.waiting_count
-        self._intake.queue.clear()
+        for _ in range(waiting_count * WIDTH):  # not clear(): another thread may record just now
+            self._intake.queue.popleft()
         self._intake.unfinished = None
         in_hand_count = sum(batch.span_count for batch in batches)
         self._settled_count += in_hand_count

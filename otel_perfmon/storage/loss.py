@@ -91,6 +91,9 @@ def _sums(counts: deque[tuple[str, int]]) -> dict[str, int]:
     """Take what is there, summed by reason."""
     sums: dict[str, int] = {}
     for _ in range(len(counts)):
-        reason, count = counts.popleft()
+        try:
+            reason, count = counts.popleft()
+        except IndexError:  # another thread sums up as well, and has taken the rest
+            break
         sums[reason] = sums.get(reason, 0) + count
     return sums

@@ -72,8 +72,7 @@ class Recorder:
         self.turn = Turn(self.path)
         self._thread_lock = threading.Lock()
         self._flushing_threads: set[int] = set()
-        self._gate = threading.Lock()
-        self._gate.acquire()
+        self._make_gate()
         self._thread: threading.Thread | None = None
         self._is_awake = self._is_stopping = self._is_paused = False
         self._progress_at = time.monotonic()
@@ -116,7 +115,11 @@ class Recorder:
         batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
             batch.points = self.redactor.redact_points(batch.points)
-            self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            try:
+                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+            except StoreError:
+                if not batch.is_written:  # what comes after the commit is no reason to write it again
+                    raise
             self._maintenance.shrink_if_over_size()
         return len(batch.points)
 
@@ -274,6 +277,11 @@ class Recorder:
         with suppress(RuntimeError):  # open already
             self._gate.release()  # unlike an Event's lock, safe from a signal handler
 
+    def _make_gate(self) -> None:
+        """Just before the thread begins: gevent may have replaced both since this was imported, or neither."""
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
     def _ensure_thread(self) -> bool:
         if self._thread is not None:
             return True
@@ -281,6 +289,7 @@ class Recorder:
             return True  # another caller is starting it
         try:
             if self._thread is None:
+                self._make_gate()
                 thread = threading.Thread(target=self._run, name="otel-perfmon-writer", daemon=True)
                 thread.start()
                 self._thread = thread

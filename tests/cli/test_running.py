@@ -54,7 +54,7 @@ def test_in_full_it_tells_the_attributes_the_thread_and_the_stack(cli, running) 
         "worker-1",
         "running",
         "cart",
-        "where it was after 4",
+        "where it was when it became slow, after 4",
         'File "/srv/shop/gateway.py", line 118',
         "recv_into",
     ):
@@ -108,7 +108,7 @@ def test_a_slow_span_tells_its_line_in_its_trace(run_python, cli, db_path) -> No
             time.sleep(0.3)
         """)
     out = cli("trace", "last", "--db", db_path).out
-    assert "Where it was slow" in out
+    assert "Where it was when it became slow" in out
     assert "slow one  <string>:6 in <module>" in out
     assert 'File "<string>", line 6' in cli("slow", "--full", "--db", db_path).out
     assert 'File "<string>", line 6' in cli("trace", "last", "--full", "--db", db_path).out

@@ -184,6 +184,86 @@ def test_an_odd_start_or_attributes_that_change_meanwhile_hide_no_other_span(sto
         span.end()
 
 
+def test_a_threads_odd_or_secret_name_hinders_nothing_and_stays_out(storage, monitor):
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with monitor.monitor("named"):
+            begun.set()
+            over.wait()
+
+    names = ("scan \udcff", "sync password=hunter2xyz")
+    threads = [threading.Thread(target=work, name=name) for name in names]
+    for thread in threads:
+        thread.start()
+    time.sleep(2 * OPEN_SECONDS)
+    told = sorted(each.thread_name for each in storage.find_open_spans())
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 2
+    assert "hunter2xyz" not in "".join(told)
+    assert storage.store.get_health().counted == 2
+
+
+def test_looking_takes_no_lock_that_the_program_may_hold(storage):
+    tracer = stock_tracer(storage)
+    with tracer.start_as_current_span("within its events") as span:
+        span.add_event("first")
+        time.sleep(2 * OPEN_SECONDS)
+        with span._events._lock:
+            (found,) = storage.find_open_spans()
+        assert [each.name for each in found.span.events] == ["first"]
+
+
+def test_the_texts_of_open_spans_are_bounded_and_what_is_left_out_is_marked(storage, monitor, monkeypatch):
+    monkeypatch.setattr(open_spans, "_TEXT_MAX", 1_000)
+    with (
+        monitor.monitor("small", attributes={"text": "x" * 100}),
+        monitor.monitor("large", attributes={"text": "x" * 5_000}),
+    ):
+        time.sleep(2 * OPEN_SECONDS)
+        found = {each.span.name: each.span for each in storage.find_open_spans()}
+    assert dict(found["small"].attributes) == {"text": "x" * 100}
+    assert dict(found["large"].attributes) == {}
+    assert "attributes" in found["large"].altered
+
+
+def test_the_row_of_a_span_that_was_let_go_of_beside_a_full_queue_goes_too(storage, monitor):
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**12)))
+    span = provider.get_tracer("x").start_span("let go of")
+    time.sleep(2 * OPEN_SECONDS)
+    assert open_names(storage) == ["let go of"]
+    wait_for(lambda: not open_spans._young)
+    with storage.recorder.turn.held(1):
+        del span
+        gc.collect()
+        with monitor.monitor("queued"):
+            pass
+        time.sleep(0.3)
+
+    def is_gone() -> bool:
+        with closing(sqlite3.connect(storage.path)) as connection:
+            return connection.execute("SELECT count(*) FROM _open_spans").fetchone() == (0,)
+
+    wait_for(is_gone)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file cannot be renamed here")
+def test_a_file_that_was_moved_away_keeps_no_row_of_a_process_that_goes_on(storage, monitor, tmp_path):
+    with monitor.monitor("long"):
+        time.sleep(2 * OPEN_SECONDS)
+        assert open_names(storage) == ["long"]
+        for ending in ("", "-wal", "-shm"):
+            os.rename(storage.path + ending, str(tmp_path / "old.db") + ending)
+        storage.insert_metric("next", 1.0)
+        assert storage.recorder.flush()
+        assert open_names(storage) == ["long"]
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM _open_spans").fetchone() == (0,)
+
+
 def test_the_thread_sleeps_while_nothing_is_open_and_the_next_span_wakes_it(storage, monitor):
     with monitor.monitor("short"):
         pass

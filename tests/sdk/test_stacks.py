@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.trace import TracerProvider as StockProvider
 
 from otel_perfmon import PerformanceMonitor, SpanQuery
-from otel_perfmon.sdk import stacks
+from otel_perfmon.sdk import open_spans, stacks
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor
 from otel_perfmon.sdk.tracer import TracerProvider
 
@@ -94,6 +94,22 @@ def test_an_operations_own_threshold_holds(storage, slow_monitor):
     with PerformanceMonitor(storage, slow_threshold_ms=60_000).monitor("impatient", slow_threshold_ms=THRESHOLD_MS):
         time.sleep(LONG_SECONDS)
     assert stack_of(storage, "impatient")
+
+
+def test_of_many_that_become_slow_at_once_only_some_tell_it(storage, slow_monitor, monkeypatch):
+    monkeypatch.setattr(open_spans, "_STACKS_MAX", 10)
+    monkeypatch.setattr(open_spans, "_stack_budget", [3])
+
+    async def wait():
+        async with slow_monitor.monitor("at once"):
+            await asyncio.sleep(LONG_SECONDS)
+
+    async def many():
+        await asyncio.gather(*(wait() for _ in range(50)))
+
+    asyncio.run(many())
+    told = [span for span in storage.store.find_spans(SpanQuery(operation="at once")) if span.stack_trace]
+    assert 1 <= len(told) <= 8
 
 
 def test_it_can_be_switched_off(storage, monkeypatch):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 
 import pytest
 
@@ -115,3 +116,20 @@ def test_a_broken_log_handler_reaches_nobody_and_the_count_stands():
     finally:
         logger.removeFilter(failing)
     assert losses.take() == {"full": 1}
+
+
+def test_what_many_threads_lose_at_once_is_counted_to_the_last_one():
+    losses = Losses()
+    taken = Counter()
+
+    def lose() -> None:
+        for _ in range(5_000):
+            losses.add("queue_full", 1, "full")
+
+    threads = [threading.Thread(target=lose) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        taken.update(losses.take())
+    taken.update(losses.take())
+    assert taken == {"queue_full": 20_000}

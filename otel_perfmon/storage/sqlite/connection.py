@@ -130,9 +130,16 @@ def open_reader(path: str) -> SteppedConnection:
         raise
     if not is_ours:
         connection.close()
-        message = f"{path} is empty: nothing has been recorded into it."
-        raise StoreError(message)
+        raise _empty_error(path)
     return connection
+
+
+def _empty_error(path: str) -> StoreError:
+    if not os.path.getsize(path):
+        return StoreError(f"{path} is empty: nothing has been recorded into it.")
+    return StoreError(
+        f"{path} has no tables: nothing has been recorded into it, or it was copied without its log ({path}-wal)."
+    )
 
 
 def check_version(connection: sqlite3.Connection, path: str) -> None:
@@ -214,8 +221,7 @@ def open_untouched(path: str) -> SteppedConnection:
         raise
     if not is_ours:
         connection.close()
-        message = f"{path} is empty: nothing has been recorded into it."
-        raise StoreError(message)
+        raise _empty_error(path)
     return connection
 
 
@@ -364,6 +370,12 @@ def _connect_readonly(path: str) -> SteppedConnection:
         connection.close()
         if os.access(os.path.dirname(path), os.W_OK):
             raise
+        if os.path.exists(path + "-wal") and os.path.getsize(path + "-wal"):
+            message = (
+                f"The log of {path} cannot be read without the right to write into its folder, and what is only in it"
+                " would be missing; ask as a user who may, or copy all its files elsewhere."
+            )
+            raise StoreError(message) from None
         # WAL needs a -shm beside the file. Where we can make none, somebody else may: good for one question only.
         connection = connect(path, "ro&immutable=1")
         connection.is_immutable = True

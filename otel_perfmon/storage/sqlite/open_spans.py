@@ -64,6 +64,8 @@ class OpenSpanRows:
 
     def replace(self, names: Names, open_spans: OpenSpans) -> None:
         """Have the rows of these spans, and no others if they are all; what has not changed is not written again."""
+        if self._written and not self._is_listed():  # taken for dead by another process, which made spans of them
+            self._written = {}
         written = self._known()
         rows = {row.span.trace_id + row.span.span_id: row for row in open_spans.rows}
         if open_spans.is_all:
@@ -135,6 +137,16 @@ class OpenSpanRows:
         for key in list(keys):
             self._connection.execute(sql, (self._process, key[:16], key[16:]))
             del self._written[key]
+
+    def delete_all(self) -> None:
+        """The file is left behind by a process that lives on."""
+        self._connection.execute("DELETE FROM _open_spans WHERE process = ?", (self._process,))
+        self._connection.execute("DELETE FROM _open_processes WHERE process = ?", (self._process,))
+        self.forget()
+
+    def _is_listed(self) -> bool:
+        sql = "SELECT 1 FROM _open_processes WHERE process = ?"
+        return self._connection.execute(sql, (self._process,)).fetchone() is not None
 
     def _note_seen(self) -> None:
         """Say that we live, as long as we have rows."""

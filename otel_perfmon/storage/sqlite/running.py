@@ -18,7 +18,7 @@ SELECT 0, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_
 FROM _open_spans s
     CROSS JOIN _operations o ON o.id = s.operation_id
     CROSS JOIN _open_processes p ON p.process = s.process
-ORDER BY s.start_unix_nano
+ORDER BY s.start_unix_nano, s.trace_id
 """
 _PROCESS_AT: Final = 18
 """Where the columns of the process begin in a selected row."""

@@ -22,7 +22,7 @@ def known_faults(version: tuple[int, ...]) -> list[tuple[str, str]]:
         found.append(
             (
                 f"SQLite {name} has the WAL-reset fault: a checkpoint beside another process's commit can lose pages.",
-                "Nothing: otel-perfmon avoids it by its own lock file. No other program should write to the file.",
+                "No action is needed: our lock file keeps it away. No other program should write to the file.",
             )
         )
     return found

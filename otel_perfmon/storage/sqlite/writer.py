@@ -244,6 +244,7 @@ class SqliteWriter:
             return
         _logger.warning("%s was moved, replaced or removed; recording goes on in a file at that path.", self.path)
         with suppress(sqlite3.Error):
+            self._open_spans.delete_all()
             self._checkpoint()
         self._drop_connection()
         self._soundness.leave_moved_file()
@@ -283,6 +284,9 @@ class SqliteWriter:
         else:
             return 0
         if not (batch.spans or batch.kept or batch.counted):
+            if batch.open_spans is not None:  # one of them is to blame, and tells of itself when it ends
+                batch.open_spans = None
+                return self._write_batch(batch)
             message = f"A metric point could not be stored in {self.path}."
             raise StoreError(message)
         with self._transaction(batch):
