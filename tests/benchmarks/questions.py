@@ -114,14 +114,14 @@ class Steps:
         self.count = 0
 
     def watch(self) -> None:
-        connect = connections._connect
+        connect = connections.connect
 
         def watched(path: str, mode: str) -> sqlite3.Connection:
             connection = connect(path, mode)
             connection.set_progress_handler(self._step, 100)
             return connection
 
-        connections._connect = watched
+        connections.connect = watched
 
     def _step(self) -> int:
         self.count += 100
