@@ -152,9 +152,9 @@ def check(sdk_version: str, table: dict[str, str]) -> bool:
 
 def check_private_names(python: Path) -> bool:
     """Whether this SDK has every private name that we touch."""
-    pytest = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
     names = ROOT / "tests" / "sdk" / "test_private_names.py"
-    return subprocess.run([*pytest, "--noconftest", str(names)], cwd=ROOT, check=False).returncode == 0
+    options = ["-q", "--tb=short", "-p", "no:cacheprovider", "--noconftest", "-o", "addopts=--import-mode=importlib"]
+    return subprocess.run([python, "-m", "pytest", *options, str(names)], cwd=ROOT, check=False).returncode == 0
 
 
 def main() -> int:
