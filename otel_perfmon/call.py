@@ -131,16 +131,13 @@ class Call:
         span: Any = self.span
         if type(span) is OurSpan or readable(span) is not None:  # never the API's span for no span, which all share
             span._perfmon_anchor = self._anchor  # noqa: SLF001 - ours
-            if self._door is not None or self.threshold_nano is not None:
-                self._tell_watcher(span)
+            if self._door is not None:  # what is not known of the span otherwise: where it goes, and when it is slow
+                span._perfmon_door = self._door  # noqa: SLF001
+                if type(span) is not OurSpan:
+                    note_foreign(span)
+            if self.threshold_nano is not None:
+                span._perfmon_threshold_nano = self.threshold_nano  # noqa: SLF001
         return with_span_and(context, span, _CALL_KEY, self)
-
-    def _tell_watcher(self, span: Any) -> None:
-        """Say on the span what is not known of it otherwise: through which door it goes, and when it is slow."""
-        span._perfmon_threshold_nano = self.threshold_nano  # noqa: SLF001 - ours, as all of these
-        span._perfmon_door = self._door  # noqa: SLF001
-        if self._door is not None and type(span) is not OurSpan:
-            note_foreign(span)
 
     def _find_place(self, caller: object, outer_span: Span, outer: SpanContext) -> None:
         """Find the call around this one, and what makes wall time of the monotonic clock within this local trace."""
