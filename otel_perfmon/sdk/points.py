@@ -14,7 +14,8 @@ from opentelemetry.sdk.metrics.export import (
     Sum,
 )
 
-from otel_perfmon.sdk.rows import SpanEncoder, encode_any_attributes, int64
+from otel_perfmon.sdk.rows import SpanEncoder, encode_any_attributes
+from otel_perfmon.sdk.times import int64
 from otel_perfmon.storage.attributes import encode_foreign_attributes, storable_text
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from operator import gt, sub
 from time import time_ns
@@ -20,6 +19,7 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.sdk.span import UNSET, Span
+from otel_perfmon.sdk.times import may_be_time, nearest_time
 from otel_perfmon.storage.attributes import (
     NO_ATTRIBUTES,
     TEXT_MAX,
@@ -177,8 +177,8 @@ class SpanEncoder:
         start, end = span._start_time, span._end_time
         if type(start) is not int or type(end) is not int or not 0 <= start <= end <= INT64_MAX:
             # No time at all takes the other's place: it must not make a duration of decades.
-            times = _time(start, cut), _time(end, cut)
-            start, end = times[not _may_be_time(start)], times[_may_be_time(end)]
+            times = nearest_time(start, cut), nearest_time(end, cut)
+            start, end = times[not may_be_time(start)], times[may_be_time(end)]
         duration = min(end - start, INT64_MAX) if end > start else 0
         details = None
         is_bare = status_code is _UNSET and not (cut or dropped_count)
@@ -361,7 +361,7 @@ def _links(span: ReadableSpan) -> Encoded:
 def _event(event: Any) -> dict[str, Any]:
     cut: list[str] = []
     name = _storable(event.name, "name", cut, OPERATION_NAME_MAX)
-    time_unix_nano = _time(event.timestamp, cut)
+    time_unix_nano = nearest_time(event.timestamp, cut)
     attributes = encode_any_attributes(event.attributes)
     item = {"name": name, "time_unix_nano": time_unix_nano}
     return _with_attributes(item, attributes, getattr(event, "dropped_attributes", 0), is_cut=bool(cut))
@@ -426,25 +426,3 @@ def _scope_row(scope: InstrumentationScope | None) -> ScopeRow:
         storable_text(scope.schema_url)[0],
         encode_any_attributes(scope.attributes).text,
     )
-
-
-def _time(value: Any, cut: list[str]) -> int:
-    """A time as it is, if it fits 64 bits; else what comes nearest, which is noted."""
-    is_number = isinstance(value, (int, float))
-    time_unix_nano = int64(value) if is_number else 0
-    if not (is_number and time_unix_nano == value) and value is not None and "times" not in cut:
-        cut.append("times")
-    return time_unix_nano
-
-
-def _may_be_time(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float))
-
-
-def int64(value: Any) -> int:
-    """The nearest integer that fits 64 bits; 0 for none."""
-    if type(value) is int and -INT64_MAX <= value <= INT64_MAX:
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return 0
-    return int(max(-INT64_MAX, min(INT64_MAX, value)))

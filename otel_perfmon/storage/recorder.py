@@ -362,7 +362,8 @@ class Recorder:
     def _drain(self, count_max: int, timeout_seconds: float) -> int:
         """Write one batch; how many were taken from the queue for it. The caller holds the right to write."""
         taken = 0
-        if self._pending is None or self._pending.is_written:
+        self._settle_written()
+        if self._pending is None:
             if self._intake.unfinished is None:
                 taken = self._intake.take_batch(count_max, self._writer.batch_bytes_max)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
@@ -372,14 +373,18 @@ class Recorder:
         try:
             refused = self._write(batch, timeout_seconds)
         finally:
-            if batch.is_written:  # what fails in spite of that came after the commit
-                self.ledger.settle(batch)
-                self._pending = None
+            self._settle_written()  # what fails in spite of that came after the commit
         self._error = None
         self._progress_at = time.monotonic()
         if refused:
             self._losses.warn("unstorable", f"{refused} spans had values that {self.path} cannot hold.")
         return taken
+
+    def _settle_written(self) -> None:
+        """Let the batch that was written go, once it is booked."""
+        if self._pending is not None and self._pending.is_written:
+            self.ledger.settle(self._pending)
+            self._pending = None
 
     def _note_failure(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
@@ -422,6 +427,7 @@ class Recorder:
 
     def _write_account(self, *, is_told: bool = False, is_exit: bool | None = None) -> None:
         """Write down what was lost, and what is open; if ``is_told``, how things stand in any case: a sign of life."""
+        self._settle_written()
         self.ledger.lose_missing(self._pending)
         open_spans = self.flight.take(self._has_spans, self.redactor.redact_spans, is_exit=is_exit)
         if is_told or self._losses.has_pending or open_spans is not None:

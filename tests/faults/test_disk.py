@@ -52,7 +52,7 @@ def test_a_full_disk_costs_counted_drops_and_writing_goes_on_when_there_is_room(
     folder = small_disk(24)
     program = FILL_AND_GO_ON
     if floor == "0":
-        program = "from otel_perfmon.storage.sqlite import writer\nwriter.FREE_SPACE_MIN_BYTES = 0\n" + program
+        program = "from otel_perfmon.storage.sqlite import free_space\nfree_space.FREE_SPACE_MIN_BYTES = 0\n" + program
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )

@@ -25,7 +25,7 @@ from otel_perfmon.storage.url import open_store
 CAUGHT_MIN = 0.95
 HARMLESS_TOUCHED_MAX = 0.02
 COST_MAX_R = 0.1
-STACK_MAX_US = 50.0
+STACK_MAX_R = 4.0  # 50 µs where a bare span takes 12.8 µs: a ratio, as machines differ
 MARKER = "[redacted]"
 
 
@@ -115,10 +115,13 @@ def stack_of_a_failure(depth: int = 12) -> str:
     raise AssertionError
 
 
-def test_redaction_of_an_exceptions_stack_is_quick(figure):
-    redactor, stack = Redactor(), stack_of_a_failure()
-    best = float("inf")
+def test_redaction_of_an_exceptions_stack_costs_four_bare_spans_at_most(figure):
+    redactor, stack, run = Redactor(), stack_of_a_failure(), bare()
+    seconds, ratios = [], []
     for batch in range(20):
+        began = time.perf_counter()
+        run(1_000)
+        reference = (time.perf_counter() - began) / 1_000
         details = []
         for number in range(100):
             message = f"bank did not answer order {batch}{number} within 10 ms"
@@ -131,9 +134,12 @@ def test_redaction_of_an_exceptions_stack_is_quick(figure):
         spans = spans_with([""] * 100, details)
         began = time.perf_counter()
         assert redactor.redact_spans(spans).columns[-1] == details
-        best = min(best, (time.perf_counter() - began) / 100)
-    figure(f"secrets: redaction of an exception's stack, {len(stack)} characters", f"{best * 1e6:.0f} µs", "50 µs")
-    assert best * 1e6 <= STACK_MAX_US
+        seconds.append((time.perf_counter() - began) / 100)
+        ratios.append(seconds[-1] / reference)
+    ratio, best = statistics.median(ratios), min(seconds) * 1e6
+    told = f"{ratio:.2f} R ({best:.0f} µs at best)"
+    figure(f"secrets: redaction of an exception's stack, {len(stack)} characters", told, f"{STACK_MAX_R} R")
+    assert ratio <= STACK_MAX_R
 
 
 def test_a_program_that_meets_secrets_everywhere_leaves_none_in_its_files(start_python, tmp_path, figure):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sqlite3
 import time
 import uuid
@@ -14,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from otel_perfmon.alerts import Alert, AlertRule
-from otel_perfmon.errors import StoreBusyError, StoreCorruptError, StoreError, StoreFullError
+from otel_perfmon.errors import StoreBusyError, StoreCorruptError, StoreError
 from otel_perfmon.storage import process
 from otel_perfmon.storage.base import Batch, RetentionPolicy
 from otel_perfmon.storage.columns import SpanColumns
@@ -28,6 +27,7 @@ from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
 from otel_perfmon.storage.sqlite.file_system import check_local
+from otel_perfmon.storage.sqlite.free_space import FreeSpace
 from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
@@ -43,8 +43,6 @@ from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy, size_
 
 _logger = logging.getLogger("otel_perfmon")
 
-FREE_SPACE_MIN_BYTES: Final = 8 * 1024 * 1024
-"""Below this we stop writing: on a full disk neither DELETE nor a checkpoint works, so nothing could free it again."""
 WAL_MAX_BYTES: Final = 4 * 1024 * 1024
 _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 """The same after a step of pruning, which touches pages all over the file: the lock was held for at most 45 ms while a
@@ -54,8 +52,8 @@ _WAL_SHARE_MAX: Final = 1 / 32
 _NAMES_IN_LIMIT: Final = 16
 _CHECKPOINT_TIMEOUT_MS: Final = 20
 """A reader in mid-question holds a checkpoint up: we come back later."""
-_SLOW_LOOK_SECONDS: Final = 1.0
-"""How often free space, and a checkpoint that a reader held up, are looked at."""
+_CHECKPOINT_PAUSE_SECONDS: Final = 1.0
+"""How soon a checkpoint that a reader held up is tried again."""
 
 
 class SqliteWriter:
@@ -73,7 +71,8 @@ class SqliteWriter:
         self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._begin_account()
         self._is_policy_noted = False
-        self._next_checkpoint = self._next_space_check = 0.0
+        self._next_checkpoint = 0.0
+        self._free_space = FreeSpace(path)
         self._batch_size = BatchSize()
 
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
@@ -87,7 +86,7 @@ class SqliteWriter:
 
     def _write(self, batch: Batch, timeout_seconds: float) -> int:
         with connections.translated(self.path):
-            self._check_free_space()
+            self._free_space.check()
         with self._held(timeout_seconds):
             self._set_busy_timeout(int(timeout_seconds * 1000))
             log_bytes = size_bytes(self.path + "-wal")
@@ -262,15 +261,6 @@ class SqliteWriter:
             self._connection.close()
             self._connection = None
 
-    def _check_free_space(self) -> None:
-        now = time.monotonic()
-        if now < self._next_space_check:
-            return
-        if shutil.disk_usage(os.path.dirname(self.path)).free < FREE_SPACE_MIN_BYTES:
-            message = f"Less than {FREE_SPACE_MIN_BYTES >> 20} MiB are free on the disk of {self.path}."
-            raise StoreFullError(message)
-        self._next_space_check = now + _SLOW_LOOK_SECONDS
-
     # --- one transaction
 
     def _write_batch(self, batch: Batch) -> int:
@@ -435,7 +425,7 @@ class SqliteWriter:
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_sure:
             self._soundness.note()
-        self._next_checkpoint = time.monotonic() + (_SLOW_LOOK_SECONDS if is_busy else 0)
+        self._next_checkpoint = time.monotonic() + (_CHECKPOINT_PAUSE_SECONDS if is_busy else 0)
         return is_sure
 
     def _set_busy_timeout(self, milliseconds: int) -> None:

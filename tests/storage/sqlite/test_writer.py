@@ -27,7 +27,7 @@ from storage_kit import (
 from otel_perfmon.errors import SchemaError, StoreBusyError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite import error_groups
+from otel_perfmon.storage.sqlite import error_groups, free_space
 from otel_perfmon.storage.sqlite import writer as writers
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.retention import Retention
@@ -286,7 +286,7 @@ def test_the_log_is_never_checkpointed_but_by_us(writer, db_path):
 def test_a_reader_in_mid_question_holds_up_neither_a_write_nor_the_next_checkpoint_for_ever(
     writer, db_path, monkeypatch
 ):
-    monkeypatch.setattr(writers, "_SLOW_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(writers, "_CHECKPOINT_PAUSE_SECONDS", 0.0)
     write(writer, span_row())
     big = [span_row(attributes='{"x":"' + "y" * 2000 + '"}') for _ in range(2500)]
     with closing(connections.open_reader(db_path)) as reader:
@@ -339,7 +339,7 @@ def test_an_error_group_knows_when_it_was_first_and_last_seen(writer, db_path):
 
 def test_writing_stops_while_the_disk_is_nearly_full_and_goes_on_when_there_is_room(writer, db_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(writers, "FREE_SPACE_MIN_BYTES", 2**62)
+        patch.setattr(free_space, "FREE_SPACE_MIN_BYTES", 2**62)
         with pytest.raises(StoreFullError, match="free on the disk"):
             write(writer, span_row("a"))
     write(writer, span_row("b"))
