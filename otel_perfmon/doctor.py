@@ -14,9 +14,10 @@ from otel_perfmon.account import ProcessHealth
 from otel_perfmon.errors import SchemaError
 from otel_perfmon.storage.reasons import told_loss
 from otel_perfmon.storage.sqlite.examination import Evidence, gather_evidence
-from otel_perfmon.storage.sqlite.free_space import FREE_SPACE_MIN_BYTES, WAL_MAX_BYTES
+from otel_perfmon.storage.sqlite.free_space import FREE_SPACE_MIN_BYTES
 from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
 from otel_perfmon.storage.sqlite.versions import known_faults
+from otel_perfmon.storage.sqlite.writer import WAL_MAX_BYTES
 
 SILENT_SECONDS: Final = 180.0
 """A process that records writes at least each minute."""
