@@ -34,6 +34,7 @@ BUSY_TIMEOUT_MS: Final = 1_000
 _CACHED_STATEMENTS: Final = 256
 _PAGE_BYTES_MIN: Final = 512
 _NOT_A_DATABASE: Final = "file is not a database"
+_NO_TEXT: Final = "it holds a text that is none"
 _INCREMENTAL: Final = 2
 _LOOK_AGAIN_SECONDS: Final = (0.005, 0.05)
 _READERS_CHECK_SECONDS_MAX: Final = 1.0
@@ -268,7 +269,7 @@ def translated(path: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _translate(error, path) from error
     except UnicodeDecodeError as error:  # a name in the schema that SQLite complains of
-        raise damage_error(path, "it holds a text that is none") from error
+        raise damage_error(path, _NO_TEXT) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             message = f"No room left on the disk for {path}."
@@ -289,6 +290,8 @@ def _translate(error: sqlite3.Error, path: str) -> StoreError:
         return StoreFullError(f"No room left on the disk for {path} ({text}).")
     if any(word in text for word in ("malformed", "corrupt", "decode")):
         return damage_error(path, text)
+    if not text and type(error) is sqlite3.DatabaseError:  # what Python 3.10 says where others quote it
+        return damage_error(path, _NO_TEXT)
     return StoreError(f"{path} cannot be used: {text}.")
 
 
