@@ -152,20 +152,18 @@ from otel_perfmon import configure
 monitor = configure("metrics.db", slow_threshold_ms=600_000)
 COUNT = 2_000
 threading.stack_size(256 * 1024)
-go = [threading.Event() for group in range(10)]  # each within the queue: 0 lost at any load of the machine
+go = threading.Event()
 def work(number):
-    go[number // 200].wait()
+    go.wait()
     for each in range(50):
         with monitor.monitor(f"operation {number % 100}"):
             pass
 threads = [threading.Thread(target=work, args=(number,)) for number in range(COUNT)]
 for thread in threads:
     thread.start()
-for group in range(10):
-    go[group].set()
-    for thread in threads[group * 200 : (group + 1) * 200]:
-        thread.join()
-    monitor.force_flush()
+go.set()
+for thread in threads:
+    thread.join()
 monitor.shutdown()
 """
 
