@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, Final
@@ -108,7 +109,7 @@ def _bound(value: Any) -> Any:
     return bytearray(value) if isinstance(value, bytes) else value
 
 
-class _Bare:
+class _Bare(ABC):
     """A store's file that takes prepared values and nothing else."""
 
     def __init__(self, path: str, columns: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
@@ -125,8 +126,9 @@ class _Bare:
             self._insert(start, min(start + TRANSACTION_ROWS, count))
             self._connection.execute("COMMIT")
 
+    @abstractmethod
     def _insert(self, start: int, end: int) -> None:
-        raise NotImplementedError
+        """Insert the rows from ``start`` to before ``end``."""
 
     def close(self) -> None:
         """Close the file."""
