@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 MIB = 1 << 20
@@ -169,10 +170,15 @@ class Watched:
     @property
     def growth(self) -> float:
         """The most memory of the last third beside that of the third before."""
-        third = len(self.memory_mib) // 3
-        if not third:
-            return 1.0
-        return max(self.memory_mib[-third:]) / max(self.memory_mib[-2 * third : -third])
+        return growth(self.memory_mib)
+
+
+def growth(values: Sequence[float]) -> float:
+    """The most of the last third beside that of the third before."""
+    third = len(values) // 3
+    if not third:
+        return 1.0
+    return max(values[-third:]) / max(values[-2 * third : -third])
 
 
 def watch(process: subprocess.Popen[str], path: str, timeout_seconds: float) -> Watched:

@@ -11,7 +11,7 @@ CHILDREN, SPANS = 8, 200
 TOTAL = CHILDREN * SPANS
 
 PROGRAM = """
-import concurrent.futures, multiprocessing, sys, time
+import concurrent.futures, multiprocessing, sqlite3, sys, time
 from otel_perfmon import configure
 
 WHERE = sys.argv[3]
@@ -51,7 +51,15 @@ def by_executor(context):
 def by_terminated_pool(context):
     with context.Pool(4) as pool:
         pool.map(work, range(CHILDREN), chunksize=1)
-        time.sleep(float(sys.argv[4]))
+        if sys.argv[4] == "when stored":
+            wait_until_stored()
+
+def wait_until_stored():
+    monitor.force_flush()  # there is a file then
+    connection, end = sqlite3.connect("metrics.db"), time.monotonic() + 30
+    query = "SELECT count(*) FROM metrics WHERE operation = 'child'"
+    while connection.execute(query).fetchone()[0] < CHILDREN * SPANS and time.monotonic() < end:
+        time.sleep(0.01)
 
 if __name__ == "__main__":
     if WHERE == "at import":
@@ -103,12 +111,12 @@ def test_every_span_of_children_that_configure_themselves_is_stored_once(run_chi
 # `with Pool()` ends its workers by SIGTERM when the block is left, which no process outlives that has not asked to.
 
 
-def test_a_pool_that_is_terminated_loses_nothing_that_ended_a_quarter_of_a_second_before(run_children, account):
-    run_children(METHODS[0], "terminated_pool", "at import", "0.25")
+def test_the_idle_workers_of_a_pool_write_by_themselves_so_that_ending_it_then_loses_nothing(run_children, account):
+    run_children(METHODS[0], "terminated_pool", "at import", "when stored")
     assert account().names == {"child": TOTAL, "parent": 1}
 
 
 @pytest.mark.parametrize("durability", ["root", "span"])
 def test_a_pool_that_is_terminated_loses_nothing_of_durable_spans(run_children, account, durability):
-    run_children(METHODS[0], "terminated_pool", "at import", "0", OTEL_PYTHON_PERFMON_DURABILITY=durability)
+    run_children(METHODS[0], "terminated_pool", "at import", "at once", OTEL_PYTHON_PERFMON_DURABILITY=durability)
     assert account().names == {"child": TOTAL, "parent": 1}
