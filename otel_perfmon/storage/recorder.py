@@ -3,7 +3,8 @@
 The caller appends to a deque and goes on; turning a span into a row, counting it and writing it belong to the writer
 thread. A span is in the file 200 ms after it ended (or when the queue has drained, in a burst). When that is full the
 caller helps to write, or waits for room, at most one second since a write last went on; after that spans are dropped
-at once, and counted, until a write succeeds again. So a tight loop loses nothing, and a dead disk costs one second.
+at once, and counted, until a write succeeds again. So a tight loop loses nothing, nor do two thousand threads, and a
+dead disk costs one second.
 
 A signal handler, a finaliser or a logger may record on the very thread that is writing: nothing on that path waits for
 a lock that its own thread could hold.
@@ -22,6 +23,7 @@ from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
+from otel_perfmon.storage.crowd import Crowd
 from otel_perfmon.storage.flight import FlightRecorder
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.ledger import Ledger
@@ -41,6 +43,7 @@ HELP_TIMEOUT_SECONDS: Final = 0.02
 WRITE_TIMEOUT_SECONDS: Final = 1.0
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
 FINISH_TIMEOUT_SECONDS: Final = 2.0
+_WAIT_LONGEST_SECONDS: Final = 30.0  # whatever keeps the one that helps, as a signal handler can
 _FORK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = (0.05, 1.0)  # the first and the longest pause after a write that failed
 
@@ -69,6 +72,7 @@ class Recorder:
         self._intake = Intake(self._losses, self._note_progress, self.sampling, self.redactor)
         self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
+        self._crowd = Crowd()
         self.turn = Turn(self.path)
         self._thread_lock = threading.Lock()
         self._flushing_threads: set[int] = set()
@@ -76,6 +80,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._is_awake = self._is_stopping = self._is_paused = False
         self._progress_at = time.monotonic()
+        self._given_up_at = 0.0
+        """The `_progress_at` after which somebody waited in vain."""
         self._error: StoreError | None = None
         self.flight.start_afresh()
 
@@ -366,6 +372,7 @@ class Recorder:
         if self._pending is None:
             if self._intake.unfinished is None:
                 taken = self._intake.take_batch(count_max, self._writer.batch_bytes_max)
+            self._crowd.call(taken)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
             self._note_progress()
         batch = self._pending
@@ -408,12 +415,41 @@ class Recorder:
         """Help to write, or wait; False when nothing was written for too long."""
         if self.turn.is_mine():
             return self._intake.waiting_count < 2 * QUEUE_MAX  # we are inside a write: it must not wait for itself
-        while self._intake.is_full(QUEUE_MAX):
-            if time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS:
+        is_full = partial(self._intake.is_full, QUEUE_MAX)
+        deadline = time.monotonic() + _WAIT_LONGEST_SECONDS
+        while is_full():
+            if self._is_given_up() or time.monotonic() > deadline:
                 return False
+            if self._crowd.lead():
+                try:
+                    self._help_until_room(is_full)
+                finally:
+                    self._crowd.follow()
+            else:
+                self._crowd.wait(WAIT_FOR_ROOM_SECONDS, is_full)
+        return True
+
+    def _is_given_up(self) -> bool:
+        """Whether nothing was written for too long, by a store that fails or while one of us waited all that time."""
+        is_known = self._error is not None or self._given_up_at == self._progress_at
+        return is_known and time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS
+
+    def _help_until_room(self, is_full: Callable[[], bool]) -> None:
+        """Help to write, or wait, until there is room or nothing was written for too long.
+
+        Where a thousand threads keep the interpreter busy, a millisecond's sleep takes a second, and so does each step
+        of the one that writes: that is no time in which it could have written, and is not counted.
+        """
+        waited_seconds, since = 0.0, self._progress_at
+        while is_full() and not self._is_given_up():
+            if since != self._progress_at:
+                waited_seconds, since = 0.0, self._progress_at
+            began = time.monotonic()
             if self._flushing_threads or not self._help():
                 time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
-        return True
+            waited_seconds += min(time.monotonic() - began, HELP_TIMEOUT_SECONDS)
+            if waited_seconds > WAIT_FOR_ROOM_SECONDS:
+                self._given_up_at = since
 
     def _help(self) -> bool:
         """Write one small batch if nobody else is writing; whether one was written."""
