@@ -6,11 +6,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from opentelemetry import context as otel_context
+from monitor_kit import exported_names, names, stored
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -25,8 +25,6 @@ from otel_perfmon import (
     ConfigError,
     MetricsStorage,
     PerformanceMonitor,
-    SpanQuery,
-    SpanRecord,
     StoreError,
     configure,
     get_monitor,
@@ -38,23 +36,6 @@ from otel_perfmon.sdk.processor import StoreSpanProcessor
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
 
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
-
-
-def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
-    storage.recorder.flush_or_raise()
-    return {span.name: span for span in storage.store.find_spans(SpanQuery(limit=10_000))}
-
-
-def names(storage: MetricsStorage) -> list[str]:
-    return sorted(metric["operation"] for metric in storage.get_metrics())
-
-
 def use_provider(**arguments) -> tuple[TracerProvider, InMemorySpanExporter]:
     """An SDK provider with an exporter, set as the global one, as a user's program does."""
     exporter = InMemorySpanExporter()
@@ -62,10 +43,6 @@ def use_provider(**arguments) -> tuple[TracerProvider, InMemorySpanExporter]:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     return provider, exporter
-
-
-def exported_names(exporter: InMemorySpanExporter) -> list[str]:
-    return sorted(span.name for span in exporter.get_finished_spans())
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:

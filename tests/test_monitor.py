@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from monitor_kit import exported_names, names, stored
 from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.propagate import extract, inject
@@ -27,29 +28,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
-from otel_perfmon import ConfigError, MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord, configure, get_monitor
+from otel_perfmon import ConfigError, MetricsStorage, PerformanceMonitor, configure, get_monitor
 from otel_perfmon.monitor import BUCKET_BOUNDARIES_S
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
-
-
-def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
-    storage.recorder.flush_or_raise()
-    if not Path(storage.path).exists():
-        return {}
-    return {span.name: span for span in storage.store.find_spans(SpanQuery(limit=10_000))}
-
-
-def names(storage: MetricsStorage) -> list[str]:
-    return sorted(metric["operation"] for metric in storage.get_metrics())
 
 
 def make_provider(sampler: Sampler | None = None) -> tuple[TracerProvider, InMemorySpanExporter]:
@@ -57,10 +39,6 @@ def make_provider(sampler: Sampler | None = None) -> tuple[TracerProvider, InMem
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider, exporter
-
-
-def exported_names(exporter: InMemorySpanExporter) -> list[str]:
-    return sorted(span.name for span in exporter.get_finished_spans())
 
 
 def points_of(reader: InMemoryMetricReader) -> list:

@@ -14,26 +14,18 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from monitor_kit import found, stored
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN
 
-from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord
+from otel_perfmon import MetricsStorage, PerformanceMonitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
 
 
 @pytest.fixture
@@ -42,15 +34,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [10**12]
     monkeypatch.setattr(time, "perf_counter_ns", lambda: now[0])
     return now
-
-
-def found(storage: MetricsStorage) -> list[SpanRecord]:
-    storage.recorder.flush_or_raise()
-    return list(storage.store.find_spans(SpanQuery(limit=10_000, order="oldest")))
-
-
-def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
-    return {span.name: span for span in found(storage)}
 
 
 def current_id() -> str:
