@@ -145,7 +145,7 @@ def test_the_stack_trace_begins_with_the_users_code_and_shows_none_of_ours_first
     with pytest.raises(ValueError, match="boom"):
         fail()
     lines = stored(monitor.storage)["op"].events[0].attributes["exception.stacktrace"].splitlines()
-    assert "test_monitor_errors.py" in lines[1]
+    assert "test_errors.py" in lines[1]
     assert not any("otel_perfmon" in line and "monitor.py" in line and "tests" not in line for line in lines)
 
 
