@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from opentelemetry import metrics, trace
+from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
 from otel_perfmon import MetricsStorage, PerformanceMonitor, application
+
+sys.path.insert(0, os.path.dirname(__file__))  # the kits
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("default")
@@ -75,7 +77,15 @@ def monitor(storage: MetricsStorage) -> Iterator[PerformanceMonitor]:
 
 
 @pytest.fixture
-def fresh_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_current_span() -> Iterator[None]:
+    """A test that fails inside a block leaves no span behind for the next one."""
+    token = context.attach(context.Context())
+    yield
+    token.var.reset(token)
+
+
+@pytest.fixture
+def fresh_process(no_current_span: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """OpenTelemetry's globals as in a new process, and no `configure()` called; everything is put back afterwards."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 
 import pytest
+from records_kit import span_record
 
 from otel_perfmon import (
     Distribution,
@@ -15,46 +16,16 @@ from otel_perfmon import (
     LinkRecord,
     OperationStats,
     ResourceRecord,
-    ScopeRecord,
     SpanPage,
     SpanQuery,
-    SpanRecord,
     Window,
 )
 
 
-def span(span_id: str = "b" * 16, parent: str | None = None, **fields) -> SpanRecord:
-    values = {
-        "trace_id": "a" * 32,
-        "span_id": span_id,
-        "parent_span_id": parent,
-        "name": "op",
-        "kind": 1,
-        "start_unix_nano": 10,
-        "end_unix_nano": 2_500_010,
-        "status_code": 0,
-        "status_message": "",
-        "trace_state": "",
-        "flags": 1,
-        "attributes": {},
-        "events": (),
-        "links": (),
-        "dropped_attributes_count": 0,
-        "dropped_events_count": 0,
-        "dropped_links_count": 0,
-        "resource": ResourceRecord({"service.name": "shop"}),
-        "scope": ScopeRecord("lib"),
-        "is_error": False,
-        "is_slow": False,
-        "error_type": None,
-    }
-    return SpanRecord(**{**values, **fields})
-
-
 def test_a_duration_is_end_less_start_and_never_below_0():
-    assert (span().duration_nano, span().duration_ms) == (2_500_000, 2.5)
-    assert span(end_unix_nano=5).duration_nano == 0
-    assert span(start_unix_nano=-5, end_unix_nano=5).duration_nano == 10
+    assert (span_record().duration_nano, span_record().duration_ms) == (2_500_000, 2.5)
+    assert span_record(end_unix_nano=5).duration_nano == 0
+    assert span_record(start_unix_nano=-5, end_unix_nano=5).duration_nano == 10
 
 
 @pytest.mark.parametrize(
@@ -71,30 +42,30 @@ def test_a_duration_is_end_less_start_and_never_below_0():
     ],
 )
 def test_a_kind_has_a_name_and_an_unknown_one_its_number(kind, name):
-    assert span(kind=kind).kind_name == name
+    assert span_record(kind=kind).kind_name == name
 
 
 @pytest.mark.parametrize(("code", "name"), [(0, "unset"), (1, "ok"), (2, "error"), (3, "3"), (-1, "-1")])
 def test_a_status_has_a_name_and_an_unknown_one_its_number(code, name):
-    assert span(status_code=code).status_name == name
+    assert span_record(status_code=code).status_name == name
 
 
 @pytest.mark.parametrize(
     ("attributes", "service"), [({"service.name": "shop"}, "shop"), ({}, ""), ({"service.name": 5}, "5")]
 )
 def test_the_service_is_the_resources_service_name(attributes, service):
-    assert span(resource=ResourceRecord(attributes)).service == service
+    assert span_record(resource=ResourceRecord(attributes)).service == service
 
 
 def test_the_exception_is_the_last_exception_event():
     first, last = EventRecord("exception", 1, {"n": 1}), EventRecord("exception", 2, {"n": 2})
-    assert span(events=(first, last, EventRecord("log", 3))).exception is last
-    assert span(events=(EventRecord("log", 3),)).exception is None
-    assert span().exception is None
+    assert span_record(events=(first, last, EventRecord("log", 3))).exception is last
+    assert span_record(events=(EventRecord("log", 3),)).exception is None
+    assert span_record().exception is None
 
 
 def test_a_page_is_a_sequence_of_its_spans():
-    spans = tuple(span(f"{number:016x}") for number in range(3))
+    spans = tuple(span_record(span_id=f"{number:016x}") for number in range(3))
     page = SpanPage(spans, is_complete=False, rows_read=7)
     assert (len(page), page[0], page[-1], list(page)) == (3, spans[0], spans[2], list(spans))
     assert page[1:] == spans[1:]
@@ -110,10 +81,10 @@ def test_a_page_is_a_sequence_of_its_spans():
 @pytest.mark.parametrize(
     "record",
     [
-        span(events=(EventRecord("e", 1),), links=(LinkRecord("a", "b"),)),
+        span_record(events=(EventRecord("e", 1),), links=(LinkRecord("a", "b"),)),
         EventRecord("e", 1, {"a": (1, 2)}),
         LinkRecord("a" * 32, "b" * 16),
-        SpanPage((span(),)),
+        SpanPage((span_record(),)),
     ],
     ids=lambda record: type(record).__name__,
 )

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from opentelemetry import context as otel_context
+from monitor_kit import names
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -22,18 +21,6 @@ from otel_perfmon import ConfigError, Health, MetricsStorage, PerformanceMonitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 ALWAYS_SLOW = {"slow_threshold_ms": 0}
-
-
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
-
-
-def names(storage: MetricsStorage) -> list[str]:
-    return sorted(metric["operation"] for metric in storage.get_metrics())
 
 
 def counts(storage: MetricsStorage) -> dict[str, int]:

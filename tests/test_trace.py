@@ -11,8 +11,9 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records_kit import span_record
 
-from otel_perfmon.records import ResourceRecord, ScopeRecord, SpanRecord
+from otel_perfmon.records import ResourceRecord, SpanRecord
 from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
 
 SHOP, STOCK, MAIL = (ResourceRecord({"service.name": name}) for name in ("shop", "stock", "mail"))
@@ -21,31 +22,8 @@ CLIENT, PRODUCER, CONSUMER = 3, 4, 5
 
 def span(name: str, parent: str | None, start: int, end: int, resource: ResourceRecord = SHOP, **fields) -> SpanRecord:
     """A span whose id is its name unless told otherwise."""
-    values = {
-        "trace_id": "a" * 32,
-        "span_id": name,
-        "parent_span_id": parent,
-        "name": name,
-        "kind": 1,
-        "start_unix_nano": start,
-        "end_unix_nano": end,
-        "status_code": 0,
-        "status_message": "",
-        "trace_state": "",
-        "flags": 1,
-        "attributes": {},
-        "events": (),
-        "links": (),
-        "dropped_attributes_count": 0,
-        "dropped_events_count": 0,
-        "dropped_links_count": 0,
-        "resource": resource,
-        "scope": ScopeRecord("lib"),
-        "is_error": False,
-        "is_slow": False,
-        "error_type": None,
-    }
-    return SpanRecord(**{**values, **fields})
+    values = {"span_id": name, "parent_span_id": parent, "name": name, "resource": resource}
+    return span_record(**{**values, "start_unix_nano": start, "end_unix_nano": end, **fields})
 
 
 def tree_of(*spans: SpanRecord) -> TraceTree:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from otel_perfmon.errors import SchemaError, StoreError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
+from otel_perfmon.storage.sqlite.connection import inode_of
 
 _POLL_SECONDS: Final = 0.1
 _PAGE: Final = 1_000
@@ -86,7 +86,7 @@ def _last(store: Store, query: SpanQuery, limit: int) -> list[SpanRecord]:
 def _follow(answer: Answer, query: SpanQuery, seen: Sequence[SpanRecord]) -> Iterator[list[SpanRecord]]:
     """What arrives after the query's page token, without end; without those that were ``seen`` before it began."""
     shown = Counter(map(_key, seen))
-    file, patience = _file_at(answer.path), _Patience()
+    file, patience = inode_of(answer.path), _Patience()
     while True:
         try:
             page = answer.store.find_spans(query)
@@ -96,22 +96,13 @@ def _follow(answer: Answer, query: SpanQuery, seen: Sequence[SpanRecord]) -> Ite
             patience.wait(error)
             continue
         patience.end()
-        if _file_at(answer.path) != file:  # all in a new file is new
-            file, query = _file_at(answer.path), replace(query, page_token=None)
+        if inode_of(answer.path) != file:  # all in a new file is new
+            file, query = inode_of(answer.path), replace(query, page_token=None)
             continue
         yield [span for span in page if not _take(shown, _key(span))]
         query = replace(query, page_token=page.next_page_token)
         if page.is_complete and len(page) < query.limit:
             time.sleep(_POLL_SECONDS)
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """What tells a file from another that took its path; None without one."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _key(span: SpanRecord) -> tuple[str, str, int]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +29,7 @@ from typing import Any, Final
 from otel_perfmon.sdk.stacks import add_stack, current_task, thread_names
 from otel_perfmon.sdk.thresholds import lowest_threshold_nano
 from otel_perfmon.storage.attributes import storable_text
+from otel_perfmon.storage.gated_thread import GatedThread
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OpenSpanRow, SpanDetails, SpanRow
 
@@ -134,9 +134,7 @@ class _Watcher:
     def start_afresh(self) -> None:
         """Nothing is open, and no thread runs."""
         self.old: dict[int, weakref.ref[Any]] = {}
-        self._make_gate()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = GatedThread(self._run, "otel-perfmon-watcher")
         self._shown_at = 0
         self._look_seconds = 0.0
 
@@ -144,29 +142,8 @@ class _Watcher:
         """Look: a span has started. Safe in a signal handler and in a finaliser."""
         watch[0] = AWAKE
         _find_asyncio()
-        if self._thread is None:
-            self._start()
-        with suppress(RuntimeError):  # open already
-            self._gate.release()
-
-    def _make_gate(self) -> None:
-        """Just before the thread begins: gevent may have replaced both since this was imported, or neither."""
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def _start(self) -> None:
-        if not self._starting.acquire(blocking=False):
-            return
-        try:
-            if self._thread is None:
-                self._make_gate()
-                thread = threading.Thread(target=self._run, name="otel-perfmon-watcher", daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError:  # the interpreter is going down
+        if not self._thread.wake():
             watch[0] = OFF
-        finally:
-            self._starting.release()
 
     def _run(self) -> None:
         quiet_seconds = 0.0
@@ -189,7 +166,7 @@ class _Watcher:
     def _sleep(self) -> None:
         watch[0] = ASLEEP
         if not (_young or _foreign):  # none was noted before we said so
-            self._gate.acquire()
+            self._thread.wait_at_gate()
         watch[0] = AWAKE
 
     def _look(self) -> None:

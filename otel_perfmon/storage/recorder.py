@@ -25,6 +25,7 @@ from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.crowd import Crowd
 from otel_perfmon.storage.flight import FlightRecorder
+from otel_perfmon.storage.gated_thread import GatedThread
 from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
@@ -74,10 +75,9 @@ class Recorder:
         self._pending: Batch | None = None
         self._crowd = Crowd()
         self.turn = Turn(self.path)
-        self._thread_lock = threading.Lock()
+        self._thread = GatedThread(self._run, "otel-perfmon-writer")
+        self._open_gate = self._thread.open_gate
         self._flushing_threads: set[int] = set()
-        self._make_gate()
-        self._thread: threading.Thread | None = None
         self._is_awake = self._is_stopping = self._is_paused = False
         self._progress_at = time.monotonic()
         self._given_up_at = 0.0
@@ -217,8 +217,9 @@ class Recorder:
         For the end of the process, ``is_exit``, whose open spans stay written down, and for the last user of this
         recorder. What could not be written is counted in the log.
         """
-        self._is_finished = True
-        self._stop_thread()
+        self._is_finished = self._is_stopping = True
+        self._thread.stop(FINISH_TIMEOUT_SECONDS)
+        self._is_stopping = self._is_awake = False
         is_flushed = self.flush(FINISH_TIMEOUT_SECONDS)
         try:
             with self.turn.held(FINISH_TIMEOUT_SECONDS):
@@ -265,10 +266,8 @@ class Recorder:
     def _wake(self) -> None:
         self._is_awake = True
         self._progress_at = time.monotonic()
-        if self._is_finished or not self._ensure_thread():
+        if self._is_finished or not self._thread.wake():
             self._write_late()
-            return
-        self._open_gate()
 
     def _write_late(self) -> None:
         """Write on this thread and close again: nobody comes after us."""
@@ -279,44 +278,11 @@ class Recorder:
         if self._intake.queue and self._error is None:  # another thread recorded while we wrote
             self.commit()
 
-    def _open_gate(self) -> None:
-        with suppress(RuntimeError):  # open already
-            self._gate.release()  # unlike an Event's lock, safe from a signal handler
-
-    def _make_gate(self) -> None:
-        """Just before the thread begins: gevent may have replaced both since this was imported, or neither."""
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    def _ensure_thread(self) -> bool:
-        if self._thread is not None:
-            return True
-        if not self._thread_lock.acquire(blocking=False):
-            return True  # another caller is starting it
-        try:
-            if self._thread is None:
-                self._make_gate()
-                thread = threading.Thread(target=self._run, name="otel-perfmon-writer", daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError:  # the interpreter is going down
-            return False
-        finally:
-            self._thread_lock.release()
-        return True
-
-    def _stop_thread(self) -> None:
-        thread, self._is_stopping = self._thread, True
-        self._open_gate()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(FINISH_TIMEOUT_SECONDS)
-        self._thread, self._is_stopping, self._is_awake = None, False, False
-
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
         while not self._is_stopping:
-            if self._gate.acquire(timeout=self._maintenance.seconds_until_due) and not self._is_stopping:
-                self._gate.acquire(timeout=LINGER_SECONDS)
+            if self._thread.wait_at_gate(self._maintenance.seconds_until_due) and not self._is_stopping:
+                self._thread.wait_at_gate(LINGER_SECONDS)
             try:
                 self._write_queued()
                 if not self._maintenance.seconds_until_due:

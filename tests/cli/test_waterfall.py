@@ -6,13 +6,14 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from records_kit import span_record
 from rich.cells import cell_len
 from rich.console import Console
 
 from otel_perfmon import SpanRecord
 from otel_perfmon.cli.excerpt import choose_rows
 from otel_perfmon.cli.waterfall import print_waterfall
-from otel_perfmon.records import ResourceRecord, ScopeRecord
+from otel_perfmon.records import ResourceRecord
 from otel_perfmon.trace import Trace, TraceTree
 
 MS = 10**6
@@ -22,30 +23,15 @@ LRM = "\N{LEFT-TO-RIGHT MARK}"
 def _span(name: str, parent: str | None, start_ms: float, end_ms: float, service: str = "shop", **fields) -> SpanRecord:
     """A span whose id is its name unless told otherwise."""
     values = {
-        "trace_id": "a" * 32,
         "span_id": name,
         "parent_span_id": parent,
         "name": name,
-        "kind": 1,
         "start_unix_nano": round(start_ms * MS),
         "end_unix_nano": round(end_ms * MS),
-        "status_code": 0,
-        "status_message": "",
-        "trace_state": "",
         "flags": 0x101,
-        "attributes": {},
-        "events": (),
-        "links": (),
-        "dropped_attributes_count": 0,
-        "dropped_events_count": 0,
-        "dropped_links_count": 0,
         "resource": ResourceRecord({"service.name": service}),
-        "scope": ScopeRecord("lib"),
-        "is_error": False,
-        "is_slow": False,
-        "error_type": None,
     }
-    return SpanRecord(**{**values, **fields})
+    return span_record(**{**values, **fields})
 
 
 def _tree(*spans: SpanRecord) -> TraceTree:

@@ -47,6 +47,11 @@ monitor.storage.cleanup(0)
 recorder.prune(RetentionPolicy(0, 0, limit))  # metric points as well
 monitor.shutdown()
 """
+TEXT_OF_ITS_OWN = """
+while is_on():
+    with monitor.monitor("{name}") as span:
+        span.set_attribute("text", str(count) + {text})
+"""
 ATTACKS = {
     "names with ids in them": """
 while is_on():
@@ -59,21 +64,9 @@ with tracer.start_as_current_span("root"):
         with tracer.start_as_current_span(f"child {count}", attributes=padding):
             pass
 """,
-    "attributes of a megabyte": """
-while is_on():
-    with monitor.monitor("large") as span:
-        span.set_attribute("text", str(count) + "x" * 1_000_000)
-""",
-    "attributes of 64 megabytes": """
-while is_on():
-    with monitor.monitor("huge") as span:
-        span.set_attribute("text", str(count) + "x" * 64_000_000)
-""",
-    "texts of four bytes a character": """
-while is_on():
-    with monitor.monitor("emoji") as span:
-        span.set_attribute("text", str(count) + "\\U0001f600" * 60_000)
-""",
+    "attributes of a megabyte": TEXT_OF_ITS_OWN.format(name="large", text='"x" * 1_000_000'),
+    "attributes of 64 megabytes": TEXT_OF_ITS_OWN.format(name="huge", text='"x" * 64_000_000'),
+    "texts of four bytes a character": TEXT_OF_ITS_OWN.format(name="emoji", text=r'"\U0001f600" * 60_000'),
     "status texts": """
 while is_on():
     with tracer.start_as_current_span("status") as span:

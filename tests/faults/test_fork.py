@@ -23,10 +23,14 @@ def wait(pid, seconds=10):
 """
 
 
-def test_spans_that_wait_in_the_queue_at_a_fork_are_stored_exactly_once(run_python, account):
-    run_python(
-        WAIT
-        + """
+@pytest.fixture
+def run_forking(run_python):
+    """Run a program that can `wait` for its children, each at most ten seconds."""
+    return lambda program, **options: run_python(WAIT + program, **options)
+
+
+def test_spans_that_wait_in_the_queue_at_a_fork_are_stored_exactly_once(run_forking, account):
+    run_forking("""
 import os
 from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
@@ -38,15 +42,12 @@ if pid == 0:
 else:
     storage.insert_metric("parent", 1.0)
     assert wait(pid) == 0
-"""
-    )
+""")
     assert account().names == {"before": 200, "child": 1, "parent": 1}
 
 
-def test_a_fork_within_an_operation_keeps_the_operation_of_each_process(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_a_fork_within_an_operation_keeps_the_operation_of_each_process(run_forking, account):
+    run_forking("""
 import os
 from otel_perfmon import configure
 monitor = configure("metrics.db")
@@ -56,15 +57,12 @@ with monitor.monitor("around"):
         pass
 if pid:
     assert wait(pid) == 0
-"""
-    )
+""")
     assert account().names == {"around": 2, "child": 1, "parent": 1}
 
 
-def test_a_child_forked_by_a_thread_stores_its_spans(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_a_child_forked_by_a_thread_stores_its_spans(run_forking, account):
+    run_forking("""
 import os, threading
 from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
@@ -81,14 +79,11 @@ thread.start()
 thread.join()
 assert codes == [0], codes
 storage.insert_metric("parent", 1.0)
-"""
-    )
+""")
     assert account().names == {"before": 1, "child": 1, "parent": 1}
 
 
-FORKS_BESIDE_WRITERS = (
-    WAIT
-    + """
+FORKS_BESIDE_WRITERS = """
 import os, sys, threading, time
 from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
@@ -122,24 +117,21 @@ assert codes == [0] * FORKS, [code for code in codes if code != 0]
 assert longest < 1.5, longest
 print(sum(counts))
 """
-)
 
 
-def test_no_child_hangs_when_other_threads_write_and_ask_during_100_forks(run_python, account):
-    count = int(run_python(FORKS_BESIDE_WRITERS.replace("FORKS", "100")))
+def test_no_child_hangs_when_other_threads_write_and_ask_during_100_forks(run_forking, account):
+    count = int(run_forking(FORKS_BESIDE_WRITERS.replace("FORKS", "100")))
     assert account().names == {"thread": count, "child": 100}
 
 
 @pytest.mark.long
-def test_no_child_hangs_when_other_threads_write_and_ask_during_1000_forks(run_python, account):
-    count = int(run_python(FORKS_BESIDE_WRITERS.replace("FORKS", "1000"), timeout=600))
+def test_no_child_hangs_when_other_threads_write_and_ask_during_1000_forks(run_forking, account):
+    count = int(run_forking(FORKS_BESIDE_WRITERS.replace("FORKS", "1000"), timeout=600))
     assert account().names == {"thread": count, "child": 1000}
 
 
-def test_threads_that_fork_at_once_leave_parent_and_children_able_to_write(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_threads_that_fork_at_once_leave_parent_and_children_able_to_write(run_forking, account):
+    run_forking("""
 import concurrent.futures.thread  # imported first, its fork hook does not keep the threads apart
 import os, threading, time
 from otel_perfmon import MetricsStorage
@@ -162,16 +154,13 @@ for thread in threads:
     thread.join()
 assert codes == [0] * 30, codes
 assert storage.recorder.flush(2), "the recorder's lock is still held"
-"""
-    )
+""")
     assert account().names == {"child": 30, "parent": 30}
 
 
 @pytest.mark.parametrize("durability", ["root", "span"])
-def test_a_durable_span_outlives_an_exit_without_cleaning_up(run_python, account, durability):
-    run_python(
-        WAIT
-        + f"""
+def test_a_durable_span_outlives_an_exit_without_cleaning_up(run_forking, account, durability):
+    run_forking(f"""
 import os
 from otel_perfmon import configure
 monitor = configure("metrics.db", durability="{durability}")
@@ -181,15 +170,12 @@ if pid == 0:
         pass
     os._exit(7)
 assert wait(pid) == 7
-"""
-    )
+""")
     assert account().names == {"root": 1, "inner": 1}
 
 
-def test_a_grandchild_whose_parent_is_gone_stores_its_spans(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_a_grandchild_whose_parent_is_gone_stores_its_spans(run_forking, account):
+    run_forking("""
 import os
 from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
@@ -208,17 +194,14 @@ if pid == 0:
     os._exit(0)
 assert wait(pid) == 0
 assert os.read(reading, 1) == b"x"
-"""
-    )
+""")
     assert account().names == {"before": 1, "child": 1, "grandchild": 1}
 
 
-def test_a_child_never_uses_a_connection_of_its_parent_nor_has_its_files_open(run_python, account):
+def test_a_child_never_uses_a_connection_of_its_parent_nor_has_its_files_open(run_forking, account):
     if not os.path.isdir("/proc/self/fd"):
         pytest.skip("open files can only be listed through /proc")
-    run_python(
-        WAIT
-        + """
+    run_forking("""
 import os
 from otel_perfmon import MetricsStorage
 from otel_perfmon.storage.sqlite import connection as connections
@@ -262,14 +245,11 @@ if pid == 0:
     os._exit(6 if foreign else 0)
 assert wait(pid) == 0
 assert storage.get_stats("child").count == 1
-"""
-    )
+""")
     assert account().names == {"parent": 1, "child": 1}
 
 
-CHILD_OUTLIVES_PARENT = (
-    WAIT
-    + """
+CHILD_OUTLIVES_PARENT = """
 import os, threading, time
 from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
@@ -293,10 +273,9 @@ storage.close()
 os.write(back_writing, b"x")
 assert wait(pid) == 0
 """
-)
 
 
-def test_a_fork_while_another_thread_asks_gives_the_child_a_store_of_its_own(run_python, account):
+def test_a_fork_while_another_thread_asks_gives_the_child_a_store_of_its_own(run_forking, account):
     """SQLite's locks belong to a process: a child with the parent's connection believes that it holds them too."""
     busy = """
 def ask():
@@ -308,7 +287,7 @@ is_asking = threading.Event()
 threading.Thread(target=ask).start()
 is_asking.wait()
 """
-    run_python(
+    run_forking(
         CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace(
             "RELEASE", "time.sleep(0.6); storage.insert_metric('parent', 1.0)"
         )
@@ -316,7 +295,7 @@ is_asking.wait()
     assert account().names == {"parent": 2, "child": 2}
 
 
-def test_a_fork_while_a_flush_waits_for_a_locked_file_gives_the_child_a_store_of_its_own(run_python, account):
+def test_a_fork_while_a_flush_waits_for_a_locked_file_gives_the_child_a_store_of_its_own(run_forking, account):
     busy = """
 import subprocess, sys
 holder = subprocess.Popen(
@@ -328,14 +307,12 @@ threading.Thread(target=storage.recorder.flush, args=(30,)).start()
 time.sleep(0.3)
 """
     release = "holder.kill(); holder.wait(); time.sleep(0.3)"
-    run_python(CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace("RELEASE", release))
+    run_forking(CHILD_OUTLIVES_PARENT.replace("BUSY", busy).replace("RELEASE", release))
     assert account().names == {"parent": 2, "child": 2}
 
 
-def test_a_child_does_not_keep_the_lock_of_a_parent_that_died_while_it_held_it(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_a_child_does_not_keep_the_lock_of_a_parent_that_died_while_it_held_it(run_forking, account):
+    run_forking("""
 import os, signal, subprocess, sys, time
 parent = '''
 import os, sys, time
@@ -360,8 +337,7 @@ from otel_perfmon import MetricsStorage
 storage = MetricsStorage("metrics.db")
 storage.insert_metric("other", 1.0)
 assert storage.recorder.flush(1.5), storage.recorder._error
-"""
-    )
+""")
     assert account().names == {"parent": 1, "other": 1}
 
 
@@ -401,10 +377,8 @@ print(count)
     assert account().names == {"thread": count, "child": 4}
 
 
-def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_ended_a_quarter_of_a_second_before(run_python, account):
-    run_python(
-        WAIT
-        + """
+def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_ended_a_quarter_of_a_second_before(run_forking, account):
+    run_forking("""
 import os, time
 from otel_perfmon import configure
 monitor = configure("metrics.db")
@@ -418,6 +392,5 @@ if pid == 0:
     time.sleep(0.25)
     os._exit(7)
 assert wait(pid) == 7
-"""
-    )
+""")
     assert account().names == {"parent": 1, "child": 100}

@@ -114,21 +114,25 @@ def test_the_log_shrinks_again_after_a_reader_that_stayed_has_left(start_python,
     assert account().stored == 48_020
 
 
+RECORD_TIMED = """
+    import sys, time
+    from otel_perfmon import MetricsStorage
+    storage = MetricsStorage("metrics.db")
+    began = time.monotonic()
+    for _ in range(COUNT):
+        storage.insert_metric("waits", 1.0)
+    print(time.monotonic() - began, flush=True)
+    sys.stdin.readline()
+    time.sleep(PAUSE)
+    storage.close()
+"""
+
+
 @pytest.mark.parametrize("holding", [HOLD_OUR_LOCK, HOLD_SQLITES_LOCK], ids=["our lock", "SQLite's lock"])
 def test_spans_wait_for_a_locked_file_and_are_stored_when_it_is_free(start_python, db_path, account, holding):
     write_from_processes(start_python, 1, 1, 10)
     with locked(db_path, holding) as release:
-        process = start_python("""
-            import sys, time
-            from otel_perfmon import MetricsStorage
-            storage = MetricsStorage("metrics.db")
-            began = time.monotonic()
-            for _ in range(2000):
-                storage.insert_metric("waits", 1.0)
-            print(time.monotonic() - began, flush=True)
-            sys.stdin.readline()
-            storage.close()
-            """)
+        process = start_python(RECORD_TIMED.replace("COUNT", "2000").replace("PAUSE", "0"))
         assert float(process.stdout.readline()) < 0.5
         time.sleep(1.5)
         release()
@@ -143,18 +147,7 @@ def test_a_full_queue_delays_the_program_by_about_a_second_and_counts_each_drop(
 ):
     write_from_processes(start_python, 1, 1, 10)
     with locked(db_path, holding) as release:
-        process = start_python("""
-            import sys, time
-            from otel_perfmon import MetricsStorage
-            storage = MetricsStorage("metrics.db")
-            began = time.monotonic()
-            for _ in range(40_000):
-                storage.insert_metric("waits", 1.0)
-            print(time.monotonic() - began, flush=True)
-            sys.stdin.readline()
-            time.sleep(1.5)
-            storage.close()
-            """)
+        process = start_python(RECORD_TIMED.replace("COUNT", "40_000").replace("PAUSE", "1.5"))
         assert float(process.stdout.readline()) < 3
         release()
     process.communicate("go on\n", timeout=30)

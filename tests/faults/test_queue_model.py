@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 from otel_perfmon.storage import recorder as recorders
 from otel_perfmon.storage import steady_clock
 from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.gated_thread import GatedThread
 from otel_perfmon.storage.intake import opaque
 from otel_perfmon.storage.registry import recorder_for, release_recorder
 from otel_perfmon.storage.rows import ResourceRow, ScopeRow, SpanRow
@@ -67,7 +68,6 @@ class Queue(RuleBasedStateMachine):
 
     def open_recorder(self):
         self.recorder = recorder_for(self.path, SqliteWriter)
-        self.recorder._ensure_thread = lambda: True  # no thread: each step writes when a rule says so
         self.recorder.open_door(self.door)
 
     def row(self, *, is_error=False):
@@ -192,6 +192,7 @@ class Queue(RuleBasedStateMachine):
 def run(monkeypatch, examples, steps):
     monkeypatch.setattr(recorders, "QUEUE_MAX", 120)
     monkeypatch.setattr(recorders, "WAIT_FOR_ROOM_SECONDS", 0.01)
+    monkeypatch.setattr(GatedThread, "wake", lambda _: True)  # no thread: each step writes when a rule says so
     options = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
     run_state_machine_as_test(Queue, settings=settings(max_examples=examples, stateful_step_count=steps, **options))
 

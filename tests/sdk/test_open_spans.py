@@ -37,6 +37,17 @@ def wait_for(condition, seconds: float = 5.0) -> None:
         time.sleep(0.005)
 
 
+def old_span(storage: MetricsStorage, name: str):
+    """A span that is open for so long that only who started it holds it."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**12)))
+    span = provider.get_tracer("x").start_span(name)
+    time.sleep(2 * OPEN_SECONDS)
+    assert open_names(storage) == [name]
+    wait_for(lambda: not open_spans._young)
+    return span
+
+
 def stock_tracer(storage: MetricsStorage):
     provider = StockProvider(shutdown_on_exit=False)
     provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**12)))
@@ -133,12 +144,7 @@ def test_two_stores_see_their_own_only(tmp_path):
 
 
 def test_a_span_that_nobody_ends_is_let_go_with_its_last_reference(storage, monitor):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**12)))
-    span = provider.get_tracer("x").start_span("never ended")
-    time.sleep(2 * OPEN_SECONDS)
-    assert open_names(storage) == ["never ended"]
-    wait_for(lambda: not open_spans._young)
+    span = old_span(storage, "never ended")
     del span
     gc.collect()
     assert open_names(storage) == []
@@ -230,12 +236,7 @@ def test_the_texts_of_open_spans_are_bounded_and_what_is_left_out_is_marked(stor
 
 
 def test_the_row_of_a_span_that_was_let_go_of_beside_a_full_queue_goes_too(storage, monitor):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**12)))
-    span = provider.get_tracer("x").start_span("let go of")
-    time.sleep(2 * OPEN_SECONDS)
-    assert open_names(storage) == ["let go of"]
-    wait_for(lambda: not open_spans._young)
+    span = old_span(storage, "let go of")
     with storage.recorder.turn.held(1):
         del span
         gc.collect()

@@ -101,6 +101,15 @@ def test_of_many_spans_so_many_are_read_as_there_is_room_for():
     assert read_plainly(encoder, entries, room=len('{"number":0}') + 1) == rows[:2]
 
 
+def login_stored_behind(processor, storage):
+    """What is stored of a span with a password when that processor stands before ours."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
+    provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
+    return storage.get_metrics()[0]["context"]
+
+
 class Redacting(SpanProcessor):
     """Replaces what it must not see, in the SDK's private parts, as some programs do."""
 
@@ -110,11 +119,7 @@ class Redacting(SpanProcessor):
 
 
 def test_a_processor_that_replaces_a_spans_attributes_when_it_starts_is_heeded(storage):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(Redacting())
-    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
-    provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
-    assert storage.get_metrics()[0]["context"] == {"password": "***"}
+    assert login_stored_behind(Redacting(), storage) == {"password": "***"}
 
 
 class RedactingAtTheEnd(SpanProcessor):
@@ -123,8 +128,4 @@ class RedactingAtTheEnd(SpanProcessor):
 
 
 def test_what_a_processor_before_ours_takes_out_of_an_ended_span_is_not_stored(storage):
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(RedactingAtTheEnd())
-    provider.add_span_processor(StoreSpanProcessor(SpanDoor(storage.recorder, 10**9)))
-    provider.get_tracer("t").start_span("login", attributes={"password": "secret"}).end()
-    assert storage.get_metrics()[0]["context"] == {"password": "***"}
+    assert login_stored_behind(RedactingAtTheEnd(), storage) == {"password": "***"}

@@ -133,7 +133,7 @@ def _targets(target: ast.expr) -> Iterator[str]:
 
 
 def _metrics_names() -> set[str]:
-    """`test_histogram` proves that these exist."""
+    """`histogram/test_other_sdks.py` proves that these exist."""
     return {name for names in gathering.PRIVATE_NAMES.values() for name in names}
 
 

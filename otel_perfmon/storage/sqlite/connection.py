@@ -117,10 +117,9 @@ def open_reader(path: str) -> SteppedConnection:
         raise damage_error(path, "its header is gone") from error
     connection = _connect_readonly(path)
     try:
-        is_ours = _is_ours(connection, path)
-        if is_ours:
-            check_sound(path)
-        if is_ours and user_version(connection) < SCHEMA_VERSION:
+        _check_has_tables(connection, path)
+        check_sound(path)
+        if user_version(connection) < SCHEMA_VERSION:
             _check_replaceable(connection, path)
             connection.close()
             _bring_up_to_date(path)
@@ -129,16 +128,15 @@ def open_reader(path: str) -> SteppedConnection:
     except BaseException:
         connection.close()
         raise
-    if not is_ours:
-        connection.close()
-        raise _empty_error(path)
     return connection
 
 
-def _empty_error(path: str) -> StoreError:
+def _check_has_tables(connection: sqlite3.Connection, path: str) -> None:
+    if _is_ours(connection, path):
+        return
     if not os.path.getsize(path):
-        return StoreError(f"{path} is empty: nothing has been recorded into it.")
-    return StoreError(
+        raise StoreError(f"{path} is empty: nothing has been recorded into it.")
+    raise StoreError(
         f"{path} has no tables: nothing has been recorded into it, or it was copied without its log ({path}-wal)."
     )
 
@@ -216,13 +214,10 @@ def open_untouched(path: str) -> SteppedConnection:
     connection = connect(path, "ro" if is_live else "ro&immutable=1")
     connection.is_immutable = not is_live
     try:
-        is_ours = _is_ours(connection, path)
+        _check_has_tables(connection, path)
     except BaseException:
         connection.close()
         raise
-    if not is_ours:
-        connection.close()
-        raise _empty_error(path)
     return connection
 
 

@@ -37,7 +37,7 @@ from otel_perfmon.records import (
     SqlRows,
 )
 from otel_perfmon.storage import fork
-from otel_perfmon.storage.cells import CELLS_MAX
+from otel_perfmon.storage.cells import CELLS_MAX, Grid
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
@@ -146,9 +146,7 @@ class SqliteReader:
         """The figures over time, in at most ``cells_max`` cells."""
         names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
-            grid = statistics.grid_over(
-                connection, _bounded(window), _cells(cells_max), is_of_one=operation is not None, now_unix_s=time.time()
-            )
+            grid = _grid(connection, window, cells_max, is_of_one=operation is not None)
             return statistics.summarize_series(connection, grid, **names)
 
     def summarize_counts(
@@ -162,9 +160,7 @@ class SqliteReader:
         """Calls over time of each of the operations, in their order."""
         names = [_name("operation", operation) or "" for operation in operations]
         with self._transaction() as connection:
-            grid = statistics.grid_over(
-                connection, _bounded(window), _cells(cells_max), is_of_one=True, now_unix_s=time.time()
-            )
+            grid = _grid(connection, window, cells_max, is_of_one=True)
             return statistics.summarize_counts(connection, grid, operations=names, service=_name("service", service))
 
     def summarize_heatmap(
@@ -179,9 +175,7 @@ class SqliteReader:
         """Time against duration, in at most ``cells_max`` cells and ``rows_max`` rows."""
         names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
-            grid = statistics.grid_over(
-                connection, _bounded(window), _cells(cells_max), is_of_one=operation is not None, now_unix_s=time.time()
-            )
+            grid = _grid(connection, window, cells_max, is_of_one=operation is not None)
             return statistics.summarize_heatmap(connection, grid, rows_max=check_count("rows_max", rows_max), **names)
 
     def summarize_distribution(
@@ -373,8 +367,10 @@ def _bounded(window: Window | None) -> Window | None:
     return None if check_window(window) is None else Window(*search.bounds(window))
 
 
-def _cells(cells_max: int) -> int:
-    return min(CELLS_MAX, check_count("cells_max", cells_max))
+def _grid(connection: sqlite3.Connection, window: Window | None, cells_max: int, *, is_of_one: bool) -> Grid:
+    """The grid of a question; `QueryError` when its window is none, or its number of cells."""
+    window, cells_max = _bounded(window), min(CELLS_MAX, check_count("cells_max", cells_max))
+    return statistics.grid_over(connection, window, cells_max, is_of_one=is_of_one, now_unix_s=time.time())
 
 
 def _name(what: str, name: str | None) -> str | None:

@@ -10,9 +10,9 @@ import copy
 import pickle
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
+from monitor_kit import found, stored
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -22,26 +22,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord
+from otel_perfmon import MetricsStorage, PerformanceMonitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
-
-
-def found(storage: MetricsStorage) -> list[SpanRecord]:
-    storage.recorder.flush_or_raise()
-    return list(storage.store.find_spans(SpanQuery(limit=10_000, order="oldest")))
-
-
-def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
-    return {span.name: span for span in found(storage)}
 
 
 def point_counts(reader: InMemoryMetricReader) -> dict:
@@ -162,7 +145,7 @@ def test_the_stack_trace_begins_with_the_users_code_and_shows_none_of_ours_first
     with pytest.raises(ValueError, match="boom"):
         fail()
     lines = stored(monitor.storage)["op"].events[0].attributes["exception.stacktrace"].splitlines()
-    assert "test_monitor_errors.py" in lines[1]
+    assert "test_errors.py" in lines[1]
     assert not any("otel_perfmon" in line and "monitor.py" in line and "tests" not in line for line in lines)
 
 

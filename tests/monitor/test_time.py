@@ -11,25 +11,18 @@ from datetime import datetime, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from monitor_kit import stored
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord, get_monitor
+from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanRecord, get_monitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
 HOUR = 3_600 * 10**9
 NOW = 1_800_000_000 * 10**9
-
-
-@pytest.fixture(autouse=True)
-def _no_current_span() -> Iterator[None]:
-    """A test that fails inside a block leaves no span behind for the next one."""
-    token = otel_context.attach(otel_context.Context())
-    yield
-    token.var.reset(token)
 
 
 class Clock:
@@ -56,11 +49,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     clock.install(monkeypatch)
     return clock
-
-
-def stored(storage: MetricsStorage) -> dict[str, SpanRecord]:
-    storage.recorder.flush_or_raise()
-    return {span.name: span for span in storage.store.find_spans(SpanQuery(limit=10_000))}
 
 
 def times(span: SpanRecord) -> tuple[int, int]:

@@ -1,0 +1,68 @@
+"""A daemon thread that is started when there is first something to do, and waits at a gate when there is nothing.
+
+A signal handler and a finaliser may wake it: the gate is a plain lock, which may be released from there, unlike an
+Event's, and nothing waits for the lock under which the thread is started. It is made afresh just before the thread
+begins: gevent may have replaced locks and threads since this was imported, or neither, but must not have replaced one
+of the two.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class GatedThread:
+    """The thread ``name``, which calls ``run`` once; that waits at the gate. A child of a fork needs a new one."""
+
+    def __init__(self, run: Callable[[], None], name: str) -> None:
+        self._run = run
+        self._name = name
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._make_gate()
+
+    def wake(self) -> bool:
+        """Start it if it does not run, and open the gate; False when the interpreter lets no thread begin any more."""
+        if self._thread is None and not self._start():
+            return False
+        self.open_gate()
+        return True
+
+    def open_gate(self) -> None:
+        """Let it pass, once: now if it waits, else when it comes."""
+        try:  # noqa: SIM105 - suppress() is a function more: at the limit of recursion it would fail
+            self._gate.release()
+        except RuntimeError:  # open already
+            pass
+
+    def wait_at_gate(self, timeout_seconds: float = -1) -> bool:
+        """Wait, on the thread itself, until the gate is opened; False when the time was over first."""
+        return self._gate.acquire(timeout=timeout_seconds)
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Open the gate to a thread that knows that it is to end, and wait for its end unless this is that thread."""
+        thread = self._thread
+        self.open_gate()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_seconds)
+        self._thread = None
+
+    def _make_gate(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def _start(self) -> bool:
+        if not self._starting.acquire(blocking=False):
+            return True  # another caller is starting it
+        try:
+            if self._thread is None:
+                self._make_gate()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:  # the interpreter is going down
+            return False
+        finally:
+            self._starting.release()
+        return True
