@@ -106,13 +106,18 @@ class GlobalProvider:
 
 
 class OwnProvider:
-    """The given provider, else the global one of the SDK as soon as there is one, else a private one."""
+    """The given provider, else the global one of the SDK as soon as there is one, else a private one.
+
+    Threads may look at once, and a signal handler in the midst of it: nobody waits, and each finds what it needs to
+    go by before it finds that there is something to go by.
+    """
 
     def __init__(self, provider: trace.TracerProvider | None, recorder: Recorder) -> None:
         self._recorder = recorder
         self._private: TracerProvider | None = None
         self._provider: trace.TracerProvider | None = None
-        self._answer: tuple[trace.Tracer, bool] = trace.NoOpTracer(), False
+        self._tracer: trace.Tracer = trace.NoOpTracer()
+        self._answer: tuple[trace.Tracer, bool] = self._tracer, False
         self._doors: tuple[SpanDoor, ...] = ()
         self._seen_at = -1
         self.is_disabled = False
@@ -132,16 +137,20 @@ class OwnProvider:
             provider = global_provider()
             if provider is not None:
                 self._settle(provider)
-        if self._provider is not None:
+        if self._provider is None:
+            self._make_private()
+        if self._provider is not None:  # settled by another thread, perhaps, while we made a private one
             self._see_doors()
-            return self._answer
+        return self._answer
+
+    def _make_private(self) -> None:
         if self._private is None:
             # It has no processor and so nothing to shut down: the monitor itself stores its spans.
-            self._private = make_provider(shutdown_on_exit=False)
-            self._answer = self._private.get_tracer(_SCOPE), True
-            self.is_disabled = isinstance(self._answer[0], trace.NoOpTracer)
+            private = make_provider(shutdown_on_exit=False)
+            tracer = private.get_tracer(_SCOPE)
+            self.is_disabled = isinstance(tracer, trace.NoOpTracer)
+            self._answer, self._private = (tracer, True), private
         self._seen_at = changes[0]
-        return self._answer
 
     def must_store_late(self) -> bool:
         """See `SpanSource`."""
@@ -160,13 +169,15 @@ class OwnProvider:
             self._private.shutdown()
 
     def _settle(self, provider: trace.TracerProvider) -> None:
+        self._tracer = provider.get_tracer(_SCOPE)
+        self.is_disabled = isinstance(provider, sdk.TracerProvider) and isinstance(self._tracer, trace.NoOpTracer)
+        self._seen_at = -1  # whoever comes now looks as well
         self._provider = provider
-        self._answer = provider.get_tracer(_SCOPE), False
-        self.is_disabled = isinstance(provider, sdk.TracerProvider) and isinstance(self._answer[0], trace.NoOpTracer)
         self._see_doors()
 
     def _see_doors(self) -> None:
-        self._seen_at = changes[0]
+        seen_at = changes[0]
         self._doors = doors_of(self._provider)
         must_store = all(door.recorder is not self._recorder for door in self._doors)
-        self._answer = self._answer[0], must_store
+        self._answer = self._tracer, must_store
+        self._seen_at = seen_at

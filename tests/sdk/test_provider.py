@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import types
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, NoOpTracerProvider, SpanContext, TraceFlags
 
-from otel_perfmon import PerformanceMonitor, SpanQuery, TimeOrderedIdGenerator
+from otel_perfmon import MetricsStorage, PerformanceMonitor, SpanQuery, SpanRecord, TimeOrderedIdGenerator
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
 from otel_perfmon.sdk.provider import (
     GlobalProvider,
@@ -20,6 +24,11 @@ from otel_perfmon.sdk.provider import (
 )
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
+
+
+def spans_in(storage: MetricsStorage) -> list[SpanRecord]:
+    storage.recorder.flush()
+    return storage.store.find_spans(SpanQuery())
 
 
 def test_a_resource_has_what_the_sdk_detects_when_nothing_is_given():
@@ -121,7 +130,7 @@ def test_spans_of_a_monitor_on_a_provider_that_stores_too_are_stored_once(storag
     monitor = PerformanceMonitor(storage, tracer_provider=provider)
     with monitor.monitor("op"):
         provider.get_tracer("t").start_span("inner").end()
-    assert sorted(span.name for span in storage.store.find_spans(SpanQuery())) == ["inner", "op"]
+    assert sorted(span.name for span in spans_in(storage)) == ["inner", "op"]
     monitor.shutdown()
 
 
@@ -136,3 +145,71 @@ def test_the_global_source_goes_where_opentelemetry_sends_it():
     assert source.tracer()[0].start_span("somewhere").is_recording()
     source.close()
     assert provider.get_tracer("t").start_span("open").is_recording()
+
+
+def work_on_another_thread(monitor: PerformanceMonitor, function: str) -> None:
+    """Measure an operation while another thread, which measures one as well, has just called ``function``."""
+    called: list[threading.Thread] = []
+
+    def look(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == function and not called:
+            other = threading.Thread(target=work, args=(monitor,))
+            called.append(other)
+            other.start()
+            other.join(20)
+
+    def profiled() -> None:
+        sys.setprofile(look)
+        work(monitor)
+        sys.setprofile(None)
+
+    thread = threading.Thread(target=profiled)
+    thread.start()
+    thread.join(20)
+    assert called
+
+
+def work(monitor: PerformanceMonitor) -> None:
+    with monitor.monitor("work"):
+        pass
+
+
+@pytest.mark.parametrize("function", ["make_provider", "get_tracer"])
+def test_threads_that_measure_first_at_once_lose_nothing(storage, function):
+    monitor = PerformanceMonitor(storage)
+    work_on_another_thread(monitor, function)
+    assert len(spans_in(storage)) == 2
+
+
+@pytest.mark.parametrize("function", ["global_provider", "get_tracer", "doors_of"])
+def test_threads_that_meet_the_global_provider_at_once_lose_nothing_and_are_of_it(storage, function):
+    monitor = PerformanceMonitor(storage)
+    work(monitor)
+    provider = make_provider("shop", shutdown_on_exit=False)
+    trace.set_tracer_provider(provider)
+    work_on_another_thread(monitor, function)
+    work(monitor)
+    spans = spans_in(storage)
+    assert len(spans) == 4
+    assert [span.service for span in spans].count("shop") == 3
+
+
+def test_a_private_provider_never_takes_the_place_of_the_global_one_that_another_thread_found(storage):
+    monitor = PerformanceMonitor(storage)
+    made: list[TracerProvider] = []
+
+    def look(frame: types.FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_name == "make_provider" and not made:
+            made.append(make_provider("shop", shutdown_on_exit=False))
+            trace.set_tracer_provider(made[0])
+            other = threading.Thread(target=work, args=(monitor,))
+            other.start()
+            other.join(20)
+
+    sys.setprofile(look)
+    try:
+        work(monitor)
+    finally:
+        sys.setprofile(None)
+    work(monitor)
+    assert [span.service for span in spans_in(storage)].count("shop") >= 2
