@@ -56,7 +56,7 @@ def find_names(
     ``low`` is ``data`` in small letters. Names that have neither a keyword nor one of ``needles`` in them are none.
     """
     ends: set[int] = set()
-    for needle in chain(_keywords, needles):
+    for needle in [each for each in chain(_keywords, needles) if each in low]:
         place = low.find(needle)
         while place >= 0:
             after = data[place : place + NAME_MAX]

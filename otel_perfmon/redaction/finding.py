@@ -18,6 +18,9 @@ _to_words: Final = bytes(
 _CARD_MIN: Final = b"0" * 13
 _to_digits: Final = bytes(ord("0") if each in b"0123456789" else ord("x") for each in range(256))
 _card_digits = re.compile(rb"[0-9](?:[ \-]?[0-9]){12}").finditer
+_BEFORE_NUMBERS: Final = b":[, "
+_is_no_card = re.compile(rb"(?<=[:\[, ])[0-17-9][0-9]{12,18}(?![ \-]?[0-9])").match
+"""A number by itself that begins as no card does, such as the time of an event."""
 _no_word = re.compile(rb"[^A-Za-z0-9_\-]").search
 _plain_word = re.compile(rb"[0-9a-f\-]+|[0-9A-F\-]+|[a-z_\-]+|[A-Z_\-]+|[0-9_\-]+").fullmatch
 _LOOSE: Final = (
@@ -25,6 +28,7 @@ _LOOSE: Final = (
     *(b"login(", b"log_in(", b"authenticate("),
 )
 """What else than names, long words and long numbers a text with a secret may have in it, in small letters."""
+_LOOSE_OF_ZEROS: Final = tuple(each.replace(b"1", b"0") for each in _LOOSE)
 
 
 def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes] = ()) -> Iterator[Found]:
@@ -38,14 +42,14 @@ def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes
             yield token
     if b"://" in data and b"@" in data:
         yield from assignments.find_userinfo(text)
-    if b"-----begin" in low:
+    if [needle for needle in _LOOSE if needle in low]:
         yield from tokens.find_private_keys(text)
-    yield from assignments.find_schemed(text, low)
-    yield from assignments.find_curl_users(text, low)
-    yield from assignments.find_logins(text, low)
-    yield from tokens.find_azure_secrets(text)
-    yield from tokens.find_hooks(text)
-    if _CARD_MIN in data.translate(_to_digits, b" -"):
+        yield from assignments.find_schemed(text, low)
+        yield from assignments.find_curl_users(text, low)
+        yield from assignments.find_logins(text, low)
+        yield from tokens.find_azure_secrets(text)
+        yield from tokens.find_hooks(text)
+    if has_digits_enough(data):
         yield from tokens.find_cards(text)
 
 
@@ -63,6 +67,27 @@ def find_suspicious(texts: Sequence[str], weigh: Callable[[str], int], needles: 
     return found
 
 
+def has_signs(lines: bytes, weigh: Callable[[str], int], needles: Iterable[bytes] = ()) -> bool:
+    """Whether there is anything in lines by which a secret could be suspected, but for a card, had they other digits.
+
+    All digits of ``lines`` and ``needles`` are zeros. True of more than `find_suspicious` finds, never of less.
+    """
+    low = lines.lower()
+    if any(needle in low for needle in chain(_LOOSE_OF_ZEROS, needles)) or (b"://" in low and b"@" in low):
+        return True
+    return any(assignments.find_names(lines, low, weigh)) or any(_long_words(lines))
+
+
+def has_digits_enough(lines: bytes) -> bool:
+    """Whether there are as many digits, perhaps with blanks or hyphens, as a card has."""
+    return _CARD_MIN in lines.translate(_to_digits, b" -")
+
+
+def has_card_digits(lines: bytes) -> bool:
+    """Whether there are so many that do not begin as no card does."""
+    return next(_card_places(lines), None) is not None
+
+
 def _suspicious_places(
     text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes]
 ) -> Iterator[int]:
@@ -73,8 +98,15 @@ def _suspicious_places(
     yield from (start for start, end in _long_words(data) if tokens.token_at(text, start, end))
     if b"://" in data and b"@" in data:
         yield from (start for start, _ in assignments.find_userinfo(text))
-    if _CARD_MIN in data.translate(_to_digits, b" -"):
-        yield from (found.start() for found in _card_digits(data))
+    if has_digits_enough(data):
+        yield from _card_places(data)
+
+
+def _card_places(data: bytes) -> Iterator[int]:
+    for found in _card_digits(data):
+        place = found.start()
+        if data[place - 1] not in _BEFORE_NUMBERS or not _is_no_card(data, place):
+            yield place
 
 
 def _places(data: bytes, needle: bytes) -> Iterator[int]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from otel_perfmon.redaction import names, tokens, values
-from otel_perfmon.redaction.finding import find_secrets, find_suspicious
+from otel_perfmon.redaction.frames import Frames
 from otel_perfmon.redaction.names import HARMLESS, MAYBE, NAME_MAX, PASSWORD, SECRET
-from otel_perfmon.redaction.patterns import compile_pattern, find_all
+from otel_perfmon.redaction.patterns import Found, compile_pattern, find_all
+from otel_perfmon.redaction.suspicion import Suspicion
 from otel_perfmon.redaction.values import MARKER
 
-_CLEAN_MAX: Final = 8_192
-_CLEAN_TEXT_MAX: Final = 256
-"""Pieces of text that are remembered as clean, and the characters of one: keys, and values that come again."""
+_REDACTED_MAX: Final = 1_024
+_REDACTED_TEXT_MAX: Final = 1_024
+"""Texts that are remembered with what was made of them, and the characters of one."""
 _WEIGHTS_MAX: Final = 4_096
 _INT_MIN: Final = 10**12
 _INT_MAX: Final = 10**19
@@ -25,7 +27,7 @@ _encode_escaped = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), che
 
 
 class Redaction:
-    """Finds secrets and puts `MARKER` in their place. One thread at a time: it remembers what was clean.
+    """Finds secrets and puts `MARKER` in their place. One thread at a time: it remembers what was clean, within bounds.
 
     ``keys`` are more names whose values are secrets, wherever their words stand in a name (``tax id`` is found in
     ``customer.taxId``); ``patterns`` regular expressions of secrets (of one with a group named ``secret``, that group).
@@ -35,41 +37,44 @@ class Redaction:
     def __init__(self, keys: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         self._runs = [run for run in map(names.words_of, keys) if run]
         self._patterns = [compile_pattern(pattern) for pattern in patterns]
-        self._needles = [max(run, key=len).encode("latin-1", "replace") for run in self._runs]
+        needles = [max(run, key=len).encode("latin-1", "replace") for run in self._runs]
         self._weights: dict[str, int] = {}
-        self._clean: set[str] = set()
+        self._suspicion = Suspicion(self.weight_of, needles)
+        self._frames = Frames(self.weight_of, needles)
+        self._redacted: dict[str, str] | None = None
 
     def find_suspects(self, texts: Sequence[str]) -> list[int]:
-        """The numbers of the texts (JSON or not) that are worth a closer look; quickly, of many.
-
-        What stands between quotes and line ends is looked at once, however often it comes.
-        """
+        """The numbers of the texts (JSON or not) that are worth a closer look; quickly, of many."""
         if self._patterns:
             return [number for number, text in enumerate(texts) if text]
-        bad = self._suspicious(_pieces('"'.join(texts)))
-        if not bad:
-            return []
-        return [number for number, text in enumerate(texts) if text and not bad.isdisjoint(_pieces(text))]
+        return self._suspicion.find_suspects(texts)
+
+    @contextmanager
+    def remembering(self) -> Iterator[None]:
+        """While it lasts, a text with secrets that comes again is redacted once; then such texts are forgotten.
+
+        A message stands in a span's status, in its event and in its stack.
+        """
+        self._redacted = {}
+        try:
+            yield
+        finally:
+            self._redacted = None
 
     def redact_text(self, text: str) -> str:
         """The text without its secrets; the same object when there are none."""
-        if self._patterns:
-            found = sorted([*find_secrets(text, self.weight_of, self._needles), *find_all(self._patterns, text)])
-        elif not text or not self._suspicious(_pieces(text)):
+        if self._redacted is not None and text in self._redacted:
+            return self._redacted[text]
+        if not self._patterns and not (text and self._suspicion.is_suspect(text)):
             return text
-        else:
-            found = sorted(find_secrets(text, self.weight_of, self._needles))
+        found = self._frames.find_secrets(text)
+        if self._patterns:
+            found += find_all(self._patterns, text)
         if not found:
             return text
-        parts: list[str] = []
-        done = 0
-        for start, end in found:
-            if end <= done:
-                continue
-            if start >= done:
-                parts += (text[done:start], MARKER)
-            done = end
-        return "".join((*parts, text[done:]))
+        clean = _without(sorted(found), text)
+        self._remember(text, clean)
+        return clean
 
     def redact_json(self, text: str) -> str:
         """JSON text (attributes, events, links) without its secrets; the same object when there are none."""
@@ -96,18 +101,10 @@ class Redaction:
         words = names.words_of(name)
         return SECRET if any(names.has_run_of(words, run) for run in self._runs) else weight
 
-    def _suspicious(self, pieces: Iterable[str]) -> set[str]:
-        """Those of the pieces of texts that a secret may stand in or behind."""
-        fresh = set(pieces)
-        fresh -= self._clean
-        if not fresh:
-            return fresh
-        ordered = list(fresh)
-        bad = {ordered[number] for number in find_suspicious(ordered, self.weight_of, self._needles)}
-        if len(self._clean) > _CLEAN_MAX:
-            self._clean.clear()
-        self._clean.update(piece for piece in ordered if len(piece) <= _CLEAN_TEXT_MAX and piece not in bad)
-        return bad
+    def _remember(self, text: str, clean: str) -> None:
+        remembered = self._redacted
+        if remembered is not None and len(text) <= _REDACTED_TEXT_MAX and len(remembered) < _REDACTED_MAX:
+            remembered[text] = clean
 
     # --- decoded JSON
 
@@ -171,13 +168,17 @@ def _is_flag(text: str) -> bool:
     return "=" not in text and " " not in text
 
 
-def _pieces(text: str) -> list[str]:
-    """What stands between quotes and ends of lines, as they are or escaped."""
-    if "\\" in text:  # JSON's escapes must not grow together with the word behind them
-        text = text.replace("\\n", '"').replace("\\t", " ").replace("\\r", " ")
-    if "\n" in text:
-        text = text.replace("\n", '"')
-    return text.split('"')
+def _without(places: Iterable[Found], text: str) -> str:
+    """The text with `MARKER` in the place of what stands at each of the sorted places."""
+    parts: list[str] = []
+    done = 0
+    for start, end in places:
+        if end <= done:
+            continue
+        if start >= done:
+            parts += (text[done:start], MARKER)
+        done = end
+    return "".join((*parts, text[done:]))
 
 
 def _dump(value: Any) -> str:

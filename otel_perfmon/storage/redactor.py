@@ -164,12 +164,13 @@ def _redact_details(
     ]
     texts: list[Any] = [details[number][part] for number, part in places]  # type: ignore[index] # None was left out
     clean: dict[int, dict[str, str]] = {number: {} for number in altered}
-    for place in redaction.find_suspects(texts):
-        number, part = places[place]
-        redact, instead = (redaction.redact_json, "") if part in _JSON_PARTS else (redaction.redact_text, None)
-        text = _guarded(redact, texts[place], instead)
-        if text is not texts[place]:
-            clean.setdefault(number, {})[SpanDetails._fields[part]] = text
+    with redaction.remembering():
+        for place in redaction.find_suspects(texts):
+            number, part = places[place]
+            redact, instead = (redaction.redact_json, "") if part in _JSON_PARTS else (redaction.redact_text, None)
+            text = _guarded(redact, texts[place], instead)
+            if text is not texts[place]:
+                clean.setdefault(number, {})[SpanDetails._fields[part]] = text
     marked = list(details)
     for number, changed in clean.items():
         each = marked[number] or NO_DETAILS

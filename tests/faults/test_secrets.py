@@ -25,7 +25,9 @@ from otel_perfmon.storage.url import open_store
 CAUGHT_MIN = 0.95
 HARMLESS_TOUCHED_MAX = 0.02
 COST_MAX_R = 0.1
-STACK_MAX_R = 3.9  # 50 µs where a bare span takes 12.8 µs: a ratio, as machines differ
+STACK_MAX_R = 1.5
+STACK_MAX_US = 50.0  # the best of several rounds, on whatever machine
+STACK_WITH_SECRET_MAX_R = 20.0
 MARKER = "[redacted]"
 
 
@@ -115,31 +117,55 @@ def stack_of_a_failure(depth: int = 12) -> str:
     raise AssertionError
 
 
-def test_redaction_of_an_exceptions_stack_costs_four_bare_spans_at_most(figure):
-    redactor, stack, run = Redactor(), stack_of_a_failure(), bare()
+def details_of_failures(stack: str, batch: int, more: str = "") -> list[SpanDetails]:
+    details = []
+    for number in range(100):
+        message = f"bank did not answer order {batch}{number} within 10 ms{more}"
+        exception = {
+            "exception.type": "TimeoutError",
+            "exception.message": message,
+            "exception.stacktrace": stack.replace("bank did not answer order 77 within 10 ms", message),
+        }
+        event = {"name": "exception", "time_unix_nano": time.time_ns(), "attributes": exception}
+        events = json.dumps([event], separators=(",", ":"))
+        details.append(SpanDetails(message, "TimeoutError", message, "", events))
+    return details
+
+
+def cost_of_stacks(stack: str, more: str = "") -> tuple[float, float]:
+    """Microseconds for one, of the best of many rounds, and the median of what that is of a bare span."""
+    redactor, run = Redactor(), bare()
     seconds, ratios = [], []
-    for batch in range(20):
+    for batch in range(20):  # interleaved: both meet the same neighbours
         began = time.perf_counter()
         run(1_000)
         reference = (time.perf_counter() - began) / 1_000
-        details = []
-        for number in range(100):
-            message = f"bank did not answer order {batch}{number} within 10 ms"
-            exception = {
-                "exception.message": message,
-                "exception.stacktrace": stack.replace("order 77", f"order {batch}{number}"),
-            }
-            events = json.dumps([{"name": "exception", "time_unix_nano": 1, "attributes": exception}])
-            details.append(SpanDetails(message, "TimeoutError", message, "", events))
+        details = details_of_failures(stack, batch, more and f"{more}{batch}")
         spans = spans_with([""] * 100, details)
         began = time.perf_counter()
-        assert redactor.redact_spans(spans).columns[-1] == details
+        clean = redactor.redact_spans(spans).columns[-1]
         seconds.append((time.perf_counter() - began) / 100)
         ratios.append(seconds[-1] / reference)
-    ratio, best = statistics.median(ratios), min(seconds) * 1e6
-    told = f"{ratio:.2f} R ({best:.0f} µs at best)"
-    figure(f"secrets: redaction of an exception's stack, {len(stack)} characters", told, f"{STACK_MAX_R} R")
+        assert (clean == details) is not bool(more)
+        assert not more or not any(f"{more}{batch}" in text for each in clean for text in each if type(text) is str)
+    return min(seconds) * 1e6, statistics.median(ratios)
+
+
+def test_redaction_of_an_exceptions_stack_costs_fifty_microseconds_at_most(figure):
+    stack = stack_of_a_failure()
+    best, ratio = cost_of_stacks(stack)
+    what = f"secrets: redaction of an exception's stack, {len(stack)} characters"
+    figure(what, f"{best:.0f} µs at best", f"{STACK_MAX_US:.0f} µs")
+    figure(f"{what}, of a bare span", f"{ratio:.2f} R", f"{STACK_MAX_R} R")
+    assert best <= STACK_MAX_US
     assert ratio <= STACK_MAX_R
+
+
+def test_redaction_of_a_stack_with_a_secret_in_its_message_costs_twenty_bare_spans_at_most(figure):
+    best, ratio = cost_of_stacks(stack_of_a_failure(), " password=hunter")
+    told = f"{ratio:.1f} R ({best:.0f} µs at best)"
+    figure("secrets: redaction of a stack with a secret in its message", told, f"{STACK_WITH_SECRET_MAX_R:.0f} R")
+    assert ratio <= STACK_WITH_SECRET_MAX_R
 
 
 def test_a_program_that_meets_secrets_everywhere_leaves_none_in_its_files(start_python, tmp_path, figure):
