@@ -24,7 +24,18 @@ _is_no_card = re.compile(rb"(?<=[:\[, ])[0-17-9][0-9]{12,18}(?![ \-]?[0-9])").ma
 _no_word = re.compile(rb"[^A-Za-z0-9_\-]").search
 _plain_word = re.compile(rb"[0-9a-f\-]+|[0-9A-F\-]+|[a-z_\-]+|[A-Z_\-]+|[0-9_\-]+").fullmatch
 _LOOSE: Final = (
-    *(b"-----begin", b"bearer", b"basic ", b"flyv1 ", b"@bytes", b"q~", b"hooks.slack", b"/api/webhooks", b"curl"),
+    *(
+        b"-----begin",
+        b"bearer",
+        b"basic ",
+        b"flyv1 ",
+        b"@bytes",
+        b"q~",
+        b"hooks.slack",
+        b"/api/webhooks",
+        b"webhook.office",
+        b"curl",
+    ),
     *(b"login(", b"log_in(", b"authenticate("),
 )
 """What else than names, long words and long numbers a text with a secret may have in it, in small letters."""

@@ -264,7 +264,7 @@ _azure = re.compile(r"[\w.~]{3}[0-9]Q~[\w.~\-]{31,34}", re.ASCII).match
 _hook = re.compile(
     r"hooks\.slack\.com/(?:services|workflows|triggers)/[\w/]{20,}"
     r"|(?:discord|discordapp)\.com/api/webhooks/[0-9]{10,}/[\w\-]{40,}"
-    r"|[\w.\-]{0,64}\.webhook\.office\.com/[\w@/\-]{40,}",
+    r"|webhook\.office\.com/[\w@/\-]{40,}",
     re.ASCII,
 ).match
 _pem = re.compile(r"-----BEGIN[ A-Z0-9]{0,40} PRIVATE KEY(?: BLOCK)?-----|-----BEGIN OPENSSH[ A-Z]{0,20}-----").match
@@ -366,7 +366,7 @@ def find_azure_secrets(text: str) -> Iterator[Found]:
 
 def find_hooks(text: str) -> Iterator[Found]:
     """Addresses that are secrets themselves: who knows them may post."""
-    for needle in ("hooks.slack.com", "discord.com/api", "discordapp.com/api"):
+    for needle in ("hooks.slack.com", "discord.com/api", "discordapp.com/api", "webhook.office.com"):
         place = text.find(needle)
         while place >= 0:
             found = _hook(text, place)

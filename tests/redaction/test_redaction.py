@@ -233,6 +233,27 @@ HOSTILE = (
 )
 
 
+HEXES = ("0f1e2d3c4b5a69788796a5b4c3d2e1f0", "aaaaaaaa-1111-2222-3333-bbbbbbbbbbbb")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"hooks.slack.com/services/T{HEXES[0][:8].upper()}/B{HEXES[0][8:16].upper()}/{HEXES[0][:24]}",
+        f"discord.com/api/webhooks/123456789012345678/{HEXES[0]}{HEXES[0]}abcd",
+        f"webhook.office.com/webhookb2/{HEXES[1]}@{HEXES[1]}/IncomingWebhook/{HEXES[0]}/{HEXES[1]}",
+    ],
+)
+def test_an_address_that_anybody_may_post_to_who_knows_it_is_a_secret(address):
+    redaction = Redaction()
+    text = f"POST https://contoso.{address} failed"
+    assert redaction.find_suspects([text]) == [0]
+    clean = redaction.redact_text(text)
+    assert HEXES[0][:16] not in clean
+    assert HEXES[1] not in clean
+    assert (clean[:5], clean[-7:]) == ("POST ", " failed")
+
+
 @pytest.mark.parametrize("piece", HOSTILE, ids=repr)
 def test_a_text_made_to_be_slow_is_not_slow(piece):
     def seconds(size: int) -> float:
