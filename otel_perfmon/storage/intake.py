@@ -63,7 +63,7 @@ class BulkDoor(Door, Protocol):
 Entry = tuple[Any, ...]
 """What waits to be written, in `WIDTH` places: the door it came through, the slow threshold that held when it ended,
 then the payload, or, where the fourth place is not None, whatever parts of it a `BulkDoor` put there, its end in the
-last place but one.
+last place but one, and last what takes memory beside, or None.
 
 The queue is flat: a burst leaves nothing in it for the garbage collector to visit, which took a fifth of all CPU when
 spans waited there (measured), and parts of one kind are a slice.
@@ -72,7 +72,7 @@ WIDTH: Final = 12
 _PAYLOAD: Final = 2
 _MARK: Final = 3
 _ENDED: Final = WIDTH - 2
-_REST: Final = (None,) * (WIDTH - _MARK)
+_REST: Final = (*((None,) * (WIDTH - _MARK - 1)), ...)
 _ENTRY_BYTES: Final = 400
 
 
@@ -121,7 +121,7 @@ class Intake:
         self._on_progress = on_progress
         self._redactor = redactor or Redactor()
         self.queue: deque[Any] = deque()
-        self.scales = Scales(self.queue, WIDTH, _weigh)
+        self.scales = Scales(self.queue, WIDTH, _weigh, _ENTRY_BYTES)
         self.unfinished: Batch | None = None
         self._losses = losses
         self._doors: weakref.WeakSet[Door] = weakref.WeakSet()
@@ -360,16 +360,15 @@ def _why_unreadable(error: Exception) -> str:
 
 def _weigh(places: list[Any]) -> int:
     """About how many bytes of memory entries hold, those of plain parts by loops of C."""
-    marks = places[_MARK::WIDTH]
     attributes = list(filter(None, places[WIDTH - 1 :: WIDTH]))
-    weight = len(marks) * _ENTRY_BYTES
-    if attributes:
-        weight += sum(map(len, chain.from_iterable(attributes)))
-        weight += sum(map(getsizeof, chain.from_iterable(map(dict.values, attributes))))
-    if None in marks:
+    weight = len(places) // WIDTH * _ENTRY_BYTES
+    if ... in attributes:
+        attributes = [each for each in attributes if each is not ...]
         for place in range(0, len(places), WIDTH):
             if places[place + _MARK] is None:
                 weight += _weigh_opaque(*places[place : place + _MARK])
+    weight += sum(map(len, chain.from_iterable(attributes)))
+    weight += sum(map(getsizeof, chain.from_iterable(map(dict.values, attributes))))
     return weight
 
 

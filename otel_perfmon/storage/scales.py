@@ -31,14 +31,18 @@ _Portion = tuple[int, int]
 
 
 class Scales:
-    """Weighs a flat queue of entries of ``width`` places; ``weigh`` tells what some of them weigh together."""
+    """Weighs a flat queue of entries of ``width`` places; ``weigh`` tells what some of them weigh together.
 
-    def __init__(self, queue: deque[Any], width: int, weigh: Callable[[list[Any]], int]) -> None:
+    An entry whose last place is None is as light as can be, and weighs ``light_bytes``.
+    """
+
+    def __init__(self, queue: deque[Any], width: int, weigh: Callable[[list[Any]], int], light_bytes: int) -> None:
         self.taken_count = 0
         """How many entries were ever taken from the front."""
         self._queue = queue
         self._width = width
         self._weigh = weigh
+        self._light_bytes = light_bytes
         self._weighed: tuple[int, list[_Portion]] = (0, [])
         self.at_once_max = UNWEIGHED_MAX
         """So many entries of the weight that they have of late may be unweighed, or be read at once."""
@@ -70,9 +74,12 @@ class Scales:
 
     def _weigh_newest(self, count: int) -> int:
         try:
-            # One call of C, in which no other thread can change the queue.
+            # Each is one call of C, in which no other thread can change the queue.
+            lasts = map(self._queue.__getitem__, range(-1, -count * self._width - 1, -self._width))
+            if next(filter(None, lasts), None) is None:
+                return count * self._light_bytes
             newest = list(islice(reversed(self._queue), count * self._width))
-        except RuntimeError:  # in a Python without the GIL it can
+        except (IndexError, RuntimeError):  # in a Python without the GIL it can
             return 0
         newest.reverse()
         return self._weigh(newest)

@@ -14,7 +14,7 @@ def scales_of(weights: list[int]) -> tuple[Scales, deque[int], list[int]]:
         calls.append(len(entries))
         return sum(entries)
 
-    return Scales(queue, 1, weigh), queue, calls
+    return Scales(queue, 1, weigh, 1), queue, calls
 
 
 def test_each_entry_is_weighed_once_however_often_one_asks():
@@ -56,3 +56,11 @@ def test_a_value_weighs_about_what_it_takes_and_deep_ones_are_not_walked_through
     itself: list = []
     itself += [itself] * 3
     assert weight_of(itself) > 0
+
+
+def test_entries_that_hold_nothing_beside_themselves_are_not_looked_into():
+    queue: deque[str | None] = deque(["a", None] * 100)
+    scales = Scales(queue, 2, lambda entries: 1_000 * len(entries), 7)
+    assert scales.weigh() == 700
+    queue.extend(["a", "held"])
+    assert scales.weigh() == 700 + 2_000
