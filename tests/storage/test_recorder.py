@@ -459,7 +459,7 @@ def test_the_file_is_never_a_tenth_over_its_limit_while_several_times_as_much_co
                 peak = max(peak, os.stat(db_path).st_size + os.stat(db_path + "-wal").st_size)
             while recorder.queued_count > 4000:
                 time.sleep(0.001)
-        assert recorder.flush()
+        assert recorder.flush(60)
         assert os.stat(db_path).st_size + os.stat(db_path + "-wal").st_size <= limit
     finally:
         release_recorder(recorder)
