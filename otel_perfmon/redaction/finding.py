@@ -116,7 +116,7 @@ def _suspicious_places(
 def _card_places(data: bytes) -> Iterator[int]:
     for found in _card_digits(data):
         place = found.start()
-        if data[place - 1] not in _BEFORE_NUMBERS or not _is_no_card(data, place):
+        if not (place and data[place - 1] in _BEFORE_NUMBERS and _is_no_card(data, place)):
             yield place
 
 

@@ -87,9 +87,9 @@ _HARMLESS_TOKENS: Final = frozenset(
     )
 )
 _SAYING_NOTHING: Final = frozenset(
-    ("value", "values", "string", "str", "text", "raw", "plain", "plaintext", "current", "new", "old", "b64", "base64")
+    ("value", "values", "string", "str", "text", "raw", "plain", "plaintext", "current", "new", "old", "b", "base")
 )
-"""What may stand behind the word that decides."""
+"""What may stand behind the word that decides, as digits may: those of base64, too."""
 
 
 def words_of(name: str) -> list[str]:

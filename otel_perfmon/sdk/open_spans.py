@@ -141,9 +141,15 @@ class _Watcher:
     def wake(self) -> None:
         """Look: a span has started. Safe in a signal handler and in a finaliser."""
         watch[0] = AWAKE
-        _find_asyncio()
-        if not self._thread.wake():
-            watch[0] = OFF
+        try:
+            _find_asyncio()
+            if not self._thread.wake():
+                watch[0] = OFF if sys.is_finalizing() else ASLEEP
+        except Exception:  # at the limit of recursion: the next one wakes it
+            watch[0] = ASLEEP
+        except BaseException:  # Ctrl-C
+            watch[0] = ASLEEP
+            raise
 
     def _run(self) -> None:
         quiet_seconds = 0.0

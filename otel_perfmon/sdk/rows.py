@@ -49,6 +49,8 @@ SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
+_Origin = tuple[ResourceRow, ScopeRow, Any, Any]
+"""The rows of a tracer's resource and scope, that resource, and the tracer."""
 _SPAN_PART_BYTES: Final = 300
 _UNSET: Final = StatusCode.UNSET  # a member of an enum is found by a call
 _new_tuple: Final = tuple.__new__  # what SpanRow(...) calls, without the detour through Python
@@ -63,7 +65,7 @@ class SpanEncoder:
     def __init__(self) -> None:
         self._resources: dict[int, tuple[Resource, ResourceRow]] = {}
         self._scopes: dict[int, tuple[Any, ScopeRow]] = {}
-        self._origins: dict[int, tuple[ResourceRow, ScopeRow, Any]] = {}
+        self._origins: dict[int, _Origin] = {}
 
     def entry_of(self, span: ReadableSpan, slow_threshold_nano: int) -> Entry:
         """What to put into the queue for an ended span.
@@ -147,17 +149,25 @@ class SpanEncoder:
         """The resources and scopes of spans, by their tracers, of which there are few."""
         first = tracers[0]
         if tracers.count(first) == len(tracers):
-            resource, scope, _ = self._origins.get(id(first)) or self._note_origin(first)
+            resource, scope, *_ = self._origin_of(first)
             return [resource] * len(tracers), [scope] * len(tracers)
-        origins = [self._origins.get(id(tracer)) or self._note_origin(tracer) for tracer in tracers]
+        numbers = list(map(id, tracers))
+        known = {number: self._origin_of(tracer) for number, tracer in dict(zip(numbers, tracers, strict=True)).items()}
+        origins = list(map(known.__getitem__, numbers))
         return [each[0] for each in origins], [each[1] for each in origins]
 
-    def _note_origin(self, tracer: Any) -> tuple[ResourceRow, ScopeRow, Any]:
-        """What is the same for all spans of a tracer, which is kept alive so that its id stays its own."""
-        if len(self._origins) >= _SHARED_MAX:
-            self._origins.clear()
-        origin = (self.resource(tracer.resource), self.scope(tracer._instrumentation_scope), tracer)
-        self._origins[id(tracer)] = origin
+    def _origin_of(self, tracer: Any) -> _Origin:
+        """What is the same for all spans of a tracer, until a fork, in whose child the SDK changes its resource.
+
+        The tracer is kept alive so that its id stays its own.
+        """
+        origin = self._origins.get(id(tracer))
+        if origin is None or origin[2] is not tracer.resource:
+            if len(self._origins) >= _SHARED_MAX:
+                self._origins.clear()
+            resource = tracer.resource
+            origin = self.resource(resource), self.scope(tracer._instrumentation_scope), resource, tracer
+            self._origins[id(tracer)] = origin
         return origin
 
     def _encode_any(self, payload: ReadableSpan, slow_threshold_nano: int) -> SpanRow:

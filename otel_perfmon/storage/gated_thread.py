@@ -13,18 +13,22 @@ from collections.abc import Callable
 
 
 class GatedThread:
-    """The thread ``name``, which calls ``run`` once; that waits at the gate. A child of a fork needs a new one."""
+    """The thread ``name``, which calls ``run`` once; that waits at the gate. A child of a fork needs a new one.
+
+    Ctrl-C may arrive while it is started, when nobody can tell whether it has been: so it says itself that it runs, and
+    a second one, if another caller started it meanwhile, ends at once.
+    """
 
     def __init__(self, run: Callable[[], None], name: str) -> None:
         self._run = run
         self._name = name
         self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._running: dict[str, threading.Thread] = {}
         self._make_gate()
 
     def wake(self) -> bool:
-        """Start it if it does not run, and open the gate; False when the interpreter lets no thread begin any more."""
-        if self._thread is None and not self._start():
+        """Start it if it does not run, and open the gate; False when the system lets no thread begin."""
+        if not self._running and not self._start():
             return False
         self.open_gate()
         return True
@@ -41,12 +45,15 @@ class GatedThread:
         return self._gate.acquire(timeout=timeout_seconds)
 
     def stop(self, timeout_seconds: float) -> None:
-        """Open the gate to a thread that knows that it is to end, and wait for its end unless this is that thread."""
-        thread = self._thread
+        """Open the gate to a thread that was told to end, and wait for its end unless this is that thread.
+
+        From then on it counts as ended, even if the time was over first.
+        """
+        thread = self._running.get(self._name)
         self.open_gate()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_seconds)
-        self._thread = None
+        self._running.clear()
 
     def _make_gate(self) -> None:
         self._gate = threading.Lock()
@@ -56,13 +63,18 @@ class GatedThread:
         if not self._starting.acquire(blocking=False):
             return True  # another caller is starting it
         try:
-            if self._thread is None:
+            if not self._running:
                 self._make_gate()
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError:  # the interpreter is going down
+                threading.Thread(target=self._begin, name=self._name, daemon=True).start()
+        except RecursionError:  # no matter of the system's
+            raise
+        except RuntimeError:  # the interpreter is going down, or there are too many
             return False
         finally:
             self._starting.release()
         return True
+
+    def _begin(self) -> None:
+        me = threading.current_thread()
+        if self._running.setdefault(self._name, me) is me:
+            self._run()

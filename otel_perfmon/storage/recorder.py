@@ -106,10 +106,8 @@ class Recorder:
             self._losses.add("queue_full", 1, why)
             return False
         queue.extend(entry)
-        if not self._is_awake:
+        if not self._is_awake or waiting == BATCH_MAX * WIDTH:
             self._wake()
-        elif waiting == BATCH_MAX * WIDTH:
-            self._open_gate()
         return True
 
     def open_door(self, door: Door) -> None:
@@ -264,10 +262,17 @@ class Recorder:
     # --- inside
 
     def _wake(self) -> None:
+        """Have somebody write; if that fails, as at the limit of recursion, the next one who records does it."""
         self._is_awake = True
-        self._progress_at = time.monotonic()
-        if self._is_finished or not self._thread.wake():
-            self._write_late()
+        try:
+            self._progress_at = time.monotonic()
+            if self._is_finished or not self._thread.wake():
+                self._write_late()
+        except Exception:  # what was recorded waits in the queue: no reason to call it lost
+            self._is_awake = False
+        except BaseException:  # Ctrl-C
+            self._is_awake = False
+            raise
 
     def _write_late(self) -> None:
         """Write on this thread and close again: nobody comes after us."""
@@ -338,7 +343,7 @@ class Recorder:
         if self._pending is None:
             if self._intake.unfinished is None:
                 taken = self._intake.take_batch(count_max, self._writer.batch_bytes_max)
-            self._crowd.call(taken)
+            self._crowd.make_room(taken)
             self._pending, self._intake.unfinished = self._intake.unfinished, None
             self._note_progress()
         batch = self._pending
@@ -388,11 +393,12 @@ class Recorder:
                 return False
             if self._crowd.lead():
                 try:
-                    self._help_until_room(is_full)
+                    if self._help_until_room(is_full):
+                        return True
                 finally:
                     self._crowd.follow()
-            else:
-                self._crowd.wait(WAIT_FOR_ROOM_SECONDS, is_full)
+            elif self._crowd.wait(WAIT_FOR_ROOM_SECONDS, is_full):
+                return True
         return True
 
     def _is_given_up(self) -> bool:
@@ -400,8 +406,8 @@ class Recorder:
         is_known = self._error is not None or self._given_up_at == self._progress_at
         return is_known and time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS
 
-    def _help_until_room(self, is_full: Callable[[], bool]) -> None:
-        """Help to write, or wait, until there is room or nothing was written for too long.
+    def _help_until_room(self, is_full: Callable[[], bool]) -> bool:
+        """Help to write, or wait, until there is room or nothing was written for too long; whether we made room.
 
         Where a thousand threads keep the interpreter busy, a millisecond's sleep takes a second, and so does each step
         of the one that writes: that is no time in which it could have written, and is not counted.
@@ -411,11 +417,14 @@ class Recorder:
             if since != self._progress_at:
                 waited_seconds, since = 0.0, self._progress_at
             began = time.monotonic()
-            if self._flushing_threads or not self._help():
-                time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
+            self._crowd.go_on()
+            if not self._flushing_threads and self._help():
+                return True
+            time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
             waited_seconds += min(time.monotonic() - began, HELP_TIMEOUT_SECONDS)
             if waited_seconds > WAIT_FOR_ROOM_SECONDS:
                 self._given_up_at = since
+        return False
 
     def _help(self) -> bool:
         """Write one small batch if nobody else is writing; whether one was written."""

@@ -74,12 +74,12 @@ class Scales:
 
     def _weigh_newest(self, count: int) -> int:
         try:
-            # Each is one call of C, in which no other thread can change the queue.
+            # Each is one call of C, in which no other thread can change the queue; between them one may take from it.
             lasts = map(self._queue.__getitem__, range(-1, -count * self._width - 1, -self._width))
             if next(filter(None, lasts), None) is None:
                 return count * self._light_bytes
             newest = list(islice(reversed(self._queue), count * self._width))
-        except (IndexError, RuntimeError):  # in a Python without the GIL it can
+        except (IndexError, RuntimeError):  # taken already; or changed meanwhile, in a Python without the GIL
             return 0
         newest.reverse()
         return self._weigh(newest)
