@@ -8,6 +8,7 @@ of the two.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -35,8 +36,10 @@ class GatedThread:
 
     def open_gate(self) -> None:
         """Let it pass, once: now if it waits, else when it comes."""
-        try:  # noqa: SIM105 - suppress() is a function more: at the limit of recursion it would fail
+        try:
             self._gate.release()
+        except RecursionError:  # a RuntimeError, too
+            raise
         except RuntimeError:  # open already
             pass
 
@@ -63,6 +66,8 @@ class GatedThread:
         if not self._starting.acquire(blocking=False):
             return True  # another caller is starting it
         try:
+            if sys.is_finalizing():  # until Python 3.12 start() would wait for ever
+                return False
             if not self._running:
                 self._make_gate()
                 threading.Thread(target=self._begin, name=self._name, daemon=True).start()

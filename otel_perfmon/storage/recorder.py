@@ -30,6 +30,7 @@ from otel_perfmon.storage.intake import WIDTH, Door, Entry, Intake, opaque
 from otel_perfmon.storage.ledger import Ledger
 from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
+from otel_perfmon.storage.patience import Patience
 from otel_perfmon.storage.redactor import Redactor
 from otel_perfmon.storage.rows import PointRow, first_points
 from otel_perfmon.storage.sampling import SamplingChoice
@@ -79,9 +80,7 @@ class Recorder:
         self._open_gate = self._thread.open_gate
         self._flushing_threads: set[int] = set()
         self._is_awake = self._is_stopping = self._is_paused = False
-        self._progress_at = time.monotonic()
-        self._given_up_at = 0.0
-        """The `_progress_at` after which somebody waited in vain."""
+        self._patience = Patience()
         self._error: StoreError | None = None
         self.flight.start_afresh()
 
@@ -157,7 +156,7 @@ class Recorder:
         """
 
         def is_stuck() -> bool:
-            return time.monotonic() - self._progress_at > FLUSH_TIMEOUT_SECONDS
+            return self._patience.stalled_seconds > FLUSH_TIMEOUT_SECONDS
 
         if self.turn.is_mine():
             return  # a signal handler asks within a write: it sees what is committed
@@ -265,7 +264,7 @@ class Recorder:
         """Have somebody write; if that fails, as at the limit of recursion, the next one who records does it."""
         self._is_awake = True
         try:
-            self._progress_at = time.monotonic()
+            self._patience.note_progress()
             if self._is_finished or not self._thread.wake():
                 self._write_late()
         except Exception:  # what was recorded waits in the queue: no reason to call it lost
@@ -353,7 +352,7 @@ class Recorder:
         finally:
             self._settle_written()  # what fails in spite of that came after the commit
         self._error = None
-        self._progress_at = time.monotonic()
+        self._patience.note_progress()
         if refused:
             self._losses.warn("unstorable", f"{refused} spans had values that {self.path} cannot hold.")
         return taken
@@ -374,7 +373,7 @@ class Recorder:
     def _note_progress(self) -> None:
         """A piece of work was done. After a failure only a write that succeeds counts as progress."""
         if self._error is None:
-            self._progress_at = time.monotonic()
+            self._patience.note_progress()
 
     def _has_spans(self) -> bool:
         return bool(self._intake.queue or self._intake.unfinished or self._pending)
@@ -402,28 +401,17 @@ class Recorder:
         return True
 
     def _is_given_up(self) -> bool:
-        """Whether nothing was written for too long, by a store that fails or while one of us waited all that time."""
-        is_known = self._error is not None or self._given_up_at == self._progress_at
-        return is_known and time.monotonic() - self._progress_at > WAIT_FOR_ROOM_SECONDS
+        return self._patience.is_over(WAIT_FOR_ROOM_SECONDS, is_failing=self._error is not None)
 
     def _help_until_room(self, is_full: Callable[[], bool]) -> bool:
-        """Help to write, or wait, until there is room or nothing was written for too long; whether we made room.
-
-        Where a thousand threads keep the interpreter busy, a millisecond's sleep takes a second, and so does each step
-        of the one that writes: that is no time in which it could have written, and is not counted.
-        """
-        waited_seconds, since = 0.0, self._progress_at
+        """Help to write, or wait, until there is room or nothing was written for too long; whether we made room."""
         while is_full() and not self._is_given_up():
-            if since != self._progress_at:
-                waited_seconds, since = 0.0, self._progress_at
             began = time.monotonic()
             self._crowd.go_on()
             if not self._flushing_threads and self._help():
                 return True
             time.sleep(0.001)  # who flushes goes first: Python's locks are not fair
-            waited_seconds += min(time.monotonic() - began, HELP_TIMEOUT_SECONDS)
-            if waited_seconds > WAIT_FOR_ROOM_SECONDS:
-                self._given_up_at = since
+            self._patience.spend(min(time.monotonic() - began, HELP_TIMEOUT_SECONDS))
         return False
 
     def _help(self) -> bool:

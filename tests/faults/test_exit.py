@@ -269,6 +269,45 @@ threading.Thread(target=later).start()
     assert account().names == {"work": 200}
 
 
+AT_THE_VERY_END = {
+    "a finaliser": """
+class Connection:
+    def __del__(self):
+        with monitor.monitor("late"):
+            pass
+connection = Connection()
+""",
+    "a suspended generator": """
+def rows():
+    try:
+        yield 1
+    finally:
+        with monitor.monitor("late"):
+            pass
+kept = rows()
+next(kept)
+""",
+}
+
+
+@pytest.mark.parametrize("who", AT_THE_VERY_END)
+@pytest.mark.parametrize("child", ["", "import os\nif os.fork():\n    os.wait()\n    os._exit(0)\n"], ids=["", "fork"])
+def test_what_records_while_the_interpreter_goes_down_holds_nobody_up(start_python, account, who, child):
+    process = start_python(RECORD + "monitor.force_flush()\n" + AT_THE_VERY_END[who] + child)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert account().names == {"work": 100, "late": 1}
+
+
+@pytest.mark.parametrize("who", AT_THE_VERY_END)
+def test_what_records_for_the_first_time_while_the_interpreter_goes_down_holds_nobody_up(start_python, who):
+    process = start_python(
+        "from otel_perfmon import configure\nmonitor = configure('metrics.db')" + AT_THE_VERY_END[who]
+    )
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 SHUTDOWN_BESIDE_WRITERS = """
 import faulthandler, sys, threading, time
 faulthandler.dump_traceback_later(20, exit=True)

@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from otel_perfmon import SpanQuery, open_store
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 WAIT = """
@@ -59,6 +61,33 @@ if pid:
     assert wait(pid) == 0
 """)
     assert account().names == {"around": 2, "child": 1, "parent": 1}
+
+
+def test_the_spans_of_a_child_are_of_the_process_that_it_is(run_forking, db_path):
+    run_forking("""
+import os
+from opentelemetry import trace
+from otel_perfmon import configure
+monitor = configure("metrics.db")
+with monitor.monitor("parent"):
+    pass
+monitor.force_flush()
+pid = os.fork()
+with monitor.monitor("child" if pid == 0 else "later"):
+    pass
+with monitor.monitor("child" if pid == 0 else "later") as span:
+    span.add_event("not plain")
+monitor.force_flush()
+if pid == 0:
+    os._exit(0)
+assert wait(pid) == 0
+""")
+    with open_store(db_path) as store:
+        spans = store.find_spans(SpanQuery())
+    instances = {name: {each.resource.attributes["service.instance.id"] for each in spans if each.name == name}
+                 for name in ("parent", "child", "later")}  # fmt: skip
+    assert len(instances["child"]) == 1
+    assert instances["parent"] == instances["later"] != instances["child"]
 
 
 def test_a_child_forked_by_a_thread_stores_its_spans(run_forking, account):
@@ -377,7 +406,7 @@ print(count)
     assert account().names == {"thread": count, "child": 4}
 
 
-def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_ended_a_quarter_of_a_second_before(run_forking, account):
+def test_a_bare_fork_that_leaves_by_os_exit_keeps_what_its_writer_has_written_unasked(run_forking, account):
     run_forking("""
 import os, time
 from otel_perfmon import configure
@@ -389,7 +418,9 @@ if pid == 0:
     for _ in range(100):
         with monitor.monitor("child"):
             pass
-    time.sleep(0.25)
+    end = time.monotonic() + 8
+    while monitor.storage.recorder.queued_count and time.monotonic() < end:
+        time.sleep(0.01)
     os._exit(7)
 assert wait(pid) == 7
 """)

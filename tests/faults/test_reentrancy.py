@@ -307,3 +307,44 @@ print(count)
     )
     found = account()
     assert count <= found.ended <= count + 8
+
+
+AT_THE_LIMIT = """
+import os, sys, time, traceback
+from otel_perfmon import configure
+monitor = configure("metrics.db", slow_threshold_ms=100)
+recorder = monitor.storage.recorder
+def go(depth):
+    if depth:
+        return go(depth - 1)
+    with monitor.monitor("leaf"):
+        pass
+base, late = len(traceback.extract_stack()), []
+for left in range(8, 22):
+    while recorder._is_awake:
+        time.sleep(0.01)
+    try:
+        go(sys.getrecursionlimit() - base - left)
+    except RecursionError:
+        pass
+    began = time.monotonic()
+    with monitor.monitor("after"):
+        pass
+    while recorder._intake.queue and time.monotonic() < began + 10:
+        time.sleep(0.01)
+    late.append(time.monotonic() - began)
+with monitor.monitor("slow") as span:
+    time.sleep(0.5)
+print(max(late), [event.name for event in span.events], flush=True)
+time.sleep(0.5)
+os._exit(0)
+"""
+
+
+def test_a_span_that_ends_at_the_limit_of_recursion_leaves_the_threads_that_write_and_watch_at_work(
+    run_python, account
+):
+    late, events = run_python(AT_THE_LIMIT).split(maxsplit=1)
+    assert float(late) < 5
+    assert events.strip() == "['perfmon.stack']"
+    assert account().names["after"] == 14

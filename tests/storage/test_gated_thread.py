@@ -200,3 +200,32 @@ if os.fork() == 0:
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     assert run_python(program, PYTHONWARNINGS="ignore") == "7\n"
+
+
+def test_an_interrupt_as_soon_as_it_runs_starts_no_second_one(passer, monkeypatch):
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(gated_threads.threading, "Thread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            passer.gated.wake()
+    assert wait_until(lambda: passer.threads)
+    assert passer.gated.wake() is True
+    assert wait_until(lambda: passer.passed)
+    time.sleep(0.05)
+    assert len(passer.threads) == 1
+
+
+def test_what_fails_at_the_limit_of_recursion_is_not_taken_for_a_system_without_threads(passer, monkeypatch):
+    def fail(_: threading.Thread) -> None:
+        raise RecursionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RecursionError):
+            passer.gated.wake()
+    assert passer.gated.wake() is True
+    assert wait_until(lambda: passer.passed)

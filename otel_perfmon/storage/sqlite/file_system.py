@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -60,7 +61,7 @@ def is_remote(kind: str) -> bool:
 def file_system_of(path: str) -> str | None:
     """The type of the file system of a path, be there something at it or not, such as ``ext4``; None if unknown."""
     try:
-        with open(_MOUNTS, "rb") as mounts:
+        with io.open(_MOUNTS, "rb") as mounts:  # noqa: UP020 - the builtin is gone when a finaliser records at the end
             return find_type(os.fsencode(os.path.realpath(path)), mounts)
     except OSError:
         return None

@@ -8,6 +8,7 @@ log but none of the file: what decays on a disk while nobody writes is only foun
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -63,7 +64,7 @@ class Seal:
 def sealed_state(path: str) -> State | None:
     """What the seal says, for who does not hold the lock: it may be set in the next moment."""
     try:
-        with open(path + ".lock", "rb") as file:
+        with io.open(path + ".lock", "rb") as file:  # noqa: UP020 - as in `file_system`
             file.seek(NOTE_OFFSET)
             return _parse(file.read(_NOTE_BYTES))
     except OSError:
