@@ -226,14 +226,7 @@ def _processes(evidence: Evidence) -> Iterator[Finding]:
         if process.is_alive and not process.is_closed:
             yield from _of_living(process, evidence.now)
         elif process.is_alive is False and process.health.queued:
-            count = process.health.queued
-            sentence = (
-                f"Process {process.pid} is gone without closing its account; {count:,} spans were queued, and are lost."
-            )
-            advice = (
-                "If its writes failed, mend that; else durability='root' or 'span' writes at each end (see the README)."
-            )
-            yield Finding("died_with_queue", "error", sentence, advice)
+            yield _with_queue(process)
         elif process.is_alive is False and not process.is_closed and process.process != _PAST:
             sentence = f"Process {process.pid} died: what ended after its last write is lost, and nobody can count it."
             advice = (
@@ -241,6 +234,19 @@ def _processes(evidence: Evidence) -> Iterator[Finding]:
                 " writes at each end. 'otel-perfmon running' tells what it was doing."
             )
             yield Finding("died", "note", sentence, advice)
+
+
+def _with_queue(process: ProcessHealth) -> Finding:
+    lost = f"{process.health.queued:,} spans were queued, and are lost."
+    if process.is_closed:
+        sentence = f"Process {process.pid} had closed its account when threads of it went on recording; {lost}"
+        advice = "Daemon threads are stopped wherever they are when a program ends: end and join them before."
+    else:
+        sentence = f"Process {process.pid} is gone without closing its account; {lost}"
+        advice = (
+            "If its writes failed, mend that; else durability='root' or 'span' writes at each end (see the README)."
+        )
+    return Finding("died_with_queue", "error", sentence, advice)
 
 
 def _of_living(process: ProcessHealth, now: float) -> Iterator[Finding]:

@@ -159,6 +159,10 @@ def test_a_process_that_died_with_a_queue_and_one_that_gives_no_sign_of_life_are
             f"Process {process.pid} is gone without closing its account; 7 spans"
             in findings(recorded)["died_with_queue"].sentence
         )
+        change(recorded, f"UPDATE _health SET is_closed = 1 WHERE pid = {process.pid}")
+        told = findings(recorded)["died_with_queue"]
+        assert f"Process {process.pid} had closed its account when threads of it went on recording" in told.sentence
+        assert "Daemon threads" in told.advice
 
 
 def test_writes_that_failed_and_were_tried_again_are_a_note(recorded):

@@ -214,7 +214,9 @@ class TracerProvider(sdk.TracerProvider):
         """As the SDK's."""
         tracer = super().get_tracer(*args, **kwargs)
         if tracer.__class__ is sdk.Tracer:
-            _make_ours(tracer)
+            with self._tracers_lock:  # nobody gives it another configuration meanwhile
+                if tracer.__class__ is sdk.Tracer:
+                    _make_ours(tracer)
         return tracer
 
 
