@@ -97,6 +97,8 @@ class Recorder:
         waiting = len(queue)
         try:
             has_room = waiting < intake.room or self._make_room()
+        except Exception:  # at the limit of recursion
+            has_room = waiting < 2 * QUEUE_MAX * WIDTH
         except BaseException:  # Ctrl-C while we help or wait: the span has ended all the same
             queue.extend(entry)
             raise
