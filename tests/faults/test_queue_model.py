@@ -98,7 +98,7 @@ class Queue(RuleBasedStateMachine):
         try:
             with self.recorder.turn.held(1):
                 if self.recorder._has_spans():
-                    self.recorder._drain(count, 0.1)
+                    self.recorder._drain(count, recorders.WRITE_TIMEOUT_SECONDS)
         except Exception:
             assert self.is_failing
 
