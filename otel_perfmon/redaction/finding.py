@@ -36,7 +36,7 @@ _LOOSE: Final = (
         b"webhook.office",
         b"curl",
     ),
-    *(b"login(", b"log_in(", b"authenticate("),
+    *(b"login(", b"log_in(", b"authenticate(", b"basicauth(", b"identified "),
 )
 """What else than names, long words and long numbers a text with a secret may have in it, in small letters."""
 _LOOSE_OF_ZEROS: Final = tuple(each.replace(b"1", b"0") for each in _LOOSE)
@@ -58,6 +58,7 @@ def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes
         yield from assignments.find_schemed(text, low)
         yield from assignments.find_curl_users(text, low)
         yield from assignments.find_logins(text, low)
+        yield from assignments.find_identified(text, low)
         yield from tokens.find_azure_secrets(text)
         yield from tokens.find_hooks(text)
     if has_digits_enough(data):
