@@ -42,9 +42,10 @@ _assignment = re.compile(
     r"\\{0,3}[\"'`\])]{0,3}(?:[ \t]{1,4}string)?\s{0,8}"
     r"(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)|,(?=\s{0,8}[bBuU]?[\"'\\`])|>(?=\w|<!\[CDATA)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
     r"(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _TRIPLE + "|" + _QUOTED + "|" + _BLOCK + "|"
-    r"<!\[CDATA\[(?!\[redacted)(?P<cdata>[^\]\r\n]{1,8192})|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
+    r"<!\[CDATA\[(?!\[redacted)(?P<cdata>[^\]\r\n]{1,8192})|"
+    r"(?P<crypt>\$[0-9a-z\-]{1,16}\$[A-Za-z0-9./$=,+\-]{8,512})|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
-_PARTS: Final = ("triple", "triple_single", "double", "single", "back", "escaped", "block", "cdata")
+_PARTS: Final = ("triple", "triple_single", "double", "single", "back", "escaped", "block", "cdata", "crypt")
 _named = re.compile(
     r"\\{0,3}[\"']?(?:[\s,&]{1,8}\\{0,3}[\"']?[\w\-]{1,32}\\{0,3}[\"']?\s{0,2}[:=]\s{0,2}\\{0,3}[\"'][^\"'\\<>\r\n]{0,64}"
     r"\\{0,3}[\"']){0,4}?[\s,&]{1,8}\\{0,3}[\"']?[vV]alue\\{0,3}[\"']?\s{0,2}(?P<sign>[:=])\s{0,2}"
@@ -66,8 +67,18 @@ _basic_pair = re.compile(
 ).match
 _parameter = r"[A-Za-z\-_]{1,32}=(?:\\{0,3}\"[^\"\\\r\n]{0,1024}\\{0,3}\"|[^\s,\"'\\]{0,1024})"
 _parameters = re.compile(_parameter + r"(?:[,\s]{1,4}" + _parameter + r"){0,15}").match
-_sql_password = re.compile(r"[ \t]{0,4}\(?[ \t]{0,4}'(?P<value>[^'\r\n]{1,256})'").match
-_SQL_BEFORE: Final = ("with", "encrypted", "login")
+_item = r"[bBuU]?\\{0,3}[\"'](?P<%s>[^\"'\\\r\n]{1,512})\\{0,3}[\"']"
+_list = re.compile(
+    r"\\{0,3}[\"']?\s{0,4}[=:]\s{0,4}[(\[]\s{0,8}"
+    + _item % "first"
+    + r"(?:\s{0,4},\s{0,8}"
+    + _item % "last"
+    + r"){0,31}"
+).match
+_sql_password = re.compile(
+    r"[ \t]{0,4}(?:(?:for|FOR)[ \t]{1,4}[^\s]{1,128}[ \t]{0,4}=[ \t]{0,4})?\(?[ \t]{0,4}'(?P<value>[^'\r\n]{1,256})'"
+).match
+_SQL_BEFORE: Final = ("with", "encrypted", "login", "set")
 _identified = re.compile(
     r"identified[ \t]{1,4}(?:with[ \t]{1,4}[^\s]{1,64}[ \t]{1,4})?(?:by|as)[ \t]{1,4}(?:password[ \t]{1,4})?"
     r"(?P<open>[\"'])(?P<value>[^\"'\r\n]{1,256})(?P=open)",
@@ -202,12 +213,13 @@ def find_logins(text: str, low: bytes) -> Iterator[Found]:
 
 
 def find_identified(text: str, low: bytes) -> Iterator[Found]:
-    """Passwords in SQL's ``IDENTIFIED BY 'password'``, of a statement that makes or changes a user."""
+    """Passwords in SQL's ``IDENTIFIED BY 'password'``, in capitals or of a statement that changes a user."""
     place = low.find(b"identified ")
     while place >= 0:
         found = _identified(text, place)
         before = low[max(0, place - _SQL_MAX) : place]
-        if found and any(verb in before for verb in _SQL_VERBS) and not values.is_nothing(found["value"]):
+        is_sql = text[place] == "I" or any(verb in before for verb in _SQL_VERBS)
+        if found and is_sql and not values.is_nothing(found["value"]):
             yield found.span("value")
         place = low.find(b"identified ", place + 1)
 
@@ -220,11 +232,14 @@ def is_pair(name: str, value: str) -> bool:
 
 
 def _of_neighbours(text: str, name: str, start: int, end: int, weight: int) -> Found | None:
-    """What stands near a name in a way of its own: ``name=password value=…``, ``auth=(user, …)``, SQL."""
+    """What stands near a name in a way of its own: ``name=password value=…``, lists, ``auth=(user, …)``, SQL."""
     before = text[max(0, start - _BEFORE_MAX) : start]
     if _is_of_names(before):
         found = _named(text, end)
         return _of_match(text, name, found, weight) if found else None
+    found = _list(text, end)
+    if found and _is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
+        return found.start("first"), found.end("last" if found["last"] is not None else "first")
     low = name.lower()
     found = None
     if low.endswith("auth"):

@@ -15,7 +15,7 @@ _LETTERS_MAX: Final = 24
 _is_masked = re.compile(
     r"(?i)[*•.#_\-?]+|x{3,}|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
 ).fullmatch
-_is_placeholder = re.compile(r"\$|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
+_is_placeholder = re.compile(r"\$(?![0-9a-z\-]{1,16}\$)|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
 _is_taken = re.compile(r"(?:[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
 _is_literal = re.compile(
     r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|secretstr|secretbytes|optional|required|invalid"
@@ -57,8 +57,8 @@ def is_number(value: str) -> bool:
 
 
 def is_mixed(value: str) -> bool:
-    """Whether the value has letters and digits in one word, as no word and no number of a text has: ``hunter2``."""
-    if is_number(value) or _is_words(value) or _is_place(value) or is_id(value):
+    """Whether a value too short to be opaque has letters and digits in one word, as few words have: ``hunter2``."""
+    if len(value) > _OPAQUE_MIN or is_number(value) or _is_words(value) or _is_place(value) or is_id(value):
         return False
     return _mixed(value) is not None
 
