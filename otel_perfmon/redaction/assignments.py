@@ -34,7 +34,7 @@ _BLOCK: Final = (
 )
 _QUOTED: Final = (
     r'"(?P<double>(?:[^"\\\r\n]|\\[^\r\n]){0,8192})(?:"|$|(?=[\r\n]))'
-    r"|'(?P<single>(?:[^'\\\r\n]|\\[^\r\n]){0,8192})(?:'|$|(?=[\r\n]))"
+    r"|'(?P<single>(?:[^'\\\r\n]|\\[^\r\n]){0,8192})(?:'|$|(?=\\?[\r\n])|(?=\\$))"
     r"|`(?P<back>[^`\r\n]{0,8192})`"
     r"|\\{1,3}[\"'](?P<escaped>[^\"'\\\r\n]{0,8192})"
 )
@@ -43,7 +43,7 @@ _assignment = re.compile(
     r"(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)|,(?=\s{0,8}[bBuU]?[\"'\\`])|>(?=\w|<!\[CDATA)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
     r"(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _TRIPLE + "|" + _QUOTED + "|" + _BLOCK + "|"
     r"<!\[CDATA\[(?!\[redacted)(?P<cdata>[^\]\r\n]{1,8192})|"
-    r"(?P<crypt>\$[0-9a-z\-]{1,16}\$[A-Za-z0-9./$=,+\-]{8,512})|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
+    r"(?P<crypt>\$[0-9a-z\-]{1,16}\$[A-Za-z0-9./$=,+\-]{8,512})(?![^\s\"'`,;&<>|])|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
 _PARTS: Final = ("triple", "triple_single", "double", "single", "back", "escaped", "block", "cdata", "crypt")
 _named = re.compile(
@@ -52,7 +52,7 @@ _named = re.compile(
     r"(?:" + _QUOTED + r"|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
 _is_of_names = re.compile(
-    r"(?:^|[^A-Za-z0-9])(?:" + "|".join(NAMES_OF_NAMES) + r")\\{0,3}[\"']?\s{0,2}[:=]\s{0,2}\\{0,3}[\"']?$",
+    r"(?:^|[^A-Za-z0-9])(?:" + "|".join(NAMES_OF_NAMES) + r")\\{0,3}[\"']?[ \t]{0,2}[:=][ \t]{0,2}\\{0,3}[\"']?$",
     re.IGNORECASE,
 ).search
 _BEFORE_MAX: Final = 24
@@ -100,8 +100,12 @@ _curl_user = re.compile(
 )
 _login = re.compile(r"""\s{0,8}[^\s,()]{1,128},\s{0,8}(?P<open>["'])(?P<value>[^"'\r\n]{1,256})(?P=open)""").match
 _any_scheme = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}[ \t:]{1,4}").match
-_prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+[A-Za-z(])").match
+_prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+(?:[A-Za-z(]|\[redacted))").match
 _word_only = re.compile(r"[A-Za-z][a-z]*").fullmatch
+
+
+_is_cut = re.compile(r"\\{0,3}['\])]{0,3}\s{0,4}[=:,]\s{0,4}[(\[]?\s{0,4}[A-Za-z]{0,2}'[^'\n]{0,512}(?:\n|$)").match
+"""Whether the quoted value behind a name does not end in its line: a double quote in it, at which lines are divided."""
 
 
 def find_names(
@@ -148,7 +152,7 @@ def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
         weight = CERTAIN  # in a query there are no tokens of a language
     if name.lower().endswith(_HEADERS):
         header = _header(text, end)
-        if header and values.MARKER in header["value"][:_SCHEME_MAX]:
+        if header and values.MARKER in text[end : header.end()][:_SCHEME_MAX]:
             return None  # taken out already
         found = _of_header(text, name.lower(), header) if header else None
         if found:
@@ -161,6 +165,8 @@ def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
 
 def is_open(text: str, end: int) -> bool:
     """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
+    if _is_cut(text, end):
+        return True
     rest = text[end : end + _OPEN_MAX].partition("\n")[0]
     return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
 
@@ -235,8 +241,9 @@ def _of_neighbours(text: str, name: str, start: int, end: int, weight: int) -> F
     """What stands near a name in a way of its own: ``name=password value=…``, lists, ``auth=(user, …)``, SQL."""
     before = text[max(0, start - _BEFORE_MAX) : start]
     if _is_of_names(before):
-        found = _named(text, end)
-        return _of_match(text, name, found, weight) if found else None
+        named = _named(text, end)
+        if named:
+            return _of_match(text, name, named, weight)
     found = _list(text, end)
     if found and _is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
         return found.start("first"), found.end("last" if found["last"] is not None else "first")
