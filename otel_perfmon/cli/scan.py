@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from rich.text import Text
 
@@ -15,6 +15,7 @@ from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.report import Column, count, counted, print_heading, print_table, printable
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.storage.redactor import RedactionPolicy
+from otel_perfmon.storage.sqlite.damage import files_set_aside
 
 _EPILOG: Final = """\
 examples:
@@ -26,9 +27,13 @@ examples:
 Looks for what redaction looks for, and for what --key, --pattern and
 $OTEL_PYTHON_PERFMON_REDACT_KEYS and _PATTERNS add. Never prints a secret.
 Programs may go on recording meanwhile. Copies and backups are not touched.
+Damaged files that were moved aside are named; they are not scanned.
 
-exit status: 0 nothing was found, 1 something was (also if it is taken out now),
-2 wrong usage, 3 the store could not answer"""
+exit status: 0 nothing was found, 1 something was (also if it is taken out now)
+or a file was moved aside, 2 wrong usage, 3 the store could not answer"""
+_ASIDE: Final = "was moved aside when it was damaged and was not scanned; delete it when you need nothing of it."
+_INDEX: Final = "-shm"
+"""Ends the name of a log's index, which holds nothing of what was stored."""
 
 
 def add_scan(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +53,22 @@ def _run_scan(arguments: argparse.Namespace) -> int:
     )
     with open_answer(arguments) as answer:
         found = answer.store.remove_secrets(policy) if arguments.rewrite else answer.store.find_secrets(policy)
+        aside = [path for path in files_set_aside(answer.path) if not path.endswith(_INDEX)]
         if answer.is_json:
-            answer.print_json(found)
-        elif found:
+            answer.print_json([*found, *map(_as_item, aside)], is_complete=not aside)
+            return FINDINGS if found or aside else 0
+        if found:
             _print_findings(answer, found, is_rewritten=arguments.rewrite)
         else:
             answer.console.print("No secrets were found.")
-    return FINDINGS if found else 0
+        for path in aside:
+            answer.console.print(printable(f"{path} {_ASIDE}"), soft_wrap=True)
+    return FINDINGS if found or aside else 0
+
+
+def _as_item(path: str) -> dict[str, Any]:
+    """A file moved aside, in the shape of a finding of which it is not known what it holds."""
+    return {"place": path, "key": "", "count": None, "note": _ASIDE}
 
 
 def _print_findings(answer: Answer, found: Sequence[SecretFinding], *, is_rewritten: bool) -> None:

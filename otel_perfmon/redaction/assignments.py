@@ -8,28 +8,84 @@ from itertools import chain
 from typing import Final
 
 from otel_perfmon.redaction import values
-from otel_perfmon.redaction.names import HARMLESS, KEYWORDS, MAYBE, NAME_MAX, PASSWORD
+from otel_perfmon.redaction.names import CERTAIN, HARMLESS, KEYWORDS, LIKELY, MAYBE, NAME_MAX, weight_of
 from otel_perfmon.redaction.patterns import Found
 
 _HEADERS: Final = ("authorization", "cookie")
 _SCHEME_MAX: Final = 64
 _OPEN_MAX: Final = 32
 _OPENING: Final = tuple("=:>,([")
-_SIGNS: Final = " \t\\:=>?+.|,[](){}'`&<"
+_SIGNS: Final = " \t\\:=>?+-.|,[](){}'`&<"
 _NAME_CHARACTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 _keywords: Final = tuple(keyword.encode() for keyword in KEYWORDS)
 
+NAMES_OF_NAMES: Final = ("name", "key", "field", "header")
+"""Under these stands a name, where what it names stands under ``value``."""
+_NO_FRAME: Final = r'\n(?!  File ")'
+"""An end of line that a value may go on behind; see `otel_perfmon.redaction.pieces.FRAME`."""
+
+_TRIPLE: Final = (
+    r'"""(?P<triple>(?:[^"\n]|' + _NO_FRAME + r'|"(?!"")){0,8192})'
+    r"|'''(?P<triple_single>(?:[^'\n]|" + _NO_FRAME + r"|'(?!'')){0,8192})"
+)
+_BLOCK: Final = (
+    r"[|>][+\-]?[ \t]{0,4}" + _NO_FRAME + r"(?P<indent>[ \t]{1,64})"
+    r"(?P<block>[^\s][^\n]{0,1024}(?:" + _NO_FRAME + r"(?P=indent)[^\n]{1,1024}){0,63})"
+)
 _QUOTED: Final = (
     r'"(?P<double>(?:[^"\\\r\n]|\\[^\r\n]){0,8192})(?:"|$|(?=[\r\n]))'
-    r"|'(?P<single>(?:[^'\\\r\n]|\\[^\r\n]){0,8192})(?:'|$|(?=[\r\n]))"
+    r"|'(?P<single>(?:[^'\\\r\n]|\\[^\r\n]){0,8192})(?:'|$|(?=\\?[\r\n])|(?=\\$))"
     r"|`(?P<back>[^`\r\n]{0,8192})`"
     r"|\\{1,3}[\"'](?P<escaped>[^\"'\\\r\n]{0,8192})"
 )
 _assignment = re.compile(
     r"\\{0,3}[\"'`\])]{0,3}(?:[ \t]{1,4}string)?\s{0,8}"
-    r"(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)|,(?=\s{0,8}[\"'\\`])|>(?=\w)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
-    r"(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _QUOTED + r"|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
+    r"(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)|,(?=\s{0,8}[bBuU]?[\"'\\`])|>(?=\w|<!\[CDATA)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
+    r"(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _TRIPLE + "|" + _QUOTED + "|" + _BLOCK + "|"
+    r"<!\[CDATA\[(?!\[redacted)(?P<cdata>[^\]\r\n]{1,8192})|"
+    r"(?P<crypt>\$[0-9a-z\-]{1,16}\$[A-Za-z0-9./$=,+\-]{8,512})(?![^\s\"'`,;&<>|])|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
+_PARTS: Final = ("triple", "triple_single", "double", "single", "back", "escaped", "block", "cdata", "crypt")
+_named = re.compile(
+    r"\\{0,3}[\"']?(?:[\s,&]{1,8}\\{0,3}[\"']?[\w\-]{1,32}\\{0,3}[\"']?\s{0,2}[:=]\s{0,2}\\{0,3}[\"'][^\"'\\<>\r\n]{0,64}"
+    r"\\{0,3}[\"']){0,4}?[\s,&]{1,8}\\{0,3}[\"']?[vV]alue\\{0,3}[\"']?\s{0,2}(?P<sign>[:=])\s{0,2}"
+    r"(?:" + _QUOTED + r"|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
+).match
+_is_of_names = re.compile(
+    r"(?:^|[^A-Za-z0-9])(?:" + "|".join(NAMES_OF_NAMES) + r")\\{0,3}[\"']?[ \t]{0,2}[:=][ \t]{0,2}\\{0,3}[\"']?$",
+    re.IGNORECASE,
+).search
+_BEFORE_MAX: Final = 24
+_opens_pair = re.compile(r"[(\[]\s?[bBuU]?\\{0,3}[\"'`]$").search
+_closes_pair = re.compile(r"\\{0,3}[\"'`]?\s{0,4},?\s{0,4}[)\]]").match
+_header_like = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+").fullmatch
+_name_like = re.compile(r"[A-Za-z_.\-]+").fullmatch
+_CERTAIN_HEADERS: Final = ("authorization", "cookie", "api-key", "-token")
+_basic_pair = re.compile(
+    r"\s{0,4}[=:]\s{0,4}[(\[]\s{0,4}[bBuU]?[\"'][^\"'\r\n]{0,128}[\"'],\s{0,4}[bBuU]?"
+    r"(?P<open>[\"'])(?P<value>[^\"'\r\n]{1,256})(?P=open)"
+).match
+_parameter = r"[A-Za-z\-_]{1,32}=(?:\\{0,3}\"[^\"\\\r\n]{0,1024}\\{0,3}\"|[^\s,\"'\\]{0,1024})"
+_parameters = re.compile(_parameter + r"(?:[,\s]{1,4}" + _parameter + r"){0,15}").match
+_item = r"[bBuU]?\\{0,3}[\"'](?P<%s>[^\"'\\\r\n]{1,512})\\{0,3}[\"']"
+_list = re.compile(
+    r"\\{0,3}[\"']?\s{0,4}[=:]\s{0,4}[(\[]\s{0,8}"
+    + _item % "first"
+    + r"(?:\s{0,4},\s{0,8}"
+    + _item % "last"
+    + r"){0,31}"
+).match
+_sql_password = re.compile(
+    r"[ \t]{0,4}(?:(?:for|FOR)[ \t]{1,4}[^\s]{1,128}[ \t]{0,4}=[ \t]{0,4})?\(?[ \t]{0,4}'(?P<value>[^'\r\n]{1,256})'"
+).match
+_SQL_BEFORE: Final = ("with", "encrypted", "login", "set")
+_identified = re.compile(
+    r"identified[ \t]{1,4}(?:with[ \t]{1,4}[^\s]{1,64}[ \t]{1,4})?(?:by|as)[ \t]{1,4}(?:password[ \t]{1,4})?"
+    r"(?P<open>[\"'])(?P<value>[^\"'\r\n]{1,256})(?P=open)",
+    re.IGNORECASE,
+).match
+_SQL_VERBS: Final = (b"create ", b"alter ", b"grant ")
+_SQL_MAX: Final = 256
 _flag = re.compile(r"[ \t]{1,4}(?:" + _QUOTED + r"|(?P<bare>(?!-)[^\s\"'`,;&<>|]{1,8192}))").match
 _header = re.compile(
     r"\\{0,3}[\"'`]?\s{0,4}[:=]\s{0,4}\\{0,3}[\"'`\[]{0,2}(?P<value>[^\"'`\\\r\n]{1,8192})", re.IGNORECASE
@@ -44,8 +100,12 @@ _curl_user = re.compile(
 )
 _login = re.compile(r"""\s{0,8}[^\s,()]{1,128},\s{0,8}(?P<open>["'])(?P<value>[^"'\r\n]{1,256})(?P=open)""").match
 _any_scheme = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}[ \t:]{1,4}").match
-_prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+[A-Za-z(])").match
+_prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+(?:[A-Za-z(]|\[redacted))").match
 _word_only = re.compile(r"[A-Za-z][a-z]*").fullmatch
+
+
+_is_cut = re.compile(r"\\{0,3}['\])]{0,3}\s{0,4}[=:,]\s{0,4}[(\[]?\s{0,4}[A-Za-z]{0,2}'[^'\n]{0,512}(?:\n|$)").match
+"""Whether the quoted value behind a name does not end in its line: a double quote in it, at which lines are divided."""
 
 
 def find_names(
@@ -88,18 +148,25 @@ def find_assigned(
 def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
     """What is assigned to the name from ``start`` to ``end``, if that is a secret."""
     name = text[start:end]
+    if weight == LIKELY and text[start - 1 : start] in {"?", "&"} and name[-1] != "s":
+        weight = CERTAIN  # in a query there are no tokens of a language
     if name.lower().endswith(_HEADERS):
         header = _header(text, end)
-        if header and values.MARKER in header["value"][:_SCHEME_MAX]:
+        if header and values.MARKER in text[end : header.end()][:_SCHEME_MAX]:
             return None  # taken out already
         found = _of_header(text, name.lower(), header) if header else None
         if found:
             return found
+    found = _of_neighbours(text, name, start, end, weight)
+    if found:
+        return found
     return _of_assignment(text, name, start, end, weight)
 
 
 def is_open(text: str, end: int) -> bool:
     """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
+    if _is_cut(text, end):
+        return True
     rest = text[end : end + _OPEN_MAX].partition("\n")[0]
     return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
 
@@ -142,13 +209,51 @@ def find_curl_users(text: str, low: bytes) -> Iterator[Found]:
 
 def find_logins(text: str, low: bytes) -> Iterator[Found]:
     """The second argument of ``login(user, "password")`` and its like, as stack traces quote it."""
-    for needle in (b"login(", b"log_in(", b"authenticate("):
+    for needle in (b"login(", b"log_in(", b"authenticate(", b"basicauth("):
         place = low.find(needle)
         while place >= 0:
             found = _login(text, place + len(needle))
             if found and not values.is_nothing(found["value"]):
                 yield found.span("value")
             place = low.find(needle, place + len(needle))
+
+
+def find_identified(text: str, low: bytes) -> Iterator[Found]:
+    """Passwords in SQL's ``IDENTIFIED BY 'password'``, in capitals or of a statement that changes a user."""
+    place = low.find(b"identified ")
+    while place >= 0:
+        found = _identified(text, place)
+        before = low[max(0, place - _SQL_MAX) : place]
+        is_sql = text[place] == "I" or any(verb in before for verb in _SQL_VERBS)
+        if found and is_sql and not values.is_nothing(found["value"]):
+            yield found.span("value")
+        place = low.find(b"identified ", place + 1)
+
+
+def is_pair(name: str, value: str) -> bool:
+    """Whether a secret's name and what follows it are a header or a field, rather than two names of some."""
+    if weight_of(value[-NAME_MAX:]):
+        return False
+    return not (_header_like if name.lower().endswith(_CERTAIN_HEADERS) else _name_like)(value)
+
+
+def _of_neighbours(text: str, name: str, start: int, end: int, weight: int) -> Found | None:
+    """What stands near a name in a way of its own: ``name=password value=…``, lists, ``auth=(user, …)``, SQL."""
+    before = text[max(0, start - _BEFORE_MAX) : start]
+    if _is_of_names(before):
+        named = _named(text, end)
+        if named:
+            return _of_match(text, name, named, weight)
+    found = _list(text, end)
+    if found and _is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
+        return found.start("first"), found.end("last" if found["last"] is not None else "first")
+    low = name.lower()
+    found = None
+    if low.endswith("auth"):
+        found = _basic_pair(text, end)
+    elif low == "password" and (name.isupper() or before.rstrip().lower().endswith(_SQL_BEFORE)):
+        found = _sql_password(text, end)
+    return found.span("value") if found and not values.is_nothing(found["value"]) else None
 
 
 def _of_header(text: str, name: str, found: re.Match[str]) -> Found | None:
@@ -167,8 +272,9 @@ def _of_header(text: str, name: str, found: re.Match[str]) -> Found | None:
         return None
     if values.is_nothing(value.split(" ", 1)[0]):
         return None
-    if scheme[0].lower().startswith("digest"):
-        return scheme.end(), stop
+    if scheme[0].lower().startswith(("digest", "oauth")):
+        parameters = _parameters(text, scheme.end())
+        return scheme.end(), max(stop, parameters.end() if parameters else stop)
     word = value.split(None, 1)[0].rstrip(",;")
     return (scheme.end(), scheme.end() + len(word)) if word else None
 
@@ -182,13 +288,28 @@ def _of_assignment(text: str, name: str, start: int, end: int, weight: int) -> F
         found, sign = _flag(text, end) or found, sign or "--"
     if found is None:
         return None
-    for part in ("double", "single", "back", "escaped"):
-        if found[part] is not None:
-            value = found[part]
-            if sign == "," and not values.is_opaque(value) and not values.is_id(value):
-                return None  # one of several names
+    if sign == "," and not _is_in_pair(text, name, start, found):
+        return None  # one of several names
+    return _of_match(text, name, found, weight)
+
+
+def _is_in_pair(text: str, name: str, start: int, found: re.Match[str]) -> bool:
+    """Whether the text behind a name and a comma is its value."""
+    value = next((found[part] for part in _PARTS if found[part] is not None), "")
+    if values.is_opaque(value) or values.is_id(value):
+        return True
+    is_closed = _opens_pair(text[max(0, start - 8) : start]) and _closes_pair(text, found.end())
+    return bool(is_closed) and is_pair(name, value)
+
+
+def _of_match(text: str, name: str, found: re.Match[str], weight: int) -> Found | None:
+    """The value that was matched, quoted or not, if it is a secret."""
+    groups = found.groupdict()
+    for part in _PARTS:
+        value = groups.get(part)
+        if value is not None:
             return found.span(part) if _is_secret(value, weight) else None
-    return _of_bare(text, name, found, sign, weight)
+    return _of_bare(text, name, found, groups.get("sign") or "--", weight)
 
 
 def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int) -> Found | None:
@@ -200,8 +321,10 @@ def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int)
     if not value or values.is_literal(value) or value == name.rpartition(".")[2]:
         return None
     is_said = sign == ":"  # not assigned
-    if is_said and (_prose(text, start) or (_word_only(value) and weight < PASSWORD)):
+    if is_said and (_prose(text, start) or (_word_only(value) and weight < CERTAIN)):
         return None
+    if is_said and weight == LIKELY:
+        weight = MAYBE  # unexpected token: x1
     return (start, start + len(value)) if _is_secret(value, weight) else None
 
 
@@ -210,4 +333,6 @@ def _is_secret(value: str, weight: int) -> bool:
         return False
     if weight == MAYBE:
         return values.is_opaque(value)
-    return weight == PASSWORD or not values.is_number(value)
+    if weight == LIKELY:
+        return values.is_opaque(value) or values.is_mixed(value)
+    return weight == CERTAIN or not values.is_number(value)

@@ -36,7 +36,7 @@ _LOOSE: Final = (
         b"webhook.office",
         b"curl",
     ),
-    *(b"login(", b"log_in(", b"authenticate("),
+    *(b"login(", b"log_in(", b"authenticate(", b"basicauth(", b"identified "),
 )
 """What else than names, long words and long numbers a text with a secret may have in it, in small letters."""
 _LOOSE_OF_ZEROS: Final = tuple(each.replace(b"1", b"0") for each in _LOOSE)
@@ -58,6 +58,7 @@ def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes
         yield from assignments.find_schemed(text, low)
         yield from assignments.find_curl_users(text, low)
         yield from assignments.find_logins(text, low)
+        yield from assignments.find_identified(text, low)
         yield from tokens.find_azure_secrets(text)
         yield from tokens.find_hooks(text)
     if has_digits_enough(data):
@@ -103,14 +104,28 @@ def _suspicious_places(
     text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes]
 ) -> Iterator[int]:
     yield from chain.from_iterable(_places(low, needle) for needle in _LOOSE)
-    for start, end, weight in assignments.find_names(data, low, weigh, needles):
-        if assignments.is_open(text, end) or assignments.found_at(text, start, end, weight):
-            yield start
+    yield from _suspicious_names(text, assignments.find_names(data, low, weigh, needles))
     yield from (start for start, end in _long_words(data) if tokens.token_at(text, start, end))
     if b"://" in data and b"@" in data:
         yield from (start for start, _ in assignments.find_userinfo(text))
     if has_digits_enough(data):
         yield from _card_places(data)
+
+
+def _suspicious_names(text: str, names: Iterable[tuple[int, int, int]]) -> Iterator[int]:
+    """Where the names begin that have a value, or may have one beyond their line."""
+    last = (0, 0)
+    for start, end, weight in names:
+        if last[0] <= start < last[1]:
+            continue  # within a value of that line, which is known already; see `assignments.find_assigned`
+        if assignments.is_open(text, end):
+            yield start
+            continue
+        found = assignments.found_at(text, start, end, weight)
+        if found:
+            yield start
+            line_end = text.find("\n", start)
+            last = (found[0], found[1] if line_end < 0 else min(found[1], line_end))
 
 
 def _card_places(data: bytes) -> Iterator[int]:

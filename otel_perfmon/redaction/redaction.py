@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from otel_perfmon.redaction import names, tokens, values
+from otel_perfmon.redaction import assignments, names, tokens, values
 from otel_perfmon.redaction.frames import Frames
-from otel_perfmon.redaction.names import HARMLESS, MAYBE, NAME_MAX, PASSWORD, SECRET
+from otel_perfmon.redaction.names import CERTAIN, HARMLESS, LIKELY, MAYBE, NAME_MAX, SECRET
 from otel_perfmon.redaction.patterns import Found, compile_pattern, find_all
 from otel_perfmon.redaction.suspicion import Suspicion
 from otel_perfmon.redaction.values import MARKER
@@ -96,10 +96,10 @@ class Redaction:
 
     def _weigh(self, name: str) -> int:
         weight = names.weight_of(name)
-        if weight >= SECRET or not self._runs:
+        if weight == CERTAIN or not self._runs:
             return weight
         words = names.words_of(name)
-        return SECRET if any(names.has_run_of(words, run) for run in self._runs) else weight
+        return CERTAIN if any(names.has_run_of(words, run) for run in self._runs) else weight
 
     def _remember(self, text: str, clean: str) -> None:
         remembered = self._redacted
@@ -117,12 +117,14 @@ class Redaction:
             return self._clean_mapping(value, weight)
         if kind is list:
             return self._clean_list(value, weight)
-        if kind is int and (weight == PASSWORD or (_INT_MIN < value < _INT_MAX and tokens.is_card(str(value)))):
+        if kind is int and (weight == CERTAIN or (_INT_MIN < value < _INT_MAX and tokens.is_card(str(value)))):
             return MARKER
-        return MARKER if kind is float and weight == PASSWORD else value
+        return MARKER if kind is float and weight == CERTAIN else value
 
     def _clean_text(self, text: str, weight: int) -> str:
         if weight and not values.is_nothing(text) and (weight >= SECRET or values.is_opaque(text)):
+            return MARKER
+        if weight == LIKELY and values.is_mixed(text):
             return MARKER
         return self.redact_text(text)
 
@@ -130,11 +132,19 @@ class Redaction:
         if len(mapping) == 1 and type(mapping.get("@bytes")) is str:
             return MARKER if self._is_secret_bytes(mapping["@bytes"], weight) else mapping
         changed: dict[str, Any] = {}
+        named = self._weight_of_named(mapping) if len(mapping) > 1 else HARMLESS
         for key, value in mapping.items():
-            clean = self._without_secrets(value, max(weight, self.weight_of(key)))
+            own = named if named and key.lower() == "value" else self.weight_of(key)
+            clean = self._without_secrets(value, max(weight, own))
             if clean is not value:
                 changed[key] = clean
         return self._clean_keys({**mapping, **changed} if changed else mapping)
+
+    def _weight_of_named(self, mapping: dict[str, Any]) -> int:
+        """Of what stands under ``value`` in a mapping that has its name, too: variables, form fields, headers."""
+        found = (mapping[key] for key in mapping if key.lower() in assignments.NAMES_OF_NAMES)
+        weights = (self.weight_of(name) for name in found if type(name) is str and len(name) <= NAME_MAX)
+        return max(weights, default=HARMLESS)
 
     def _clean_keys(self, mapping: dict[str, Any]) -> dict[str, Any]:
         """Names that are secrets themselves, such as a token by which something was counted."""
@@ -150,6 +160,10 @@ class Redaction:
 
     def _weight_behind(self, items: list[Any], number: int) -> int:
         before = items[number - 1] if number else None
+        if number == 1 and len(items) == 2 and type(before) is type(items[1]) is str:  # noqa: PLR2004 - a pair
+            weight = self.weight_of(before) if len(before) <= NAME_MAX else HARMLESS
+            if weight >= SECRET and assignments.is_pair(before, items[1]):
+                return weight
         if type(before) is not str or not before.startswith("-") or len(before) > NAME_MAX or not _is_flag(before):
             return HARMLESS
         return self.weight_of(before)
@@ -161,7 +175,7 @@ class Redaction:
             text = base64.b64decode(encoded).decode("latin-1")
         except (ValueError, binascii.Error):
             return False
-        return (weight == MAYBE and values.is_opaque(text)) or self.redact_text(text) is not text
+        return (MAYBE <= weight < SECRET and values.is_opaque(text)) or self.redact_text(text) is not text
 
 
 def _is_flag(text: str) -> bool:

@@ -270,7 +270,14 @@ _hook = re.compile(
 _pem = re.compile(r"-----BEGIN[ A-Z0-9]{0,40} PRIVATE KEY(?: BLOCK)?-----|-----BEGIN OPENSSH[ A-Z]{0,20}-----").match
 _PEM_END: Final = "-----END"
 _PEM_END_MAX: Final = 80
-_card = re.compile(r"(?<![\w.\-+/])[2-6][0-9]{3}(?:[ \-]?[0-9]){9,15}(?![\w\-/]|\.[0-9])").finditer
+_card = re.compile(
+    r"(?<![^\W_])(?<![^A-Za-z]\.)(?<![0-9a-fA-F]{4}-)[2-6][0-9]{3}(?:[ \-]?[0-9]){9,15}"
+    r"(?![^\W_]|\.[0-9]|-[0-9a-fA-F]{4})"
+).finditer
+"""Not part of a longer number, of a word or of a UUID."""
+_card_tail = re.compile(r"[ \-][0-9]{1,3}$").search
+_PHONE_MAX: Final = 15
+"""Digits behind a ``+`` (ITU-T E.164)."""
 _CARD_LENGTHS: Final = (
     (re.compile(r"4"), (13, 16, 19)),
     (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), (16,)),
@@ -377,7 +384,14 @@ def find_hooks(text: str) -> Iterator[Found]:
 
 def find_cards(text: str) -> Iterator[Found]:
     """Numbers of payment cards: an issuer's first digits and length, and the check digit right."""
-    return (found.span() for found in _card(text) if is_card(found[0]))
+    for found in _card(text):
+        start, end = found.span()
+        tail = None if is_card(found[0]) else _card_tail(found[0])
+        if tail:  # 4111111111111111-1
+            end = start + tail.start()
+        is_phone = text[start - 1 : start] == "+" and end - start <= _PHONE_MAX
+        if is_card(text[start:end]) and not is_phone:
+            yield start, end
 
 
 def is_card(text: str) -> bool:

@@ -15,10 +15,10 @@ _LETTERS_MAX: Final = 24
 _is_masked = re.compile(
     r"(?i)[*•.#_\-?]+|x{3,}|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
 ).fullmatch
-_is_placeholder = re.compile(r"\$|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
+_is_placeholder = re.compile(r"\$(?![0-9a-z\-]{1,16}\$)|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
 _is_taken = re.compile(r"(?:[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
 _is_literal = re.compile(
-    r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|optional|required|invalid"
+    r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|secretstr|secretbytes|optional|required|invalid"
     r"|incorrect|wrong|missing|expired|unauthorized|denied|failed|unknown|empty|not|is|must|the|for|was|has|cannot|too)"
 ).fullmatch
 _is_code = re.compile(r"[A-Za-z_]\w{0,63}(?:\.[A-Za-z_]\w{0,63}){1,8}").fullmatch
@@ -27,6 +27,7 @@ _is_number = re.compile(r"[-+]?[0-9][0-9.,:eETZ+\-]*").fullmatch
 _is_words = re.compile(
     r"[A-Z]?[a-z]*(?:[ _./\-](?:[A-Z]?[a-z]*|[0-9]{1,4}))*|[A-Z]+(?:[_\-](?:[A-Z]+|[0-9]{1,4}))*"
 ).fullmatch
+_mixed = re.compile(r"(?=[^0-9\s]*[0-9])(?=[^A-Za-z\s]*[A-Za-z])[^\s]{4,}").fullmatch
 _is_place = re.compile(r"(?:[a-z][a-z0-9+.\-]{0,15}:/)?/|[A-Za-z]:\\|arn:|[A-Za-z0-9.\-]{1,255}:[0-9]{1,5}$").match
 is_id = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 """Whether a value is a UUID."""
@@ -53,6 +54,13 @@ def is_code(value: str) -> bool:
 def is_number(value: str) -> bool:
     """Whether the value is a number, a date, a time or a version."""
     return _is_number(value) is not None
+
+
+def is_mixed(value: str) -> bool:
+    """Whether a value too short to be opaque has letters and digits in one word, as few words have: ``hunter2``."""
+    if len(value) > _OPAQUE_MIN or is_number(value) or _is_words(value) or _is_place(value) or is_id(value):
+        return False
+    return _mixed(value) is not None
 
 
 def is_opaque(value: str) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from cli_kit import record, span_row
 
@@ -44,3 +46,36 @@ def test_a_pattern_that_could_hang_is_wrong_usage(scan):
     printed = scan("--pattern", "(a+)+$")
     assert printed.status == 2
     assert "redact_patterns" in printed.err
+
+
+@pytest.mark.parametrize(
+    "names", [["metrics.db"], ["metrics.db", "metrics.db-wal", "metrics.db-shm"], ["metrics.db-wal"]]
+)
+def test_a_damaged_file_that_was_moved_aside_is_named_since_it_was_not_scanned(cli, db_path, names):
+    record(db_path, span_row("a", attributes='{"n":1}'))
+    assert cli("scan", "--db", db_path).status == 0
+    Path(db_path + ".corrupted").write_text("a file of another program's")
+    assert cli("scan", "--db", db_path).status == 0
+    moved = [f"{db_path}.corrupt-20261128T101112Z{name.removeprefix('metrics.db')}" for name in names]
+    for path in moved:
+        Path(path).write_text(f"password={SECRET}")
+    scanned = [path for path in moved if not path.endswith("-shm")]
+    printed = cli("scan", "--db", db_path)
+    assert printed.status == 1
+    assert printed.lines[0] == "No secrets were found."
+    told = "was moved aside when it was damaged and was not scanned; delete it when you need nothing of it."
+    assert printed.lines[1:] == [f"{path} {told}" for path in scanned]
+    in_json = cli("scan", "--db", db_path, "--json")
+    assert in_json.status == 1
+    assert in_json.json["is_complete"] is False
+    assert in_json.items == [{"place": path, "key": "", "count": None, "note": told} for path in scanned]
+    assert cli("scan", "--db", db_path, "--rewrite").status == 1
+
+
+def test_a_file_moved_aside_is_named_behind_what_was_found(scan, db_path):
+    Path(db_path + ".corrupt-20261128T101112Z").write_text("x")
+    printed = scan()
+    assert printed.status == 1
+    assert "user.password" in printed.out
+    assert printed.lines[-1].startswith(f"{db_path}.corrupt-20261128T101112Z was moved aside")
+    assert [item["count"] for item in scan("--json").items][-1] is None

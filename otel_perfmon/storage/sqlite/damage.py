@@ -6,6 +6,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from glob import escape as escape_glob
+from glob import glob
 from typing import Final
 
 from otel_perfmon.errors import StoreCorruptError
@@ -93,6 +95,11 @@ def damage_error(path: str, what: str) -> StoreCorruptError:
         f"{path} is damaged ({what}). The next process that records moves it aside and begins a new one; 'sqlite3"
         f" {path} .recover' may save what is left."
     )
+
+
+def files_set_aside(path: str) -> list[str]:
+    """The damaged files that once were the file at ``path``, their logs and indexes among them."""
+    return sorted(glob(f"{escape_glob(path)}.corrupt-*"))
 
 
 def set_aside(path: str) -> str:

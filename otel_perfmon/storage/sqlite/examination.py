@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from glob import escape as escape_glob
-from glob import glob
 from typing import Any, Final
 
 from otel_perfmon.account import ProcessHealth, StoreSummary
 from otel_perfmon.errors import PerfmonError, StoreError
 from otel_perfmon.storage.cells import DAY_S
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite.damage import files_set_aside
 from otel_perfmon.storage.sqlite.file_system import file_system_of, is_remote
 from otel_perfmon.storage.sqlite.health import read_processes
 from otel_perfmon.storage.sqlite.summary import summarize_store
@@ -104,7 +103,7 @@ def _look_beside(evidence: Evidence) -> None:
             status = os.stat(path + suffix)
             evidence.sizes_bytes[suffix] = status.st_size
             evidence.modes[suffix] = stat.S_IMODE(status.st_mode)
-    evidence.moved_aside = sorted(glob(f"{escape_glob(path)}.corrupt-*"))
+    evidence.moved_aside = files_set_aside(path)
     kind = file_system_of(path)
     evidence.remote_file_system = kind if kind is not None and is_remote(kind) else None
     with suppress(OSError):
