@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from otel_perfmon.errors import StoreBusyError
+from otel_perfmon.storage.process import ProcessIdentity, current, is_alive
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.stepped import SteppedConnection, is_other_index_open
 
@@ -23,8 +24,9 @@ _logger = logging.getLogger("otel_perfmon")
 
 _NOTE_OFFSET: Final = 128
 """Behind the seal."""
-_NOTE_BYTES: Final = 1024
-_HOLDERS_MAX: Final = 40
+_NOTE_BYTES: Final = 8192
+_HOLDERS_MAX: Final = 64
+_PARTS: Final = 3
 _WAIT_SECONDS: Final = 75.0
 """So long who opens the file waits for a process that has a lost log open: one that does nothing looks each minute."""
 
@@ -49,7 +51,7 @@ class Companions:
         self._lock = lock
         self._mine: tuple[int, int, int] | None = None
         self._descriptor: int | None = None
-        self._holder = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._holder = _own_holder()
         self._next_try = 0.0
         self._awaited: tuple[_Note, float] | None = None
 
@@ -72,7 +74,7 @@ class Companions:
         self._awaited = None
         known = self._read()
         others = known.holders if known is not None and known[:3] == self._mine else ()
-        others = tuple(each for each in others if each != self._holder and may_run(each))
+        others = tuple(each for each in others if each != self._holder and _may_run(each))
         self._write(_Note(*self._mine, int(time.time()), (*others, self._holder)))
 
     def _has_opened_mine(self) -> bool:
@@ -164,7 +166,7 @@ class Companions:
         known, here = self._read(), self._here()
         if known is None or known.file != here[0] or known[1:3] == (0, 0) or known[:3] == here:
             return
-        if any(may_run(each) for each in known.holders) and not self._has_waited(known):
+        if any(each != self._holder and _may_run(each) for each in known.holders) and not self._has_waited(known):
             message = f"{self._path} lost its log, which another process still has open and carries over first."
             raise StoreBusyError(message)
         if known.log_index == here[2] and not _size(self._log_path):  # it tells of a log that is gone
@@ -232,14 +234,14 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def may_run(holder: str) -> bool:
-    """Whether the process of a holder seems to run; one with its number may be another."""
-    if os.name != "posix":
+def _may_run(holder: str) -> bool:
+    """Whether the process of a holder still runs, or may do so where nobody can tell from here."""
+    pid, *parts = holder.split("|")[:-1]
+    if os.name != "posix" or not pid.isdecimal() or len(parts) != _PARTS:
         return False
-    try:
-        os.kill(int(holder.partition("-")[0]), 0)
-    except (ProcessLookupError, ValueError, OverflowError):
-        return False
-    except OSError:
-        pass  # another user's
-    return True
+    return is_alive(ProcessIdentity(int(pid), *parts)) is not False
+
+
+def _own_holder() -> str:
+    own = current()
+    return "|".join((str(own.pid), own.started, own.boot_id, own.pid_namespace, uuid.uuid4().hex[:8]))
