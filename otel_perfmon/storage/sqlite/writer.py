@@ -71,7 +71,7 @@ class SqliteWriter:
         self._connection: connections.SteppedConnection | None = None
         self._inode: tuple[int, int] | None = None
         self._begin_account()
-        self._is_policy_noted = False
+        self._is_policy_noted, self._begun_anew = False, 0
         self._next_checkpoint = 0.0
         self._free_space = FreeSpace(path)
         self._batch_size = BatchSize()
@@ -254,6 +254,7 @@ class SqliteWriter:
         """The path leads to another file: the log's pages belong into the old one, and must never meet the new one."""
         if self._connection is None:
             return
+        self._begun_anew = int(self.now())
         _logger.warning("%s was moved, replaced or removed; recording goes on in a file at that path.", self.path)
         with suppress(sqlite3.Error):
             self._open_spans.delete_all()
@@ -349,7 +350,7 @@ class SqliteWriter:
         insert_points(connection, self._names, batch.points)
         self._add_health(connection, batch)
         if not self._is_policy_noted:
-            note_policy(connection, self._policy)
+            note_policy(connection, self._policy, self._begun_anew)
             self._is_policy_noted = True
 
     def _forget_ids(self) -> None:
