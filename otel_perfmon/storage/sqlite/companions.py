@@ -64,7 +64,7 @@ class Companions:
         self._mine = self._here()
         with suppress(OSError):
             self._descriptor = _opened(self._log_path)
-        if 0 in self._mine or not self._has_opened_mine():
+        if os.name == "posix" and (0 in self._mine or not self._has_opened_mine()):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
             self.release()
@@ -80,12 +80,12 @@ class Companions:
     def _has_opened_mine(self) -> bool:
         """Whether the descriptor is of the log that was noted: another may have taken its path in between."""
         if self._descriptor is None or self._mine is None:
-            return os.name != "posix"
+            return False
         return os.fstat(self._descriptor).st_ino == self._mine[1]
 
     def are_there(self) -> bool:
         """Whether the path still leads to the log and the index that are open."""
-        return self._mine == self._here()
+        return self._mine is not None and self._mine[1:] == (_inode(self._log_path), _inode(self._index_path))
 
     def leave_lost_log(self, checkpoint: Callable[[], object], close: Callable[[], None]) -> bool:
         """These are not at their path any more: carry over what is in the log that is open, and close the connection.
@@ -212,7 +212,7 @@ def _opened(path: str) -> int | None:
     """A descriptor of the log, which SQLite never locks; where an open file cannot be removed, none is needed."""
     if os.name != "posix":
         return None
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    return os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
 
 
 def _inode(path: str) -> int:

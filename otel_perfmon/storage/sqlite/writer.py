@@ -217,7 +217,7 @@ class SqliteWriter:
 
     def _check_ours(self) -> None:
         """Before anything is made beside a file that is not ours, or where no store can be: our lock file above all."""
-        if not self._is_open():
+        if not self._is_file_there():
             check_local(self.path)
             if not was_ours(self.path):
                 connections.check_ours(self.path)
