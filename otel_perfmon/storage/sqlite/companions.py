@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.process import ProcessIdentity, current, is_alive
+from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.stepped import SteppedConnection, is_other_index_open
 
@@ -166,7 +168,8 @@ class Companions:
         known, here = self._read(), self._here()
         if known is None or known.file != here[0] or known[1:3] == (0, 0) or known[:3] == here:
             return
-        if any(each != self._holder and _may_run(each) for each in known.holders) and not self._has_waited(known):
+        is_held = any(each != self._holder and _may_run(each) for each in known.holders)
+        if is_held and self._is_open_somewhere() and not self._has_waited(known):
             message = f"{self._path} lost its log, which another process still has open and carries over first."
             raise StoreBusyError(message)
         if known.log_index == here[2] and not _size(self._log_path):  # it tells of a log that is gone
@@ -190,6 +193,17 @@ class Companions:
 
     def _here(self) -> tuple[int, int, int]:
         return _inode(self._path), _inode(self._log_path), _inode(self._index_path)
+
+    def _is_open_somewhere(self) -> bool:
+        """Whether any connection is open to the file: who closed it without our lock is still noted as a holder."""
+        with closing(connections.connect(self._path, "rw")) as connection:
+            connection.set_busy_timeout(0)
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master")
+            except sqlite3.OperationalError:
+                return True
+        return False
 
     def _has_waited(self, known: _Note) -> bool:
         if self._awaited is None or self._awaited[0] != known:

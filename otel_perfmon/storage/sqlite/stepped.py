@@ -19,7 +19,7 @@ class SteppedConnection(sqlite3.Connection):
         super().__init__(*arguments, **keywords)
         self.path = ""
         self.index_inode = 0
-        self._busy_timeout_ms = 0
+        self._busy_timeout_ms = -1
         self.remembered: OrderedDict[Any, Any] = OrderedDict()
         """What questions remember of this file: it goes with the connection, since another file may take the path."""
 
