@@ -6,6 +6,7 @@ now; a ``warning`` may become trouble; an ``error`` is trouble: something was lo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -106,6 +107,27 @@ def _moved_aside(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("moved_aside", "warning", sentence, advice)
 
 
+def _begun_anew(evidence: Evidence) -> Iterator[Finding]:
+    """What stood in a file that is gone is gone with it; told for as long as it would have been kept."""
+    when, summary = evidence.begun_anew, evidence.summary
+    if when is not None and summary is not None and evidence.now - when < summary.keep_seconds:
+        told = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(when))
+        sentence = (
+            f"Begun anew at {told}: the file at this path was moved, replaced or removed under a process that recorded"
+            " into it."
+        )
+        advice = (
+            "What was recorded before is in the old file, if that is left; stop what records before you move a file."
+        )
+        yield Finding("begun_anew", "warning", sentence, advice)
+
+
+def _not_files(evidence: Evidence) -> Iterator[Finding]:
+    for name in evidence.not_files:
+        sentence = f"{name} is a directory, or no regular file, so that nothing can be recorded or asked."
+        yield Finding("not_a_file", "error", sentence, f"Move {name} away; what records makes the file by itself.")
+
+
 def _network(evidence: Evidence) -> Iterator[Finding]:
     kind = evidence.remote_file_system
     if kind is not None:
@@ -115,6 +137,9 @@ def _network(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _permissions(evidence: Evidence) -> Iterator[Finding]:
+    for name in evidence.not_writable:
+        sentence = f"{name} is not writable for its owner, who cannot record into it."
+        yield Finding("not_writable", "error", sentence, f"chmod 600 {name}")
     if evidence.refusal is not None:  # perhaps no store at all
         return
     for suffix, mode in evidence.modes.items():
@@ -293,5 +318,5 @@ def _sqlite(evidence: Evidence) -> Iterator[Finding]:
 
 _RULES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     *(_refused, _damaged, _balance, _losses, _processes, _free_space, _log, _size),
-    *(_network, _permissions, _lock, _moved_aside, _clock, _schema, _sqlite),
+    *(_network, _permissions, _lock, _moved_aside, _begun_anew, _not_files, _clock, _schema, _sqlite),
 )

@@ -324,3 +324,42 @@ def test_a_missing_file_is_no_finding_but_nothing_to_look_at(tmp_path, capsys):
     assert main(["doctor", "--db", str(tmp_path / "no.db")]) == 3
     assert "There is no store" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# --- a path that is not what it was
+
+
+def test_a_file_that_was_removed_under_a_process_is_told_by_the_one_made_after_it(db_path):
+    with running(RECORD.replace("sys.stdin.read()", "sys.stdin.readline(); storage.close()"), db_path) as process:
+        for ending in ("", "-wal", "-shm"):
+            os.unlink(db_path + ending)
+        process.communicate("on\n", timeout=20)
+    assert "begun_anew" in findings(db_path)
+
+
+def test_a_file_that_was_begun_anew_is_told_for_as_long_as_spans_are_kept(recorded):
+    def found(ago_seconds):
+        change(
+            recorded, f"INSERT OR REPLACE INTO _facts VALUES ('begun_anew_unix_s', {int(time.time()) - ago_seconds})"
+        )
+        return set(findings(recorded))
+
+    assert found(60) == {"begun_anew"}
+    assert found(8 * 86_400) == set()
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", ".lock"])
+def test_a_directory_in_the_place_of_a_file_is_told(recorded, ending):
+    if os.path.exists(recorded + ending):
+        os.unlink(recorded + ending)
+    os.mkdir(recorded + ending)
+    found, _ = examine(recorded)
+    assert "not_a_file" in {each.name for each in found if each.severity == "error"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="gives files away")
+def test_a_file_that_its_owner_may_not_write_is_told_unless_that_is_root(recorded):
+    os.chmod(recorded, 0o444)
+    assert set(findings(recorded)) == {"mode"}
+    os.chown(recorded, 65_534, 65_534)
+    assert set(findings(recorded)) == {"mode", "not_writable"}

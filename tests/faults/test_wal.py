@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
+from faults_kit import read_account
 
 from otel_perfmon import MetricsStorage
 from otel_perfmon.storage.sqlite import connection as connections
@@ -123,3 +126,129 @@ with monitor.monitor("work"):
 assert [each.operation for each in monitor.storage.get_stats()] == ["work"]
 """
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+
+
+# --- the log, or its index, removed or replaced under live processes
+
+LOSING = (("-wal",), ("-shm",), ("-wal", "-shm"), ("-shm", "-wal"))
+LOSE_AND_DIE = """
+import os, sys
+import otel_perfmon
+monitor = otel_perfmon.configure("metrics.db", durability="span")
+def record(count):
+    for _ in range(count):
+        with monitor.monitor("work"):
+            pass
+record(50)
+if "asked" in sys.argv:
+    monitor.storage.get_stats("work")
+for ending in sys.argv[1].split(","):
+    (os.unlink if "removed" in sys.argv else lambda name: os.rename(name, "moved"))("metrics.db" + ending)
+record(100)
+assert monitor.force_flush()
+os.kill(os.getpid(), 9)
+"""
+RECORD_ON = """
+import os, sys, time
+from otel_perfmon import MetricsStorage
+name, is_killed = sys.argv[1], "killed" in sys.argv
+storage = MetricsStorage("metrics.db")
+count, is_flushed = 0, True
+print("up", flush=True)
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    for _ in range(200):
+        storage.insert_metric(name, 1.0)
+    count += 200
+    is_flushed = storage.recorder.flush()
+print(is_flushed or storage.recorder.flush(20), count, flush=True)
+if is_killed:
+    os.kill(os.getpid(), 9)
+storage.close()
+"""
+
+
+@pytest.mark.parametrize("endings", LOSING[:3], ids="".join)
+@pytest.mark.parametrize("options", [("removed",), ("removed", "asked"), ("renamed",)], ids=" ".join)
+def test_a_log_that_is_lost_under_a_process_is_carried_over_before_the_next_write(
+    run_lossy, tmp_path, endings, options
+):
+    errors = run_lossy(",".join(endings), *options)
+    assert errors.count("was carried over into the file") == 1, errors
+    assert read_account(str(tmp_path / "metrics.db")).names == {"work": 150}
+
+
+@pytest.fixture
+def run_lossy(tmp_path):
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-c", LOSE_AND_DIE, *arguments]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert result.returncode == -9, result.stderr
+        return result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("rounds", [20, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("ending", ["closed", "killed"])
+def test_two_writers_at_full_speed_and_a_newcomer_lose_nothing_however_often_the_log_is_lost(
+    start_python, tmp_path, figure, rounds, ending
+):
+    chance, path = random.Random(rounds), str(tmp_path / "metrics.db")
+    seconds = rounds * 0.1 + 1
+    writers = {name: start_python(RECORD_ON, name, str(seconds), ending) for name in ("one", "two")}
+    for writer in writers.values():
+        assert writer.stdout.readline() == "up\n"
+    lost = 0
+    for number in range(rounds):
+        time.sleep(chance.random() * 0.15)
+        lost += lose(path, chance)
+        if number == rounds // 2:
+            writers["newcomer"] = start_python(RECORD_ON, "newcomer", "0.5", ending)
+    told, errors = {}, ""
+    for name, writer in writers.items():
+        printed, error = writer.communicate(timeout=60)
+        is_flushed, count = printed.splitlines()[-1].split()
+        assert is_flushed == "True", error
+        told[name], errors = int(count), errors + error
+    assert read_account(path).names == told
+    assert [name for name in os.listdir(tmp_path) if "corrupt" in name] == []
+    figure(f"log lost {lost} times under two writers ({ending}): spans flushed, lost", f"{sum(told.values())}, 0", "0")
+
+
+def lose(path: str, chance: random.Random) -> int:
+    """Remove or rename some of the files beside it; how many were there."""
+    count = 0
+    for ending in chance.choice(LOSING):
+        try:
+            if chance.random() < 1 / 3:
+                os.rename(path + ending, f"{path}.moved{ending}")
+            else:
+                os.unlink(path + ending)
+        except FileNotFoundError:
+            continue
+        count += 1
+    return count
+
+
+def test_a_log_that_is_lost_while_a_reader_holds_a_snapshot_is_carried_over_when_it_lets_go(db_path, tmp_path):
+    hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN');"
+    hold += "c.execute('SELECT count(*) FROM _spans').fetchone(); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, db_path]
+    with MetricsStorage(db_path) as storage:
+        storage.insert_metric("work", 1.0)
+        assert storage.recorder.flush()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+            assert reader.stdout.readline() == "held\n"
+            storage.insert_metric("work", 1.0)
+            assert storage.recorder.flush()
+            os.unlink(db_path + "-wal")
+            storage.insert_metric("work", 1.0)
+            assert storage.recorder.flush()
+            assert not os.path.exists(db_path + "-wal")
+            reader.communicate("")
+        time.sleep(1.1)
+        storage.insert_metric("work", 1.0)
+        assert storage.recorder.flush()
+        assert os.path.exists(db_path + "-wal")
+    assert read_account(db_path).names == {"work": 4}

@@ -11,11 +11,10 @@ import errno
 import os
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from otel_perfmon.errors import (
     PerfmonError,
@@ -28,6 +27,8 @@ from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, fi
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
 from otel_perfmon.storage.sqlite.seal import Seal, State, seal_unchanged, sealed_state, state_of, was_ours
+from otel_perfmon.storage.sqlite.stepped import SteppedConnection as SteppedConnection  # noqa: PLC0414 - theirs too
+from otel_perfmon.storage.sqlite.stepped import opened
 
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 BUSY_TIMEOUT_MS: Final = 1_000
@@ -44,25 +45,6 @@ _LEFT_ALONE_SECONDS: Final = 60
 """A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
 
-class SteppedConnection(sqlite3.Connection):
-    """A connection that tells of each statement it has run."""
-
-    on_step: Callable[[], None] | None = None
-    is_immutable = False
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.remembered: OrderedDict[Any, Any] = OrderedDict()
-        """What questions remember of this file: it goes with the connection, since another file may take the path."""
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        """As `sqlite3.Connection.execute`."""
-        cursor = super().execute(*arguments)
-        if self.on_step is not None:
-            self.on_step()
-        return cursor
-
-
 class NotADatabaseError(SchemaError):
     """What is there is no SQLite database: somebody else's file, or one of ours without its header."""
 
@@ -76,6 +58,14 @@ def inode_of(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+Inodes = tuple["tuple[int, int] | None", ...]
+
+
+def inodes_of(path: str) -> Inodes:
+    """Those of the file, of its log and of the index of that."""
+    return inode_of(path), inode_of(path + "-wal"), inode_of(path + "-shm")
+
+
 def is_row_error(error: BaseException) -> bool:
     """Whether a value in the batch is to blame, so that trying again cannot help."""
     if isinstance(error, sqlite3.ProgrammingError):
@@ -85,7 +75,7 @@ def is_row_error(error: BaseException) -> bool:
     return isinstance(error, Exception) and not isinstance(error, (sqlite3.Error, PerfmonError, OSError, MemoryError))
 
 
-def open_writer(path: str, on_step: Callable[[], None] | None = None, *, is_patient: bool = True) -> sqlite3.Connection:
+def open_writer(path: str, on_step: Callable[[], None] | None = None, *, is_patient: bool = True) -> SteppedConnection:
     """A connection that may write, to a file that is ours and of this version; the caller holds the file lock.
 
     ``on_step`` is called after each statement. Creates the file (mode 0600) and its tables. Raises `SchemaError` for a
@@ -386,7 +376,7 @@ def _connect_readonly(path: str) -> SteppedConnection:
 
 def connect(path: str, mode: str) -> SteppedConnection:
     """A connection with none of our settings; ``mode`` as in SQLite's URIs."""
-    return SteppedConnection(
+    connection = SteppedConnection(
         _uri(path, mode),
         uri=True,
         timeout=BUSY_TIMEOUT_MS / 1000,
@@ -394,6 +384,7 @@ def connect(path: str, mode: str) -> SteppedConnection:
         check_same_thread=False,
         cached_statements=_CACHED_STATEMENTS,
     )
+    return opened(connection, path)
 
 
 def _uri(path: str, mode: str) -> str:

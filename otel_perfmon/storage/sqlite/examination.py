@@ -19,7 +19,7 @@ from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.damage import files_set_aside
 from otel_perfmon.storage.sqlite.file_system import file_system_of, is_remote
 from otel_perfmon.storage.sqlite.health import read_processes
-from otel_perfmon.storage.sqlite.summary import summarize_store
+from otel_perfmon.storage.sqlite.summary import BEGUN_ANEW, summarize_store
 
 COMPANIONS: Final = ("", "-wal", "-shm", ".lock")
 _TRIES: Final = 3
@@ -37,8 +37,10 @@ class Evidence:
 
     ``is_whole`` is False where the time did not suffice to look at all of the file, ``is_log_read`` where there is
     a log that could not be looked into. ``modes`` are the permissions of the files that are there, by what follows
-    the path; ``remote_file_system`` is the type of one that another machine keeps. Times in Unix seconds, ``now``
-    too; ``backwards_seconds`` is how far the clock ran back at most between two arrivals.
+    the path; ``not_files`` are those that are directories and the like, ``not_writable`` those that their owner may not
+    write, who is not root; ``remote_file_system`` is the type of one that another machine keeps. Times in Unix seconds,
+    ``now`` too; ``begun_anew`` is when a process came to the file since another one was removed or replaced under it;
+    ``backwards_seconds`` is how far the clock ran back at most between two arrivals.
     """
 
     path: str
@@ -48,6 +50,8 @@ class Evidence:
     modes: dict[str, int] = field(default_factory=dict)
     moved_aside: list[str] = field(default_factory=list)
     free_bytes: int | None = None
+    not_files: list[str] = field(default_factory=list)
+    not_writable: list[str] = field(default_factory=list)
     remote_file_system: str | None = None
     refusal: StoreError | None = None
     schema_version: int | None = None
@@ -60,6 +64,7 @@ class Evidence:
     rollup_count: int | None = None
     last_end: float | None = None
     backwards_seconds: int | None = None
+    begun_anew: float | None = None
 
     @property
     def wal_bytes(self) -> int:
@@ -101,8 +106,13 @@ def _look_beside(evidence: Evidence) -> None:
     for suffix in COMPANIONS:
         with suppress(OSError):
             status = os.stat(path + suffix)
+            if not stat.S_ISREG(status.st_mode):
+                evidence.not_files.append(path + suffix)
+                continue
             evidence.sizes_bytes[suffix] = status.st_size
             evidence.modes[suffix] = stat.S_IMODE(status.st_mode)
+            if status.st_uid and not status.st_mode & stat.S_IWUSR:
+                evidence.not_writable.append(path + suffix)
     evidence.moved_aside = files_set_aside(path)
     kind = file_system_of(path)
     evidence.remote_file_system = kind if kind is not None and is_remote(kind) else None
@@ -139,6 +149,7 @@ def _ask_all(connection: sqlite3.Connection, evidence: Evidence, *, is_full: boo
         "summary": lambda: summarize_store(connection, evidence.path),
         "last_end": lambda: (one("SELECT max(end_unix_nano) FROM _spans") or 0) / 1e9 or None,
         "backwards_seconds": lambda: one(_BACKWARDS),
+        "begun_anew": lambda: one(f"SELECT max(value) FROM _facts WHERE name = '{BEGUN_ANEW}'"),
         "rollup_count": lambda: one(f"SELECT coalesce(sum(count), 0) FROM _rollups WHERE resolution_s = {DAY_S}"),
         "row_count": lambda: one("SELECT count(*) FROM _spans"),
         "problems": lambda: _checked(connection, is_full=is_full),

@@ -81,16 +81,16 @@ class FileLock:
             with suppress(OSError, TypeError):  # a system that cannot do it to a descriptor
                 os.utime(self._descriptor)
 
-    def read_note(self, size: int) -> bytes:
+    def read_note(self, size: int, offset: int = 0) -> bytes:
         """What stands in the lock file; only while the lock is held."""
         descriptor = self._open()
-        os.lseek(descriptor, NOTE_OFFSET, os.SEEK_SET)
+        os.lseek(descriptor, NOTE_OFFSET + offset, os.SEEK_SET)
         return os.read(descriptor, size)
 
-    def write_note(self, note: bytes) -> None:
+    def write_note(self, note: bytes, offset: int = 0) -> None:
         """Write it over what stood there; only while the lock is held."""
         descriptor = self._open()
-        os.lseek(descriptor, NOTE_OFFSET, os.SEEK_SET)
+        os.lseek(descriptor, NOTE_OFFSET + offset, os.SEEK_SET)
         os.write(descriptor, note)
 
     def close(self) -> None:

@@ -46,6 +46,7 @@ from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
+from otel_perfmon.storage.sqlite.stepped import add_pool
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
 
@@ -54,7 +55,7 @@ _FORK_SECONDS_MAX: Final = 2.0
 """How long a fork waits for the questions of other threads; they are interrupted after half of it."""
 
 
-_Idle = deque[tuple["tuple[int, int] | None", connections.SteppedConnection]]
+_Idle = deque[tuple[connections.Inodes, connections.SteppedConnection]]
 
 
 class _Question:
@@ -83,6 +84,7 @@ class SqliteReader:
         self._is_forking = False
         self._is_closed = False
         fork.tell_of_forks(self)
+        add_pool(self)
         weakref.finalize(self, _close_all, self._idle)  # for a store that nobody closes
 
     # --- questions
@@ -282,8 +284,7 @@ class SqliteReader:
         question = self._begin()
         try:
             with connections.translated(self.path), _sound_values(self.path):
-                inode = connections.inode_of(self.path)
-                connection = self._take_idle(inode) or connections.open_reader(self.path)
+                inodes, connection = self._take()
                 question.connection = connection
                 is_sound = False
                 try:
@@ -295,7 +296,7 @@ class SqliteReader:
                 finally:
                     if is_sound:
                         connection.execute("ROLLBACK")
-                        self._give_back(inode, connection)
+                        self._give_back(inodes, connection)
                     else:
                         connection.close()
         finally:
@@ -312,18 +313,28 @@ class SqliteReader:
             del self._busy[question]
             time.sleep(0.001)
 
-    def _take_idle(self, inode: tuple[int, int] | None) -> connections.SteppedConnection | None:
+    def _take(self) -> tuple[connections.Inodes, connections.SteppedConnection]:
+        inodes = connections.inodes_of(self.path)
+        connection = self._take_idle(inodes)
+        if connection is None:
+            connection = connections.open_reader(self.path)
+            inodes = connections.inodes_of(self.path)
+            if inodes[-1] is not None and not connection.is_immutable:
+                connection.index_inode = inodes[-1][1]
+        return inodes, connection
+
+    def _take_idle(self, inodes: connections.Inodes) -> connections.SteppedConnection | None:
         with suppress(IndexError):
             while True:
-                opened_inode, connection = self._idle.pop()
-                if opened_inode == inode:
+                opened_inodes, connection = self._idle.pop()
+                if opened_inodes == inodes:
                     return connection
-                connection.close()  # the path leads to another file by now
+                connection.close()  # the path leads to another file by now, or to another log
         return None
 
-    def _give_back(self, inode: tuple[int, int] | None, connection: connections.SteppedConnection) -> None:
+    def _give_back(self, inodes: connections.Inodes, connection: connections.SteppedConnection) -> None:
         if len(self._idle) < _IDLE_MAX and not self._is_closed and not self._is_forking:
-            self._idle.append((inode, connection))
+            self._idle.append((inodes, connection))
         else:
             connection.close()
 

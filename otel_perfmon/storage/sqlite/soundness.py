@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import closing, suppress
 from typing import Final
 
@@ -27,7 +26,6 @@ class Soundness:
         self._lock = lock
         self._seal = Seal(path, lock)
         self._found_sound: State | None = None
-        self._companions: dict[str, tuple[int, int] | None] = {}
 
     def is_sure(self) -> bool:
         """Whether there is nothing in the file yet, or nobody but us has changed it."""
@@ -55,17 +53,6 @@ class Soundness:
 
     def _find_damage(self, fresh: connections.SteppedConnection) -> str | None:
         return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
-
-    def note_companions(self) -> None:
-        """The file was opened: its log has these names for now, which may soon be another database's."""
-        names = (self._path + "-wal", self._path + "-shm")
-        self._companions = {name: connections.inode_of(name) for name in names}
-
-    def leave_moved_file(self) -> None:
-        """The file has another name by now: its log must not be carried over into the next one at this path."""
-        for name, inode in self._companions.items():
-            if inode is not None and inode == connections.inode_of(name):
-                os.unlink(name)
 
     def set_aside_if_damaged(self) -> bool:
         """Move a damaged file out of the way, not one that is sound, or not ours; whether it was moved."""

@@ -11,17 +11,23 @@ from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 
+BEGUN_ANEW: Final = "begun_anew_unix_s"
 _MS: Final = 1_000
 _LONGEST_MS: Final = 2**62
 
 
-def note_policy(connection: sqlite3.Connection, policy: RetentionPolicy) -> None:
-    """Write down what is kept how long, for whoever asks; the caller holds a transaction."""
+def note_policy(connection: sqlite3.Connection, policy: RetentionPolicy, begun_anew_unix_s: int = 0) -> None:
+    """Write down what is kept how long, for whoever asks; the caller holds a transaction.
+
+    ``begun_anew_unix_s`` is when a process came to this file since another one at its path was moved or removed.
+    """
     facts = {
         "retention_ms": round(min(_LONGEST_MS, policy.retention_seconds * _MS)),
         "keep_ms": round(min(_LONGEST_MS, policy.keep_seconds * _MS)),
         "size_max_bytes": min(INT64_MAX, policy.size_max_bytes),
     }
+    if begun_anew_unix_s:
+        facts[BEGUN_ANEW] = begun_anew_unix_s
     connection.executemany("INSERT OR REPLACE INTO _facts VALUES (?, ?)", facts.items())
 
 

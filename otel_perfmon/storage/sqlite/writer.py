@@ -23,6 +23,7 @@ from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.account import note_state
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
 from otel_perfmon.storage.sqlite.batch_size import BatchSize
+from otel_perfmon.storage.sqlite.companions import Companions
 from otel_perfmon.storage.sqlite.edges import add_edges
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
@@ -66,11 +67,11 @@ class SqliteWriter:
         self._policy = policy or RetentionPolicy()
         self._lock = FileLock(path + ".lock", self._tell_of_others)
         self._soundness = Soundness(path, self._lock)
-        self._connection: sqlite3.Connection | None = None
+        self._companions = Companions(path, self._lock)
+        self._connection: connections.SteppedConnection | None = None
         self._inode: tuple[int, int] | None = None
-        self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
         self._begin_account()
-        self._is_policy_noted = False
+        self._is_policy_noted, self._begun_anew = False, 0
         self._next_checkpoint = 0.0
         self._free_space = FreeSpace(path)
         self._batch_size = BatchSize()
@@ -88,7 +89,7 @@ class SqliteWriter:
         with connections.translated(self.path):
             self._free_space.check()
         with self._held(timeout_seconds):
-            self._set_busy_timeout(int(timeout_seconds * 1000))
+            self._open_connection().set_busy_timeout(int(timeout_seconds * 1000))
             log_bytes = size_bytes(self.path + "-wal")
             refused = self._write_batch(batch)
             self._batch_size.fit(size_bytes(self.path + "-wal") - log_bytes, self._policy.size_max_bytes)
@@ -151,10 +152,14 @@ class SqliteWriter:
         if self._connection is not None:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
-                    is_sure = self._checkpoint()
-                    self._drop_connection()  # SQLite checkpoints again when the last connection is closed
-                    if is_sure:
-                        self._soundness.note()
+                    if not self._is_file_there() or self._companions.are_there():
+                        is_sure = self._checkpoint()
+                        self._drop_connection()  # SQLite checkpoints again when the last connection is closed
+                        self._companions.closed()
+                        if is_sure:
+                            self._soundness.note()
+                    else:
+                        self._companions.leave_lost_log(self._checkpoint, self._drop_connection)
             except StoreError:
                 pass  # nothing is lost: the log stays beside the file
         self._drop_connection()
@@ -172,6 +177,8 @@ class SqliteWriter:
         self._lock.close()  # else a parent that dies while it holds the lock would leave it to this child
         self._lock = FileLock(self.path + ".lock", self._tell_of_others)
         self._soundness = Soundness(self.path, self._lock)
+        self._companions.release()
+        self._companions = Companions(self.path, self._lock)
         self._begin_account()
 
     # --- opening
@@ -180,9 +187,12 @@ class SqliteWriter:
         self._process, self._identity = uuid.uuid4().hex, process.current()
 
     def _is_open(self) -> bool:
+        return self._is_file_there() and self._companions.are_there()
+
+    def _is_file_there(self) -> bool:
         return self._connection is not None and self._inode == connections.inode_of(self.path)
 
-    def _open_connection(self) -> sqlite3.Connection:
+    def _open_connection(self) -> connections.SteppedConnection:
         assert self._connection is not None
         return self._connection
 
@@ -207,7 +217,7 @@ class SqliteWriter:
 
     def _check_ours(self) -> None:
         """Before anything is made beside a file that is not ours, or where no store can be: our lock file above all."""
-        if not self._is_open():
+        if not self._is_file_there():
             check_local(self.path)
             if not was_ours(self.path):
                 connections.check_ours(self.path)
@@ -224,8 +234,13 @@ class SqliteWriter:
         self._soundness.note()
 
     def _open(self, *, is_patient: bool) -> None:
-        self._leave_moved_file()
+        if not self._is_file_there():
+            self._leave_moved_file()
+        elif not self._companions.leave_lost_log(self._checkpoint, self._drop_connection):
+            return
+        self._companions.check_free()
         connection = connections.open_writer(self.path, self._tell_of_progress, is_patient=is_patient)
+        self._companions.note(connection)
         self._inode = connections.inode_of(self.path)
         self._names = Names(connection, min(NAMES_BYTES_MAX, self._policy.size_max_bytes // _NAMES_IN_LIMIT))
         self._retention = Retention(connection, self.path)
@@ -234,19 +249,18 @@ class SqliteWriter:
         self._noted_arrival = 0
         self._is_policy_noted = False
         self._connection = connection
-        self._busy_timeout_ms = connections.BUSY_TIMEOUT_MS
-        self._soundness.note_companions()
 
     def _leave_moved_file(self) -> None:
         """The path leads to another file: the log's pages belong into the old one, and must never meet the new one."""
         if self._connection is None:
             return
+        self._begun_anew = int(self.now())
         _logger.warning("%s was moved, replaced or removed; recording goes on in a file at that path.", self.path)
         with suppress(sqlite3.Error):
             self._open_spans.delete_all()
             self._checkpoint()
         self._drop_connection()
-        self._soundness.leave_moved_file()
+        self._companions.leave_moved_file()
 
     def _tell_of_progress(self) -> None:
         self._lock.touch()
@@ -336,7 +350,7 @@ class SqliteWriter:
         insert_points(connection, self._names, batch.points)
         self._add_health(connection, batch)
         if not self._is_policy_noted:
-            note_policy(connection, self._policy)
+            note_policy(connection, self._policy, self._begun_anew)
             self._is_policy_noted = True
 
     def _forget_ids(self) -> None:
@@ -420,21 +434,14 @@ class SqliteWriter:
     def _checkpoint(self) -> bool:
         """Carry the log over into the file; whether that is the one we know, which is noted then."""
         connection = self._open_connection()
-        is_sure = self._is_open() and self._soundness.is_sure()
-        self._set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
+        is_sure = self._is_file_there() and self._soundness.is_sure()
+        connection.set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_sure:
             self._soundness.note()
         self._next_checkpoint = time.monotonic() + (_CHECKPOINT_PAUSE_SECONDS if is_busy else 0)
         return is_sure
 
-    def _set_busy_timeout(self, milliseconds: int) -> None:
-        """How long SQLite waits for programs that know nothing of our lock file, and for readers."""
-        assert self._connection is not None
-        if milliseconds != self._busy_timeout_ms:
-            self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
-            self._busy_timeout_ms = milliseconds
 
-
-_abandoned: list[sqlite3.Connection] = []
+_abandoned: list[connections.SteppedConnection] = []
 """What a forked child must neither use nor close."""

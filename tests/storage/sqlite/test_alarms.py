@@ -114,7 +114,7 @@ def test_nothing_is_written_when_nothing_has_changed(writer):
 
 def test_an_alarm_that_could_not_be_noted_is_told_the_next_time(writer, db_path):
     write(writer, *calls(bad=20))
-    writer._set_busy_timeout(1)
+    writer._connection.set_busy_timeout(1)
     blocker = """
         import sqlite3, sys
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)
