@@ -156,6 +156,8 @@ class Companions:
         """The connection was closed in good order: nobody need wait for it."""
         known = self._read()
         if known is not None and known[:3] == self._mine:
+            if not _inode(self._log_path):  # SQLite removes it with the last connection: nobody else has one
+                known = known._replace(log=0, log_index=0, holders=())
             holders = tuple(each for each in known.holders if each != self._holder)
             self._write(known._replace(holders=holders))
         self.release()
