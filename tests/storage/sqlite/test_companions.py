@@ -22,7 +22,7 @@ def write(writer: SqliteWriter) -> None:
 def somewhere_else() -> str:
     """A holder of the log in another container: nobody can tell from here whether it still runs."""
     own = process.current()
-    return f"7|{own.started}|{own.boot_id}|another namespace|0"
+    return f"7|{own.started}|{own.boot_id}|another|0"
 
 
 def test_who_closed_the_file_last_leaves_nobody_to_wait_for(db_path):
