@@ -429,7 +429,7 @@ def strace_works() -> bool:
 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-@pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("step", [31, pytest.param(1, marks=pytest.mark.long)])
 def test_the_nth_write_that_fails_reaches_no_program_and_leaves_a_sound_file_and_a_true_account(
     tmp_path, figure, error, step
 ):
