@@ -70,7 +70,9 @@ class GatedThread:
                 return False
             if not self._running:
                 self._make_gate()
-                threading.Thread(target=self._begin, name=self._name, daemon=True).start()
+                thread = threading.Thread(target=self._begin, name=self._name, daemon=True)
+                thread.start()
+                self._running.setdefault(self._name, thread)
         except RecursionError:  # no matter of the system's
             raise
         except RuntimeError:  # the interpreter is going down, or there are too many

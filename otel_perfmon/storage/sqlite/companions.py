@@ -63,10 +63,12 @@ class Companions:
         Raises `StoreBusyError` when they are lost already, having carried the log over.
         """
         self.release()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # one that was just made has no log before
+        has_log = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"  # as all but what others have made
         self._mine = self._here()
         with suppress(OSError):
             self._descriptor = _opened(self._log_path)
-        if os.name == "posix" and (0 in self._mine or not self._has_opened_mine()):
+        if os.name == "posix" and has_log and (0 in self._mine or not self._has_opened_mine()):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
             self.release()

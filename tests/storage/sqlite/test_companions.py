@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -51,4 +52,16 @@ def test_a_log_that_is_gone_is_carried_over_by_who_has_it_open(db_path):
     write(writer)
     assert writer._companions.are_there()
     assert ask_one(db_path, "SELECT count(*) FROM _spans") == 2
+    writer.close()
+
+
+def test_a_file_that_another_program_has_taken_its_log_from_for_good_is_written_without_one(db_path):
+    writer = SqliteWriter(db_path)
+    write(writer)
+    writer.close()
+    with closing(sqlite3.connect(db_path)) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    for count in (2, 3):
+        write(writer)
+        assert ask_one(db_path, "SELECT count(*) FROM _spans") == count
     writer.close()
