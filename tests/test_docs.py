@@ -67,7 +67,8 @@ def _run_command(words: list[str], folder: Path, columns: int = 100) -> subproce
 
 
 def _words(text: str) -> set[str]:
-    return {word for word in text.split() if word.isalpha()}
+    """All but what is said of a moment: less than a second ago is now."""
+    return {word for word in text.split() if word.isalpha()} - {"ago", "now"}
 
 
 @pytest.mark.parametrize("block", _blocks("console"), ids=lambda block: block.partition("\n")[0])
