@@ -286,7 +286,7 @@ class Recorder:
 
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
-        while not self._is_stopping:
+        while not (self._is_stopping or self._is_finished):  # nor one that was just being started at the end
             if self._thread.wait_at_gate(self._maintenance.seconds_until_due) and not self._is_stopping:
                 self._thread.wait_at_gate(LINGER_SECONDS)
             try:
