@@ -17,6 +17,7 @@ from otel_perfmon.storage.reasons import told_loss
 from otel_perfmon.storage.sqlite.examination import Evidence, gather_evidence
 from otel_perfmon.storage.sqlite.free_space import FREE_SPACE_MIN_BYTES
 from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
+from otel_perfmon.storage.sqlite.seal import alteration_of
 from otel_perfmon.storage.sqlite.versions import known_faults
 from otel_perfmon.storage.sqlite.writer import WAL_MAX_BYTES
 
@@ -122,6 +123,15 @@ def _begun_anew(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("begun_anew", "warning", sentence, advice)
 
 
+def _altered(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.altered is not None and not evidence.problems and evidence.refusal is None:
+        advice = (
+            "If nobody knows why, copy what matters and move the file away with its -wal and -shm: what records makes a"
+            f" new one. If it was meant, stop what records and remove {evidence.path}.lock, and it is forgotten."
+        )
+        yield Finding("altered", "warning", alteration_of(evidence.path, int(evidence.altered)), advice)
+
+
 def _not_files(evidence: Evidence) -> Iterator[Finding]:
     for name in evidence.not_files:
         sentence = f"{name} is a directory, or no regular file, so that nothing can be recorded or asked."
@@ -220,7 +230,10 @@ def _losses(evidence: Evidence) -> Iterator[Finding]:
 def _balance(evidence: Evidence) -> Iterator[Finding]:
     wrong = list(_imbalances(evidence))
     if wrong:
-        advice = "Do not rely on the figures; this is a fault of otel-perfmon or damage to the file: please report it."
+        whose = "a fault of otel-perfmon or damage to the file: please report it"
+        if evidence.altered is not None:
+            whose = "what another program has made of them"
+        advice = f"Do not rely on the figures; this is {whose}."
         yield Finding("unbalanced", "error", f"The accounts do not balance: {'; '.join(wrong)}.", advice)
 
 
@@ -318,5 +331,5 @@ def _sqlite(evidence: Evidence) -> Iterator[Finding]:
 
 _RULES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
     *(_refused, _damaged, _balance, _losses, _processes, _free_space, _log, _size),
-    *(_network, _permissions, _lock, _moved_aside, _begun_anew, _not_files, _clock, _schema, _sqlite),
+    *(_network, _permissions, _lock, _moved_aside, _begun_anew, _altered, _not_files, _clock, _schema, _sqlite),
 )

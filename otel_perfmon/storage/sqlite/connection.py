@@ -26,7 +26,17 @@ from otel_perfmon.errors import (
 from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
-from otel_perfmon.storage.sqlite.seal import Seal, State, seal_unchanged, sealed_state, state_of, was_ours
+from otel_perfmon.storage.sqlite.seal import (
+    Seal,
+    State,
+    altered_unix_s,
+    is_sealed,
+    read_seal,
+    seal_unchanged,
+    state_of,
+    tell_of_alteration,
+    was_ours,
+)
 from otel_perfmon.storage.sqlite.stepped import SteppedConnection as SteppedConnection  # noqa: PLC0414 - theirs too
 from otel_perfmon.storage.sqlite.stepped import opened
 
@@ -151,13 +161,16 @@ def check_sound(path: str) -> None:
     if state is None or state == _known_sound.get(path):
         return
     for pause in _LOOK_AGAIN_SECONDS:
-        if state == sealed_state(path):
+        note = read_seal(path)
+        if state is None or is_sealed(note, state):
             break
         time.sleep(pause)  # a process that records may just be about to set it
         state = state_of(path)
     else:
         _go_through(path, state)
-    if state is not None:
+        note = read_seal(path)
+    if state is not None and state == state_of(path):
+        tell_of_alteration(path, altered_unix_s(note, state))
         _known_sound[path] = state
 
 
@@ -187,9 +200,8 @@ def _check_replaceable(connection: SteppedConnection, path: str) -> None:
 def _bring_up_to_date(path: str) -> None:
     lock = FileLock(path + ".lock")
     try:
-        with lock.held(BUSY_TIMEOUT_MS / 1000):
+        with lock.held(BUSY_TIMEOUT_MS / 1000), Seal(path, lock).opened():
             open_writer(path).close()
-            Seal(path, lock).set()
     finally:
         lock.close()
 

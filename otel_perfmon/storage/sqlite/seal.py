@@ -4,17 +4,25 @@ In WAL mode a file changes only when its log is carried over into it, and only w
 file that is not as its seal says was changed by something else: another program, a copy that was put in its place, a
 power cut, or one of us that was killed on the way. It is gone through before it is trusted. SQLite has checksums of the
 log but none of the file: what decays on a disk while nobody writes is only found where SQLite meets it.
+
+A seal is *open* while we change the file. One that is closed, of the very file, and of this boot, leaves only another
+program: then it also notes when that was, for nobody can tell any more whether every figure is as it was recorded.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.sqlite.file_lock import NOTE_OFFSET, FileLock
+
+_logger = logging.getLogger("otel_perfmon")
 
 
 class State(NamedTuple):
@@ -25,7 +33,19 @@ class State(NamedTuple):
     changed_nano: int
 
 
+class Note(NamedTuple):
+    """What a seal says; ``altered_unix_s`` is when another program last changed the file, 0 if none did."""
+
+    state: State
+    altered_unix_s: int
+    is_open: bool
+
+
 _NOTE_BYTES: Final = 128
+_OPEN, _CLOSED = "open", "closed"
+_TOLD_SECONDS: Final = 30 * 86_400
+"""So long it is told that another program changed the file; what is asked about is mostly newer by then."""
+_told: Final[set[tuple[str, int]]] = set()
 
 
 def state_of(path: str) -> State | None:
@@ -49,19 +69,70 @@ class Seal:
         """Whether nobody but us has changed the file, which is ``now`` so."""
         if now == self._known:
             return True
-        self._known = now if now == _parse(self._lock.read_note(_NOTE_BYTES)) else None
+        self._known = now if is_sealed(self._read(), now) else None
         return self._known is not None
+
+    def altered_unix_s(self, now: State) -> int:
+        """When another program changed the file, which is ``now`` so; 0 if none did as far as can be told."""
+        return altered_unix_s(self._read(), now)
 
     def set(self) -> None:
         """Note how the file is now."""
         now = state_of(self._path)
         if now is not None and now != self._known:
-            with suppress(OSError):  # a full disk: the file is gone through again some time
-                self._lock.write_note(" ".join(map(str, now)).encode().ljust(_NOTE_BYTES))
-                self._known = now
+            self._write(Note(now, self.altered_unix_s(now), is_open=False))
+
+    def forget(self) -> None:
+        """A file is about to be made: what is noted is of one that is gone, whose inode the new one may get."""
+        self._known = None
+        with suppress(OSError):
+            if self._read() is not None:
+                self._lock.write_note(b" " * _NOTE_BYTES)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """For a block that changes the file. If something else has changed it before, it stays as it is: not sealed."""
+        now = state_of(self._path)
+        if now is None or not self.is_whole(now):
+            yield
+            return
+        note = Note(now, self.altered_unix_s(now), is_open=True)
+        self._write(note)
+        try:
+            yield
+        except BaseException:
+            if state_of(self._path) == now:
+                self._write(note._replace(is_open=False))
+            raise
+        self.set()
+
+    def _read(self) -> Note | None:
+        return _parse(self._lock.read_note(_NOTE_BYTES))
+
+    def _write(self, note: Note) -> None:
+        self._known = None
+        ending = _OPEN if note.is_open else _CLOSED
+        text = " ".join(map(str, (*note.state, note.altered_unix_s, ending)))
+        with suppress(OSError):  # a full disk: the file is gone through again some time
+            self._lock.write_note(text.encode().ljust(_NOTE_BYTES))
+            self._known = None if note.is_open else note.state
 
 
-def sealed_state(path: str) -> State | None:
+def is_sealed(note: Note | None, now: State) -> bool:
+    """Whether the file, which is ``now`` so, is as we left it."""
+    return note is not None and not note.is_open and note.state == now
+
+
+def altered_unix_s(note: Note | None, now: State) -> int:
+    """When another program changed the file, which is ``now`` so; 0 if none did as far as can be told."""
+    if note is None or note.state.inode != now.inode:  # a copy, of which nothing is known
+        return 0
+    is_altered = not note.is_open and note.state != now and now.changed_nano >= _booted_unix_nano()
+    when = max(1, now.changed_nano // 10**9) if is_altered else note.altered_unix_s
+    return when if time.time() - when < _TOLD_SECONDS else 0
+
+
+def read_seal(path: str) -> Note | None:
     """What the seal says, for who does not hold the lock: it may be set in the next moment."""
     try:
         with io.open(path + ".lock", "rb") as file:  # noqa: UP020 - as in `file_system`
@@ -73,8 +144,8 @@ def sealed_state(path: str) -> State | None:
 
 def was_ours(path: str) -> bool:
     """Whether the very file at ``path`` was sealed, with the size it has now: what it holds has gone bad in place."""
-    sealed, now = sealed_state(path), state_of(path)
-    return sealed is not None and now is not None and sealed[:2] == now[:2]
+    note, now = read_seal(path), state_of(path)
+    return note is not None and now is not None and note.state[:2] == now[:2]
 
 
 def seal_unchanged(path: str, state: State) -> None:
@@ -93,8 +164,32 @@ def seal_unchanged(path: str, state: State) -> None:
         lock.close()
 
 
-def _parse(note: bytes) -> State | None:
+def tell_of_alteration(path: str, altered_unix_s: int) -> None:
+    """Warn that another program changed the file, once in this process; 0: none did."""
+    if altered_unix_s and (path, altered_unix_s) not in _told:
+        _told.add((path, altered_unix_s))
+        _logger.warning("%s", alteration_of(path, altered_unix_s))
+
+
+def alteration_of(path: str, altered_unix_s: int) -> str:
+    """The sentence that says so."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(altered_unix_s))
+    return (
+        f"{path} was changed by another program at {when}. SQLite finds nothing broken, but not every answer need be"
+        " what was recorded."
+    )
+
+
+def _booted_unix_nano() -> int:
+    """When this machine was started, about; what happened before may have ended with a power cut."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time_ns() - (time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock))
+
+
+def _parse(note: bytes) -> Note | None:
     with suppress(ValueError):
-        inode, size, changed_nano = map(int, note.split())
-        return State(inode, size, changed_nano)
+        *numbers, ending = note.decode("ascii").split()
+        inode, size, changed_nano, altered = map(int, numbers)
+        if ending in (_OPEN, _CLOSED):
+            return Note(State(inode, size, changed_nano), altered, ending == _OPEN)
     return None

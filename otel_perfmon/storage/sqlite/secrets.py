@@ -22,7 +22,7 @@ from otel_perfmon.redaction.redaction import Redaction
 from otel_perfmon.storage.redactor import REDACTED, RedactionPolicy
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
-from otel_perfmon.storage.sqlite.seal import Seal, sealed_state, state_of
+from otel_perfmon.storage.sqlite.seal import Seal
 
 ROWS_AT_ONCE: Final = 200
 REWRITTEN_AT_ONCE: Final = 20
@@ -202,10 +202,8 @@ class SecretEraser:
         deadline = time.monotonic() + _CHECKPOINT_SECONDS
         while True:
             with self._writing() as connection:
-                is_sure = state_of(self._path) == sealed_state(self._path)
-                is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-                if is_sure:
-                    Seal(self._path, self._lock).set()
+                with Seal(self._path, self._lock).opened():
+                    is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 if not is_busy:
                     return
             if time.monotonic() > deadline:

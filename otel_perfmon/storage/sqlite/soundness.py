@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from typing import Final
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage, set_aside
 from otel_perfmon.storage.sqlite.file_lock import FileLock
-from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, was_ours
+from otel_perfmon.storage.sqlite.seal import Seal, State, state_of, tell_of_alteration, was_ours
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -30,11 +30,18 @@ class Soundness:
     def is_sure(self) -> bool:
         """Whether there is nothing in the file yet, or nobody but us has changed it."""
         state = state_of(self._path)
-        return state is None or state.size == 0 or self._seal.is_whole(state)
+        if state is None or state.size == 0:
+            self._seal.forget()
+            return True
+        return self._seal.is_whole(state)
 
     def note(self) -> None:
         """The file is now as we want it."""
         self._seal.set()
+
+    def changing(self) -> AbstractContextManager[None]:
+        """For a block in which we change the file."""
+        return self._seal.opened()
 
     def check(self, *, is_patient: bool) -> None:
         """Go through the whole file; raise `StoreCorruptError` when it is damaged."""
@@ -50,6 +57,9 @@ class Soundness:
             return
         if found is not None:
             raise damage_error(self._path, found)
+        state = state_of(self._path)
+        if state is not None:
+            tell_of_alteration(self._path, self._seal.altered_unix_s(state))
 
     def _find_damage(self, fresh: connections.SteppedConnection) -> str | None:
         return find_damage(fresh, self._path, _CHECK_SECONDS_MAX, self._lock.touch)
@@ -62,7 +72,8 @@ class Soundness:
         found = None
         if not was_ours(self._path):  # perhaps somebody else's by now: that raises, and it is left as it is
             connections.check_ours(self._path)
-        with closing(connections.connect(self._path, "rw")) as fresh:
+        # SQLite carries a log over when it closes the last connection.
+        with self.changing(), closing(connections.connect(self._path, "rw")) as fresh:
             with suppress(UnfinishedError):
                 found = self._find_damage(fresh)
             if found is None:

@@ -153,11 +153,10 @@ class SqliteWriter:
             try:
                 with connections.translated(self.path), self._lock.held(connections.BUSY_TIMEOUT_MS / 1000):
                     if not self._is_file_there() or self._companions.are_there():
-                        is_sure = self._checkpoint()
-                        self._drop_connection()  # SQLite checkpoints again when the last connection is closed
+                        self._checkpoint()
+                        with self._soundness.changing():
+                            self._drop_connection()  # SQLite checkpoints again when the last connection is closed
                         self._companions.closed()
-                        if is_sure:
-                            self._soundness.note()
                     else:
                         self._companions.leave_lost_log(self._checkpoint, self._drop_connection)
             except StoreError:
@@ -226,7 +225,8 @@ class SqliteWriter:
         """Open the file, or what the path leads to by now; the caller holds the file lock."""
         is_sure = self._soundness.is_sure()
         if not self._is_open():
-            self._open(is_patient=is_patient)
+            with self._soundness.changing():
+                self._open(is_patient=is_patient)
         elif is_sure:
             return
         if not is_sure:
@@ -431,16 +431,13 @@ class SqliteWriter:
         if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
             self._checkpoint()
 
-    def _checkpoint(self) -> bool:
-        """Carry the log over into the file; whether that is the one we know, which is noted then."""
+    def _checkpoint(self) -> None:
+        """Carry the log over into the file."""
         connection = self._open_connection()
-        is_sure = self._is_file_there() and self._soundness.is_sure()
         connection.set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
-        is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if is_sure:
-            self._soundness.note()
+        with self._soundness.changing():
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self._next_checkpoint = time.monotonic() + (_CHECKPOINT_PAUSE_SECONDS if is_busy else 0)
-        return is_sure
 
 
 _abandoned: list[connections.SteppedConnection] = []
