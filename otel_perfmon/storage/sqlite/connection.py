@@ -170,7 +170,7 @@ def check_sound(path: str) -> None:
         _go_through(path, state)
         note = read_seal(path)
     if state is not None and state == state_of(path):
-        tell_of_alteration(path, altered_unix_s(note, state))
+        tell_of_alteration(path, altered_unix_s(path, note, state))
         _known_sound[path] = state
 
 

@@ -129,7 +129,7 @@ def _altered(path: str) -> float | None:
     state, note = state_of(path), read_seal(path)
     if state is None or state != state_of(path):
         return None
-    return altered_unix_s(note, state) or None
+    return altered_unix_s(path, note, state) or None
 
 
 def _look_inside(evidence: Evidence, *, is_full: bool, seconds_max: float) -> None:

@@ -5,8 +5,10 @@ file that is not as its seal says was changed by something else: another program
 power cut, or one of us that was killed on the way. It is gone through before it is trusted. SQLite has checksums of the
 log but none of the file: what decays on a disk while nobody writes is only found where SQLite meets it.
 
-A seal is *open* while we change the file. One that is closed, of the very file, and of this boot, leaves only another
-program: then it also notes when that was, for nobody can tell any more whether every figure is as it was recorded.
+A seal is *open* while we change the file, and *logged* while the log holds more than the file does. Only another program
+can have changed the file, in this boot, under one that is *closed*, or logged with its log still there. When that was
+is noted too, for nobody can tell any more whether every figure is as it was recorded. (A log that is gone was carried
+over, as by any tool of SQLite that was the last to close the file of a process that was killed.)
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ class Note(NamedTuple):
 
     state: State
     altered_unix_s: int
-    is_open: bool
+    phase: str
 
 
 _NOTE_BYTES: Final = 128
-_OPEN, _CLOSED = "open", "closed"
+_OPEN, _LOGGED, _CLOSED = _PHASES = "open", "logged", "closed"
 _TOLD_SECONDS: Final = 30 * 86_400
 """So long it is told that another program changed the file; what is asked about is mostly newer by then."""
 _told: Final[set[tuple[str, int]]] = set()
@@ -64,6 +66,7 @@ class Seal:
         self._path = path
         self._lock = lock
         self._known: State | None = None
+        self._logged: State | None = None
 
     def is_whole(self, now: State) -> bool:
         """Whether nobody but us has changed the file, which is ``now`` so."""
@@ -74,13 +77,22 @@ class Seal:
 
     def altered_unix_s(self, now: State) -> int:
         """When another program changed the file, which is ``now`` so; 0 if none did as far as can be told."""
-        return altered_unix_s(self._read(), now)
+        return altered_unix_s(self._path, self._read(), now)
 
     def set(self) -> None:
         """Note how the file is now."""
         now = state_of(self._path)
         if now is not None and now != self._known:
-            self._write(Note(now, self.altered_unix_s(now), is_open=False))
+            phase = _LOGGED if _has_log(self._path) else _CLOSED
+            self._write(Note(now, self.altered_unix_s(now), phase))
+
+    def note_log(self) -> None:
+        """The log is about to hold more than the file does."""
+        if self._known is not None and self._known != self._logged:
+            note = self._read()
+            if note is not None and note.state == self._known:
+                self._write(note._replace(phase=_LOGGED))
+                self._logged = self._known
 
     def forget(self) -> None:
         """A file is about to be made: what is noted is of one that is gone, whose inode the new one may get."""
@@ -93,16 +105,16 @@ class Seal:
     def opened(self) -> Iterator[None]:
         """For a block that changes the file. If something else has changed it before, it stays as it is: not sealed."""
         now = state_of(self._path)
-        if now is None or not self.is_whole(now):
+        note = self._read() if now is not None and self.is_whole(now) else None
+        if note is None:
             yield
             return
-        note = Note(now, self.altered_unix_s(now), is_open=True)
-        self._write(note)
+        self._write(note._replace(phase=_OPEN))
         try:
             yield
         except BaseException:
             if state_of(self._path) == now:
-                self._write(note._replace(is_open=False))
+                self._write(note)
             raise
         self.set()
 
@@ -110,24 +122,24 @@ class Seal:
         return _parse(self._lock.read_note(_NOTE_BYTES))
 
     def _write(self, note: Note) -> None:
-        self._known = None
-        ending = _OPEN if note.is_open else _CLOSED
-        text = " ".join(map(str, (*note.state, note.altered_unix_s, ending)))
+        self._known = self._logged = None
+        text = " ".join(map(str, (*note.state, note.altered_unix_s, note.phase)))
         with suppress(OSError):  # a full disk: the file is gone through again some time
             self._lock.write_note(text.encode().ljust(_NOTE_BYTES))
-            self._known = None if note.is_open else note.state
+            self._known = None if note.phase == _OPEN else note.state
 
 
 def is_sealed(note: Note | None, now: State) -> bool:
     """Whether the file, which is ``now`` so, is as we left it."""
-    return note is not None and not note.is_open and note.state == now
+    return note is not None and note.phase != _OPEN and note.state == now
 
 
-def altered_unix_s(note: Note | None, now: State) -> int:
+def altered_unix_s(path: str, note: Note | None, now: State) -> int:
     """When another program changed the file, which is ``now`` so; 0 if none did as far as can be told."""
     if note is None or note.state.inode != now.inode:  # a copy, of which nothing is known
         return 0
-    is_altered = not note.is_open and note.state != now and now.changed_nano >= _booted_unix_nano()
+    is_altered = note.state != now and now.changed_nano >= _booted_unix_nano()
+    is_altered &= note.phase == _CLOSED or (note.phase == _LOGGED and _has_log(path))
     when = max(1, now.changed_nano // 10**9) if is_altered else note.altered_unix_s
     return when if time.time() - when < _TOLD_SECONDS else 0
 
@@ -186,10 +198,17 @@ def _booted_unix_nano() -> int:
     return time.time_ns() - (time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock))
 
 
+def _has_log(path: str) -> bool:
+    try:
+        return os.stat(path + "-wal").st_size > 0
+    except OSError:
+        return False
+
+
 def _parse(note: bytes) -> Note | None:
     with suppress(ValueError):
-        *numbers, ending = note.decode("ascii").split()
+        *numbers, phase = note.decode("ascii").split()
         inode, size, changed_nano, altered = map(int, numbers)
-        if ending in (_OPEN, _CLOSED):
-            return Note(State(inode, size, changed_nano), altered, ending == _OPEN)
+        if phase in _PHASES:
+            return Note(State(inode, size, changed_nano), altered, phase)
     return None

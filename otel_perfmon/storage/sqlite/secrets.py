@@ -22,7 +22,7 @@ from otel_perfmon.redaction.redaction import Redaction
 from otel_perfmon.storage.redactor import REDACTED, RedactionPolicy
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
-from otel_perfmon.storage.sqlite.seal import Seal
+from otel_perfmon.storage.sqlite.soundness import Soundness
 
 ROWS_AT_ONCE: Final = 200
 REWRITTEN_AT_ONCE: Final = 20
@@ -140,6 +140,7 @@ class SecretEraser:
         self._path = path
         self._redaction = redaction
         self._lock = FileLock(path + ".lock")
+        self._soundness = Soundness(path, self._lock)
         self._connection: sqlite3.Connection | None = None
         self._numbers = count(2)
 
@@ -202,7 +203,7 @@ class SecretEraser:
         deadline = time.monotonic() + _CHECKPOINT_SECONDS
         while True:
             with self._writing() as connection:
-                with Seal(self._path, self._lock).opened():
+                with self._soundness.changing():
                     is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 if not is_busy:
                     return
@@ -219,6 +220,8 @@ class SecretEraser:
             if self._connection is None:
                 self._connection = connections.open_writer(self._path, self._lock.touch)
                 self._connection.execute("PRAGMA secure_delete = ON")
+            if self._soundness.is_sure():
+                self._soundness.note_log()
             yield self._connection
 
 

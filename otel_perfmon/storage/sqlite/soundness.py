@@ -39,6 +39,10 @@ class Soundness:
         """The file is now as we want it."""
         self._seal.set()
 
+    def note_log(self) -> None:
+        """What we write next goes into the log."""
+        self._seal.note_log()
+
     def changing(self) -> AbstractContextManager[None]:
         """For a block in which we change the file."""
         return self._seal.opened()

@@ -205,6 +205,7 @@ class SqliteWriter:
                 try:
                     with connections.translated(self.path):
                         self._open_if_needed(is_patient=is_patient)
+                        self._soundness.note_log()
                         yield
                 except (StoreCorruptError, connections.NotADatabaseError) as error:
                     if is_patient and (self._connection is None or self._is_open()):
