@@ -5,10 +5,10 @@ file that is not as its seal says was changed by something else: another program
 power cut, or one of us that was killed on the way. It is gone through before it is trusted. SQLite has checksums of the
 log but none of the file: what decays on a disk while nobody writes is only found where SQLite meets it.
 
-A seal is *open* while we change the file, and *logged* while the log holds more than the file does. Only another program
-can have changed the file, in this boot, under one that is *closed*, or logged with its log still there. When that was
-is noted too, for nobody can tell any more whether every figure is as it was recorded. (A log that is gone was carried
-over, as by any tool of SQLite that was the last to close the file of a process that was killed.)
+A seal is *open* while we change the file, and *logged* while the log holds more than the file does. Only another
+program can have changed the file, in this boot, under one that is *closed*, or logged with its log still there. When
+that was is noted too, for nobody can tell any more whether every figure is as it was recorded. (A log that is gone was
+carried over, as by any tool of SQLite that was the last to close the file of a process that was killed.)
 """
 
 from __future__ import annotations
