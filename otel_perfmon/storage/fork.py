@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Final, Protocol
+
+from otel_perfmon.storage.weak_roll import WeakRoll
 
 _FINALIZER_PRIORITY: Final = 100
 
@@ -36,7 +38,7 @@ class ForkAware(Protocol):
         """Start afresh, without touching what was the parent's."""
 
 
-_aware: weakref.WeakSet[Any] = weakref.WeakSet()
+_aware: WeakRoll[ForkAware] = WeakRoll()
 _paused: list[ForkAware] = []
 _forking = threading.RLock()
 """Held over a fork: the hooks of two threads that fork at once must not mix."""
@@ -90,21 +92,19 @@ def _finalize(thing: ForkAware) -> None:
 
 
 def _finish_all(**_: Any) -> None:
-    for thing in _aware.copy():
+    for thing in _aware:
         complete(thing.finish)
 
 
 def _before() -> None:
     _forking.acquire()
-    _paused[:] = _aware.copy()
-    for thing in _paused:
-        thing.before_fork()
+    _paused[:] = _aware
+    _call_each([thing.before_fork for thing in _paused])
 
 
 def _after_in_parent() -> None:
     try:
-        for thing in _paused:
-            thing.after_fork_in_parent()
+        _call_each([thing.after_fork_in_parent for thing in _paused])
         _paused.clear()
     finally:
         _forking.release()
@@ -113,10 +113,16 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global _forking  # noqa: PLW0603 - the parent's belongs to a thread that is not here
     _forking = threading.RLock()
-    for thing in _paused:
-        thing.after_fork_in_child()
-        finish_with_process(thing)
+    _call_each([thing.after_fork_in_child for thing in _paused])
+    _call_each([partial(finish_with_process, thing) for thing in _paused])
     _paused.clear()
+
+
+def _call_each(hooks: Sequence[Callable[[], None]]) -> None:
+    """In their order; one that is broken off, as by Ctrl-C, keeps none of the others from being called."""
+    with ExitStack() as stack:
+        for hook in reversed(hooks):
+            stack.callback(hook)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork

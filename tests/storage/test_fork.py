@@ -49,6 +49,29 @@ assert os.wait()[1] == 0
     assert ask_one(db_path, "SELECT count(*) FROM _health") == 2
 
 
+def test_a_hook_that_is_broken_off_keeps_no_other_from_being_called(run, db_path):
+    run("""
+from otel_perfmon.storage import fork
+class Breaking:
+    def before_fork(self):
+        raise KeyboardInterrupt
+    after_fork_in_parent = after_fork_in_child = finish = before_fork
+first = Breaking()
+fork.tell_of_forks(first)
+recorders = [recorder_for(name, SqliteWriter) for name in ("other.db", "metrics.db")]
+last = Breaking()
+fork.tell_of_forks(last)
+sys.unraisablehook = lambda _: None
+record("before", 10)
+if os.fork() == 0:
+    record("child", 1)
+    sys.exit()
+assert os.wait()[1] == 0
+record("parent", 5)
+""")
+    assert counts(db_path) == {"before": 10, "child": 1, "parent": 5}
+
+
 def test_a_child_that_leaves_without_a_word_has_what_it_flushed_or_what_is_older_than_200_ms(run, db_path):
     run("""
 record("before", 10)

@@ -6,7 +6,8 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
-from weakref import WeakSet, WeakValueDictionary
+
+from otel_perfmon.storage.weak_roll import WeakRoll
 
 
 class SteppedConnection(sqlite3.Connection):
@@ -33,7 +34,7 @@ class SteppedConnection(sqlite3.Connection):
     def close(self) -> None:
         """As `sqlite3.Connection.close`."""
         super().close()
-        _opened.pop(id(self), None)
+        _opened.discard(self)
 
     def set_busy_timeout(self, milliseconds: int) -> None:
         """How long SQLite waits for programs that know nothing of our lock file, and for readers."""
@@ -42,14 +43,14 @@ class SteppedConnection(sqlite3.Connection):
             self._busy_timeout_ms = milliseconds
 
 
-_opened: Final[WeakValueDictionary[int, SteppedConnection]] = WeakValueDictionary()
-_pools: Final[WeakSet[Any]] = WeakSet()
+_opened: Final[WeakRoll[SteppedConnection]] = WeakRoll()
+_pools: Final[WeakRoll[Any]] = WeakRoll()
 
 
 def opened(connection: SteppedConnection, path: str) -> SteppedConnection:
     """Know of a connection, for as long as it is open."""
     connection.path = path
-    _opened[id(connection)] = connection
+    _opened.add(connection)
     return connection
 
 
@@ -64,10 +65,10 @@ def is_other_index_open(path: str, inode: int) -> bool:
     All connections of a process share one index: while one of them is open, no other index can be had.
     """
     if _uses_other_index(path, inode):
-        for pool in list(_pools):
+        for pool in _pools:
             pool.close_idle()
     return _uses_other_index(path, inode)
 
 
 def _uses_other_index(path: str, inode: int) -> bool:
-    return any(each.path == path and each.index_inode not in {0, inode} for each in list(_opened.values()))
+    return any(each.path == path and each.index_inode not in {0, inode} for each in _opened)
