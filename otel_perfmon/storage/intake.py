@@ -180,8 +180,7 @@ class Intake:
                 done_count += part.entry_count
                 self._on_progress()
             self.scales.taken_count -= count - done_count
-            self.queue.extendleft(reversed(places[done_count * WIDTH :]))
-            del places[done_count * WIDTH :]
+            self.queue.extendleft(starmap(places.pop, repeat((), (count - done_count) * WIDTH)))
             self.taken_count = taken_before + done_count
             self.unfinished = self._batch_of(parts)
         except BaseException:

@@ -103,7 +103,7 @@ class Recorder:
             queue.extend(entry)
             raise
         if not has_room:
-            why = f"the queue is full and {self.path} cannot be written: {self._error or 'the disk is too slow'}"
+            why = f"the queue is full and {self.path} cannot be written: {self._error or 'not as fast as spans end'}"
             self._losses.add("queue_full", 1, why)
             return False
         queue.extend(entry)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections import deque
 from contextlib import closing
 
 import pytest
@@ -269,6 +270,24 @@ def test_an_interruption_in_mid_flush_reaches_the_program_and_loses_no_span(reco
             recorder.flush()
     assert recorder.flush()
     assert sorted(names_in(db_path)) == ["a", "b", "interrupted"]
+
+
+def test_an_interruption_just_after_spans_went_back_into_the_queue_stores_none_of_them_twice(recorder, door, db_path):
+    class Interrupted(deque):
+        def extendleft(self, entries):
+            super().extendleft(entries)
+            if interruptions:
+                raise interruptions.pop()
+
+    interruptions = [KeyboardInterrupt()]
+    with recorder.turn.lock:
+        recorder._intake.queue = Interrupted()
+        for number in range(10):
+            recorder.record(door, span_row(f"s{number}", attributes=f'{{"text":"{"x" * 40_000}"}}'))
+        with pytest.raises(KeyboardInterrupt):
+            recorder._intake.take_batch(10, 100_000)
+    assert interruptions == []
+    assert (recorder._intake.unfinished.span_count, recorder._intake.waiting_count) == (3, 7)
 
 
 class _without_lock:  # noqa: N801
