@@ -23,7 +23,7 @@ from otel_perfmon.errors import SchemaError, StoreError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
-from otel_perfmon.storage.sqlite.connection import inode_of
+from otel_perfmon.storage.sqlite.path_status import inode_of
 
 _POLL_SECONDS: Final = 0.1
 _PAGE: Final = 1_000

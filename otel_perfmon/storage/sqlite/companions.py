@@ -20,6 +20,7 @@ from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.process import ProcessIdentity, current, is_alive
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.path_status import inode_number, size_bytes
 from otel_perfmon.storage.sqlite.stepped import SteppedConnection, is_other_index_open
 
 _logger = logging.getLogger("otel_perfmon")
@@ -89,7 +90,7 @@ class Companions:
 
     def are_there(self) -> bool:
         """Whether the path still leads to the log and the index that are open."""
-        return self._mine is not None and self._mine[1:] == (_inode(self._log_path), _inode(self._index_path))
+        return self._mine is not None and self._mine[1:] == self._here()[1:]
 
     def leave_lost_log(self, checkpoint: Callable[[], object], close: Callable[[], None]) -> bool:
         """These are not at their path any more: carry over what is in the log that is open, and close the connection.
@@ -138,8 +139,8 @@ class Companions:
         One that is begun is kept from SQLite, which would remove it by its name when it closes the last connection.
         """
         if is_carried_over:
-            self._write(_Note(_inode(self._path), 0, 0, int(time.time())))
-            if self._mine is not None and self._mine[2] != _inode(self._index_path):
+            self._write(_Note(inode_number(self._path), 0, 0, int(time.time())))
+            if self._mine is not None and self._mine[2] != inode_number(self._index_path):
                 _unlink(self._log_path)  # what is there belongs to readers, who find out
                 _unlink(self._index_path)
             close()
@@ -158,7 +159,7 @@ class Companions:
         """The connection was closed in good order: nobody need wait for it."""
         known = self._read()
         if known is not None and known[:3] == self._mine:
-            if not _inode(self._log_path):  # SQLite removes it with the last connection: nobody else has one
+            if not inode_number(self._log_path):  # SQLite removes it with the last connection: nobody else has one
                 known = known._replace(log=0, log_index=0, holders=())
             holders = tuple(each for each in known.holders if each != self._holder)
             self._write(known._replace(holders=holders))
@@ -166,7 +167,7 @@ class Companions:
 
     def check_free(self) -> None:
         """Before the file is opened: `StoreBusyError` while a log that is lost may yet be carried over."""
-        if is_other_index_open(self._path, _inode(self._index_path)):
+        if is_other_index_open(self._path, inode_number(self._index_path)):
             message = f"{self._path} lost the index of its log, which a question of this process still has open."
             raise StoreBusyError(message)
         known, here = self._read(), self._here()
@@ -176,7 +177,7 @@ class Companions:
         if is_held and self._is_open_somewhere() and not self._has_waited(known):
             message = f"{self._path} lost its log, which another process still has open and carries over first."
             raise StoreBusyError(message)
-        if known.log_index == here[2] and not _size(self._log_path):  # it tells of a log that is gone
+        if known.log_index == here[2] and not size_bytes(self._log_path):  # it tells of a log that is gone
             _unlink(self._index_path)
 
     def leave_moved_file(self) -> None:
@@ -184,7 +185,7 @@ class Companions:
         if self._mine is None:
             return
         for path, inode in ((self._log_path, self._mine[1]), (self._index_path, self._mine[2])):
-            if inode and inode == _inode(path):
+            if inode and inode == inode_number(path):
                 _unlink(path)
         self.release()
 
@@ -196,7 +197,7 @@ class Companions:
         self._mine = None
 
     def _here(self) -> tuple[int, int, int]:
-        return _inode(self._path), _inode(self._log_path), _inode(self._index_path)
+        return inode_number(self._path), inode_number(self._log_path), inode_number(self._index_path)
 
     def _is_open_somewhere(self) -> bool:
         """Whether any connection is open to the file: who closed it without our lock is still noted as a holder."""
@@ -233,20 +234,6 @@ def _opened(path: str) -> int | None:
     return os.open(path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
 
 
-def _inode(path: str) -> int:
-    try:
-        return os.stat(path).st_ino
-    except OSError:
-        return 0
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
 def _unlink(path: str) -> None:
     with suppress(OSError):
         os.unlink(path)
@@ -254,7 +241,7 @@ def _unlink(path: str) -> None:
 
 def _may_run(holder: str) -> bool:
     """Whether the process of a holder still runs, or may do so where nobody can tell from here."""
-    pid, *parts = holder.split("|")[:-1]
+    pid, *parts = holder.rpartition("|")[0].split("|")
     if os.name != "posix" or not pid.isdecimal() or len(parts) != _PARTS:
         return False
     return is_alive(ProcessIdentity(int(pid), *parts)) is not False

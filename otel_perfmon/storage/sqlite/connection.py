@@ -25,11 +25,12 @@ from otel_perfmon.errors import (
 )
 from otel_perfmon.storage.sqlite.damage import UnfinishedError, damage_error, find_damage
 from otel_perfmon.storage.sqlite.file_lock import FileLock
+from otel_perfmon.storage.sqlite.path_status import inode_of
 from otel_perfmon.storage.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION, migrate, user_version
 from otel_perfmon.storage.sqlite.seal import (
     Seal,
     State,
-    altered_unix_s,
+    current_alteration,
     is_sealed,
     read_seal,
     seal_unchanged,
@@ -50,22 +51,13 @@ _INCREMENTAL: Final = 2
 _LOOK_AGAIN_SECONDS: Final = (0.005, 0.05)
 _READERS_CHECK_SECONDS_MAX: Final = 1.0
 """So long a question waits for the file to be gone through; what SQLite meets later it says all the same."""
-_known_sound: Final[dict[str, State]] = {}
+_known_sound: Final[dict[tuple[int, str], State]] = {}
 _LEFT_ALONE_SECONDS: Final = 60
 """A file of an older version into which somebody recorded so recently is not brought up to date just to be read."""
 
 
 class NotADatabaseError(SchemaError):
     """What is there is no SQLite database: somebody else's file, or one of ours without its header."""
-
-
-def inode_of(path: str) -> tuple[int, int] | None:
-    """What tells one file from another that took its path; None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 Inodes = tuple["tuple[int, int] | None", ...]
@@ -157,21 +149,20 @@ def check_sound(path: str) -> None:
 
     Raises `StoreCorruptError` when it is damaged.
     """
+    here = (os.getpid(), path)  # a child of a fork has not been told
     state = state_of(path)
-    if state is None or state == _known_sound.get(path):
+    if state is None or state == _known_sound.get(here):
         return
     for pause in _LOOK_AGAIN_SECONDS:
-        note = read_seal(path)
-        if state is None or is_sealed(note, state):
+        if state is None or is_sealed(read_seal(path), state):
             break
         time.sleep(pause)  # a process that records may just be about to set it
         state = state_of(path)
     else:
         _go_through(path, state)
-        note = read_seal(path)
+    tell_of_alteration(path, current_alteration(path))
     if state is not None and state == state_of(path):
-        tell_of_alteration(path, altered_unix_s(path, note, state))
-        _known_sound[path] = state
+        _known_sound[here] = state
 
 
 def _go_through(path: str, state: State | None) -> None:

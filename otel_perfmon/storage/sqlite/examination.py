@@ -19,7 +19,7 @@ from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.damage import files_set_aside
 from otel_perfmon.storage.sqlite.file_system import file_system_of, is_remote
 from otel_perfmon.storage.sqlite.health import read_processes
-from otel_perfmon.storage.sqlite.seal import altered_unix_s, read_seal, state_of
+from otel_perfmon.storage.sqlite.seal import current_alteration
 from otel_perfmon.storage.sqlite.summary import BEGUN_ANEW, summarize_store
 
 COMPANIONS: Final = ("", "-wal", "-shm", ".lock")
@@ -117,19 +117,11 @@ def _look_beside(evidence: Evidence) -> None:
             if status.st_uid and not status.st_mode & stat.S_IWUSR:
                 evidence.not_writable.append(path + suffix)
     evidence.moved_aside = files_set_aside(path)
-    evidence.altered = _altered(path)
+    evidence.altered = current_alteration(path) or None
     kind = file_system_of(path)
     evidence.remote_file_system = kind if kind is not None and is_remote(kind) else None
     with suppress(OSError):
         evidence.free_bytes = shutil.disk_usage(os.path.dirname(path)).free
-
-
-def _altered(path: str) -> float | None:
-    """Seen twice the same, for one of us may be about to seal the file."""
-    state, note = state_of(path), read_seal(path)
-    if state is None or state != state_of(path):
-        return None
-    return altered_unix_s(path, note, state) or None
 
 
 def _look_inside(evidence: Evidence, *, is_full: bool, seconds_max: float) -> None:

@@ -2,8 +2,9 @@
 
 In WAL mode a file changes only when its log is carried over into it, and only we do that, under the file lock. So a
 file that is not as its seal says was changed by something else: another program, a copy that was put in its place, a
-power cut, or one of us that was killed on the way. It is gone through before it is trusted. SQLite has checksums of the
-log but none of the file: what decays on a disk while nobody writes is only found where SQLite meets it.
+power cut, or one of us that was killed on the way. It is gone through before it is trusted. SQLite has no checksums of
+the file, and looks at those of the log only when it recovers one: what decays on a disk while nobody writes is only
+found where SQLite meets it.
 
 A seal is *open* while we change the file, and *logged* while the log holds more than the file does. Only another
 program can have changed the file, in this boot, under one that is *closed*, or logged with its log still there. When
@@ -23,6 +24,7 @@ from typing import Final, NamedTuple
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.sqlite.file_lock import NOTE_OFFSET, FileLock
+from otel_perfmon.storage.sqlite.path_status import size_bytes
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -47,7 +49,7 @@ _NOTE_BYTES: Final = 128
 _OPEN, _LOGGED, _CLOSED = _PHASES = "open", "logged", "closed"
 _TOLD_SECONDS: Final = 30 * 86_400
 """So long it is told that another program changed the file; what is asked about is mostly newer by then."""
-_told: Final[set[tuple[str, int]]] = set()
+_told: Final[set[tuple[int, str, int]]] = set()
 
 
 def state_of(path: str) -> State | None:
@@ -83,8 +85,7 @@ class Seal:
         """Note how the file is now."""
         now = state_of(self._path)
         if now is not None and now != self._known:
-            phase = _LOGGED if _has_log(self._path) else _CLOSED
-            self._write(Note(now, self.altered_unix_s(now), phase))
+            self._write(Note(now, self.altered_unix_s(now), self._phase()))
 
     def note_log(self) -> None:
         """The log is about to hold more than the file does."""
@@ -116,7 +117,12 @@ class Seal:
             if state_of(self._path) == now:
                 self._write(note)
             raise
-        self.set()
+        left = state_of(self._path)
+        if left is not None:
+            self._write(note._replace(state=left, phase=self._phase()))
+
+    def _phase(self) -> str:
+        return _LOGGED if size_bytes(self._path + "-wal") else _CLOSED
 
     def _read(self) -> Note | None:
         return _parse(self._lock.read_note(_NOTE_BYTES))
@@ -139,7 +145,7 @@ def altered_unix_s(path: str, note: Note | None, now: State) -> int:
     if note is None or note.state.inode != now.inode:  # a copy, of which nothing is known
         return 0
     is_altered = note.state != now and now.changed_nano >= _booted_unix_nano()
-    is_altered &= note.phase == _CLOSED or (note.phase == _LOGGED and _has_log(path))
+    is_altered &= note.phase == _CLOSED or (note.phase == _LOGGED and size_bytes(path + "-wal") > 0)
     when = max(1, now.changed_nano // 10**9) if is_altered else note.altered_unix_s
     return when if time.time() - when < _TOLD_SECONDS else 0
 
@@ -152,6 +158,15 @@ def read_seal(path: str) -> Note | None:
             return _parse(file.read(_NOTE_BYTES))
     except OSError:
         return None
+
+
+def current_alteration(path: str) -> int:
+    """As `altered_unix_s`, for who does not hold the lock."""
+    state, note = state_of(path), read_seal(path)
+    if state is None or note is None:
+        return 0
+    is_steady = state == state_of(path)  # else one of us is just about to seal it, and only what is noted is sure
+    return altered_unix_s(path, note, state if is_steady or state.inode != note.state.inode else note.state)
 
 
 def was_ours(path: str) -> bool:
@@ -178,8 +193,9 @@ def seal_unchanged(path: str, state: State) -> None:
 
 def tell_of_alteration(path: str, altered_unix_s: int) -> None:
     """Warn that another program changed the file, once in this process; 0: none did."""
-    if altered_unix_s and (path, altered_unix_s) not in _told:
-        _told.add((path, altered_unix_s))
+    telling = (os.getpid(), path, altered_unix_s)
+    if altered_unix_s and telling not in _told:
+        _told.add(telling)
         _logger.warning("%s", alteration_of(path, altered_unix_s))
 
 
@@ -196,13 +212,6 @@ def _booted_unix_nano() -> int:
     """When this machine was started, about; what happened before may have ended with a power cut."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.time_ns() - (time.monotonic_ns() if clock is None else time.clock_gettime_ns(clock))
-
-
-def _has_log(path: str) -> bool:
-    try:
-        return os.stat(path + "-wal").st_size > 0
-    except OSError:
-        return False
 
 
 def _parse(note: bytes) -> Note | None:

@@ -61,6 +61,9 @@ class Soundness:
             return
         if found is not None:
             raise damage_error(self._path, found)
+
+    def tell_of_alteration(self) -> None:
+        """Warn of what another program has changed, if any did."""
         state = state_of(self._path)
         if state is not None:
             tell_of_alteration(self._path, self._seal.altered_unix_s(state))

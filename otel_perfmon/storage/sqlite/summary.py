@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from otel_perfmon.account import StoreSummary
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
+from otel_perfmon.storage.sqlite.path_status import size_bytes
 
 BEGUN_ANEW: Final = "begun_anew_unix_s"
 _MS: Final = 1_000
@@ -68,11 +68,3 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         size_max_bytes=policy.size_max_bytes,
         rollup_keep_seconds=KEEP_SECONDS,
     )
-
-
-def size_bytes(path: str) -> int:
-    """How large a file is; 0 where there is none."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0

@@ -33,6 +33,7 @@ from otel_perfmon.storage.sqlite.halving import parts_of
 from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
+from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.points import insert_points
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
@@ -40,7 +41,7 @@ from otel_perfmon.storage.sqlite.seal import was_ours
 from otel_perfmon.storage.sqlite.soundness import Soundness
 from otel_perfmon.storage.sqlite.span_rows import SPANS_AT_ONCE, count_spans, insert_spans
 from otel_perfmon.storage.sqlite.statements import run_multirow
-from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy, size_bytes
+from otel_perfmon.storage.sqlite.summary import note_policy, noted_policy
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -89,7 +90,6 @@ class SqliteWriter:
         with connections.translated(self.path):
             self._free_space.check()
         with self._held(timeout_seconds):
-            self._open_connection().set_busy_timeout(int(timeout_seconds * 1000))
             log_bytes = size_bytes(self.path + "-wal")
             refused = self._write_batch(batch)
             self._batch_size.fit(size_bytes(self.path + "-wal") - log_bytes, self._policy.size_max_bytes)
@@ -189,7 +189,7 @@ class SqliteWriter:
         return self._is_file_there() and self._companions.are_there()
 
     def _is_file_there(self) -> bool:
-        return self._connection is not None and self._inode == connections.inode_of(self.path)
+        return self._connection is not None and self._inode == inode_of(self.path)
 
     def _open_connection(self) -> connections.SteppedConnection:
         assert self._connection is not None
@@ -205,6 +205,7 @@ class SqliteWriter:
                 try:
                     with connections.translated(self.path):
                         self._open_if_needed(is_patient=is_patient)
+                        self._open_connection().set_busy_timeout(int(timeout_seconds * 1000))
                         self._soundness.note_log()
                         yield
                 except (StoreCorruptError, connections.NotADatabaseError) as error:
@@ -233,6 +234,7 @@ class SqliteWriter:
         if not is_sure:
             self._soundness.check(is_patient=is_patient)
         self._soundness.note()
+        self._soundness.tell_of_alteration()
 
     def _open(self, *, is_patient: bool) -> None:
         if not self._is_file_there():
@@ -241,14 +243,17 @@ class SqliteWriter:
             return
         self._companions.check_free()
         connection = connections.open_writer(self.path, self._tell_of_progress, is_patient=is_patient)
-        self._companions.note(connection)
-        self._inode = connections.inode_of(self.path)
-        self._names = Names(connection, min(NAMES_BYTES_MAX, self._policy.size_max_bytes // _NAMES_IN_LIMIT))
-        self._retention = Retention(connection, self.path)
-        self._error_groups = ErrorGroups(connection)
-        self._open_spans = OpenSpanRows(connection, self._process)
-        self._noted_arrival = 0
-        self._is_policy_noted = False
+        try:
+            self._companions.note(connection)
+            self._inode = inode_of(self.path)
+            self._names = Names(connection, min(NAMES_BYTES_MAX, self._policy.size_max_bytes // _NAMES_IN_LIMIT))
+            self._retention = Retention(connection, self.path)
+            self._error_groups = ErrorGroups(connection)
+            self._open_spans = OpenSpanRows(connection, self._process)
+        except BaseException:  # else it would be closed some time, and SQLite would carry over what is in the log
+            connection.close()
+            raise
+        self._noted_arrival, self._is_policy_noted = 0, False
         self._connection = connection
 
     def _leave_moved_file(self) -> None:
@@ -360,8 +365,7 @@ class SqliteWriter:
         self._names.lost_count = 0
         self._error_groups.forget()
         self._open_spans.forget()
-        self._noted_arrival = 0
-        self._is_policy_noted = False
+        self._noted_arrival, self._is_policy_noted = 0, False
 
     def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
         rollup = Rollup()

@@ -26,6 +26,16 @@ def somewhere_else() -> str:
     return f"7|{own.started}|{own.boot_id}|another|0"
 
 
+def test_a_holder_that_is_none_is_nobody_to_wait_for(db_path):
+    with closing(SqliteWriter(db_path)) as writer:
+        write(writer)
+        note = writer._companions._read()
+        writer._companions._write(note._replace(holders=("word", "1", "|", "7||", "x|a|b|c|d")))
+    with closing(SqliteWriter(db_path)) as writer:
+        write(writer)
+    assert ask_one(db_path, "SELECT count(*) FROM spans") == 2
+
+
 def test_who_closed_the_file_last_leaves_nobody_to_wait_for(db_path):
     writer = SqliteWriter(db_path)
     write(writer)
