@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from otel_perfmon.redaction import values
-from otel_perfmon.redaction.names import CERTAIN, HARMLESS, KEYWORDS, LIKELY, MAYBE, NAME_MAX, weight_of
+from otel_perfmon.redaction.names import CERTAIN, KEYWORDS, LIKELY, MAYBE, NAME_MAX, weight_of
 from otel_perfmon.redaction.patterns import Found
 
 _HEADERS: Final = ("authorization", "cookie")
@@ -245,7 +245,7 @@ def _of_neighbours(text: str, name: str, start: int, end: int, weight: int) -> F
         if named:
             return _of_match(text, name, named, weight)
     found = _list(text, end)
-    if found and _is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
+    if found and values.is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
         return found.start("first"), found.end("last" if found["last"] is not None else "first")
     low = name.lower()
     found = None
@@ -308,7 +308,7 @@ def _of_match(text: str, name: str, found: re.Match[str], weight: int) -> Found 
     for part in _PARTS:
         value = groups.get(part)
         if value is not None:
-            return found.span(part) if _is_secret(value, weight) else None
+            return found.span(part) if values.is_secret(value, weight) else None
     return _of_bare(text, name, found, groups.get("sign") or "--", weight)
 
 
@@ -325,14 +325,4 @@ def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int)
         return None
     if is_said and weight == LIKELY:
         weight = MAYBE  # unexpected token: x1
-    return (start, start + len(value)) if _is_secret(value, weight) else None
-
-
-def _is_secret(value: str, weight: int) -> bool:
-    if weight == HARMLESS or values.is_nothing(value):
-        return False
-    if weight == MAYBE:
-        return values.is_opaque(value)
-    if weight == LIKELY:
-        return values.is_opaque(value) or values.is_mixed(value)
-    return weight == CERTAIN or not values.is_number(value)
+    return (start, start + len(value)) if values.is_secret(value, weight) else None

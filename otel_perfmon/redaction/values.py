@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from otel_perfmon.redaction.names import CERTAIN, HARMLESS, LIKELY, MAYBE
+
 MARKER: Final = "[redacted]"
 """Stands where a secret was."""
 _OPAQUE_MIN: Final = 8
@@ -15,7 +17,14 @@ _LETTERS_MAX: Final = 24
 _is_masked = re.compile(
     r"(?i)[*•.#_\-?]+|x{3,}|\W+|\[[\w ]{0,40}\]|\(?(?:redacted|filtered|hidden|masked|removed|scrubbed)\)?"
 ).fullmatch
-_is_placeholder = re.compile(r"\$(?![0-9a-z\-]{1,16}\$)|\{\{|%[({]|<[^>]{0,80}>?$|\{[\w.]{0,80}\}$|@\{").match
+_is_placeholder = re.compile(
+    r"\$(?:[A-Za-z_][\w.]{0,80}|[0-9]{1,2}|\{[\w.]{1,80}\}?|\(\w[\w \-./]{0,80}\)?)"  # a shell's, a template's
+    r"|\$?\{\{[^{}]{0,80}\}\}|[@#]?\{[\w.]{0,80}(?:![rsa])?\}"
+    r"|%\(\w{1,80}\)[sdr]|%[sdr]|%\{\w{1,80}\}|%\w{1,80}%"
+    r"|<[\w \-./:'*]{0,80}>"
+).fullmatch
+_interpolated = re.compile(r"\{[\w.()\[\]]{1,80}(?:![rsa])?\}")
+"""What a template has filled in: `f"{kind}Attributes"` is no secret for its length."""
 _is_taken = re.compile(r"(?:[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
 _is_literal = re.compile(
     r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|secretstr|secretbytes|optional|required|invalid"
@@ -29,8 +38,7 @@ _is_words = re.compile(
 ).fullmatch
 _mixed = re.compile(r"(?=[^0-9\s]*[0-9])(?=[^A-Za-z\s]*[A-Za-z])[^\s]{4,}").fullmatch
 _is_place = re.compile(r"(?:[a-z][a-z0-9+.\-]{0,15}:/)?/|[A-Za-z]:\\|arn:|[A-Za-z0-9.\-]{1,255}:[0-9]{1,5}$").match
-is_id = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
-"""Whether a value is a UUID."""
+_is_uuid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
 _has_separator = re.compile(r"[_\-./]").search
 
 
@@ -56,6 +64,11 @@ def is_number(value: str) -> bool:
     return _is_number(value) is not None
 
 
+def is_id(value: str) -> bool:
+    """Whether the value is a UUID."""
+    return _is_uuid(value) is not None
+
+
 def is_mixed(value: str) -> bool:
     """Whether a value too short to be opaque has letters and digits in one word, as few words have: ``hunter2``."""
     if len(value) > _OPAQUE_MIN or is_number(value) or _is_words(value) or _is_place(value) or is_id(value):
@@ -71,3 +84,16 @@ def is_opaque(value: str) -> bool:
     if _is_words(value):
         return len(value) > _LETTERS_MAX and not _has_separator(value)
     return len(value) > _LETTERS_MAX or any(map(str.isdigit, value))
+
+
+def is_secret(value: str, weight: int) -> bool:
+    """Whether what stands under a name of that weight is a secret; see `otel_perfmon.redaction.names`."""
+    if weight == HARMLESS or is_nothing(value):
+        return False
+    if weight <= LIKELY and "{" in value:
+        value = _interpolated.sub("", value)
+    if weight == MAYBE:
+        return is_opaque(value)
+    if weight == LIKELY:
+        return is_opaque(value) or is_mixed(value)
+    return weight == CERTAIN or not is_number(value)
