@@ -8,12 +8,10 @@ from itertools import accumulate
 from typing import Final
 
 from otel_perfmon.redaction.finding import find_secrets
+from otel_perfmon.redaction.memory import Memory
 from otel_perfmon.redaction.patterns import Found
 from otel_perfmon.redaction.pieces import FRAME, has_frames_apart, parts_of
 
-_BARREN_MAX: Final = 2_048
-_BARREN_TEXT_MAX: Final = 512
-"""Frames that are remembered to have no secret in them, and the characters of one."""
 _FAR: Final = (b"-----begin", b"curl")
 """What makes a secret of something in another frame, in small letters: a private key, the options of a command."""
 
@@ -28,7 +26,7 @@ class Frames:
         self._weigh = weigh
         self._needles = needles
         self._has_frames = has_frames_apart(needles)
-        self._barren: set[str] = set()
+        self._barren = Memory()
 
     def find_secrets(self, text: str) -> list[Found]:
         """The secrets of a text as `finding.find_secrets` finds them, in no order."""
@@ -44,18 +42,13 @@ class Frames:
             at = bisect_right(places, start) - 1
             found.append((start + shifts[at], end + shifts[at]))
             touched.add(kept[at])
-        self._remember([parts[number] for number in kept[1:-1] if number not in touched])
+        self._barren.remember(parts[number] for number in kept[1:-1] if number not in touched)
         return found
 
     def _kept(self, parts: Sequence[str]) -> list[int]:
         """The numbers of the parts to be searched: the first, the last, and frames not known to be without secrets."""
-        barren, last = self._barren, len(parts) - 1
+        barren, last = self._barren.texts, len(parts) - 1
         return [number for number, part in enumerate(parts) if part not in barren or number in (0, last)]
-
-    def _remember(self, frames: Sequence[str]) -> None:
-        if len(self._barren) > _BARREN_MAX:
-            self._barren.clear()
-        self._barren.update(frame for frame in frames if len(frame) <= _BARREN_TEXT_MAX)
 
 
 def _has_far(text: str) -> bool:

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from otel_perfmon.redaction.finding import find_suspicious
+from otel_perfmon.redaction.memory import Memory
 from otel_perfmon.redaction.pieces import FRAME_IN_JSON, has_frames_apart, parts_of, pieces_of
 from otel_perfmon.redaction.shapes import Shapes
 
 _CLEAN_MAX: Final = 8_192
 _CLEAN_TEXT_MAX: Final = 256
 """Pieces of text that are remembered as clean, and the characters of one: keys, and values that come again."""
-_FRAMES_MAX: Final = 2_048
-_FRAME_TEXT_MAX: Final = 512
-"""Frames of stacks that are remembered as clean, and the characters of one."""
 _BAD_MAX: Final = 4_096
 _FRESH_MAX: Final = 4
 """Parts of a text, on average, that are told by their shape: the others of a stack that was met are known as they are.
@@ -32,8 +30,8 @@ class Suspicion:
         self._weigh = weigh
         self._needles = needles
         self._has_frames = has_frames_apart(needles)
-        self._clean: set[str] = set()
-        self._clean_frames: set[str] = set()
+        self._clean = Memory(_CLEAN_MAX, _CLEAN_TEXT_MAX)
+        self._clean_frames = Memory()
         self._bad: set[int] = set()
         self._shapes = Shapes(weigh, needles)
 
@@ -58,7 +56,7 @@ class Suspicion:
 
     def is_suspect(self, text: str) -> bool:
         """Whether a text, not as JSON writes it, is worth a closer look."""
-        if text in self._clean:
+        if text in self._clean.texts:
             return False
         if hash(text) in self._bad:
             return True
@@ -72,7 +70,7 @@ class Suspicion:
         fresh: set[str] = set()
         for frames in texts:  # one by one: what is known is let go before the next is divided
             fresh.update(frames)
-        fresh -= self._clean_frames
+        fresh -= self._clean_frames.texts
         return fresh
 
     def _bad_frames(self, fresh: set[str]) -> set[str]:
@@ -81,15 +79,13 @@ class Suspicion:
             return fresh
         pieces = self._bad_pieces(pieces_of('"'.join(fresh)))
         bad = {frame for frame in fresh if not pieces.isdisjoint(pieces_of(frame))} if pieces else set()
-        if len(self._clean_frames) > _FRAMES_MAX:
-            self._clean_frames.clear()
-        self._clean_frames.update(frame for frame in fresh if len(frame) <= _FRAME_TEXT_MAX and frame not in bad)
+        self._clean_frames.remember(fresh - bad)
         return bad
 
     def _bad_pieces(self, pieces: Iterable[str]) -> set[str]:
         """Those of the pieces of texts that a secret may stand in or behind."""
         fresh = set(pieces)
-        fresh -= self._clean
+        fresh -= self._clean.texts
         if not fresh:
             return fresh
         bad = {piece for piece in fresh if hash(piece) in self._bad} if self._bad else set()
@@ -97,9 +93,7 @@ class Suspicion:
         if not ordered:
             return bad
         bad.update(ordered[number] for number in find_suspicious(ordered, self._weigh, self._needles))
-        if len(self._clean) > _CLEAN_MAX:
-            self._clean.clear()
-        self._clean.update(piece for piece in ordered if len(piece) <= _CLEAN_TEXT_MAX and piece not in bad)
+        self._clean.remember(piece for piece in ordered if piece not in bad)
         if len(self._bad) > _BAD_MAX:
             self._bad.clear()
         self._bad.update(map(hash, bad))

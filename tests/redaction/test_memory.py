@@ -104,8 +104,8 @@ def test_what_is_remembered_is_bounded_and_of_what_is_suspicious_only_hashes_are
             redaction.find_suspects([event_of(text, number)])
             assert "hunter2" not in redaction.redact_text(text)
     suspicion, shapes = redaction._suspicion, redaction._suspicion._shapes
-    kept = [suspicion._clean, suspicion._clean_frames, suspicion._bad, shapes._seen, shapes._odd, shapes._harmless]
-    kept.append(redaction._frames._barren)
+    kept = [suspicion._clean.texts, suspicion._clean_frames.texts, suspicion._bad, redaction._frames._barren.texts]
+    kept += [shapes._seen, shapes._odd, shapes._harmless]
     assert redaction._redacted is None
     assert all(len(each) <= 8_200 for each in kept)
     assert "hunter" not in repr(kept)
