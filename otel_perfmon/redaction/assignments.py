@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from otel_perfmon.redaction import values
+from otel_perfmon.redaction import headers, values
+from otel_perfmon.redaction.brackets import CLOSED, find_in_brackets
 from otel_perfmon.redaction.names import CERTAIN, KEYWORDS, LIKELY, MAYBE, NAME_MAX, weight_of
 from otel_perfmon.redaction.patterns import Found
+from otel_perfmon.redaction.pieces import FRAME
 
-_HEADERS: Final = ("authorization", "cookie")
-_SCHEME_MAX: Final = 64
-_OPEN_MAX: Final = 32
-_OPENING: Final = tuple("=:>,([")
-_SIGNS: Final = " \t\\:=>?+-.|,[](){}'`&<"
 _NAME_CHARACTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 _keywords: Final = tuple(keyword.encode() for keyword in KEYWORDS)
 
@@ -36,84 +33,85 @@ _QUOTED: Final = (
     r'"(?P<double>(?:[^"\\\r\n]|\\[^\r\n]){0,8192})(?:"|$|(?=[\r\n]))'
     r"|'(?P<single>(?:[^'\\\r\n]|\\[^\r\n]){0,8192})(?:'|$|(?=\\?[\r\n])|(?=\\$))"
     r"|`(?P<back>[^`\r\n]{0,8192})`"
-    r"|\\{1,3}[\"'](?P<escaped>[^\"'\\\r\n]{0,8192})"
+    r"|\\{1,3}(?:\"(?P<escaped>[^\"\\\r\n]{0,8192})|'(?P<escaped_single>[^'\\\r\n]{0,8192}))"
 )
-_assignment = re.compile(
-    r"\\{0,3}[\"'`\])]{0,3}(?:[ \t]{1,4}string)?\s{0,8}"
-    r"(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)|,(?=\s{0,8}[bBuU]?[\"'\\`])|>(?=\w|<!\[CDATA)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
-    r"(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _TRIPLE + "|" + _QUOTED + "|" + _BLOCK + "|"
+SIGN: Final = (
+    r"\\{0,3}[\"'`\])]{0,3}(?:[ \t]{1,4}string)?\s{0,8}(?P<sign>:{1,3}=|[?+.|]{1,2}=(?!=)|=>|==?(?!=)|:(?!:)"
+    r"|,(?=\s{0,8}[bBuU]?[\"'\\`])|>(?=\w|<!\[CDATA)|>(?=\s{1,8}[^\s<>]{8}))\s{0,20}"
+)
+"""Between a name and its value."""
+match_assignment = re.compile(
+    SIGN + r"(?:\\\r?\n\s{0,20})?(?:[bBrRfFuU]{1,2}(?=[\"']))?(?:" + _TRIPLE + "|" + _QUOTED + "|" + _BLOCK + "|"
     r"<!\[CDATA\[(?!\[redacted)(?P<cdata>[^\]\r\n]{1,8192})|"
     r"(?P<crypt>\$[0-9a-z\-]{1,16}\$[A-Za-z0-9./$=,+\-]{8,512})(?![^\s\"'`,;&<>|])|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
-_PARTS: Final = ("triple", "triple_single", "double", "single", "back", "escaped", "block", "cdata", "crypt")
+_PARTS: Final = (
+    "triple",
+    "triple_single",
+    "double",
+    "single",
+    "back",
+    "escaped",
+    "escaped_single",
+    "block",
+    "cdata",
+    "crypt",
+)
 _named = re.compile(
     r"\\{0,3}[\"']?(?:[\s,&]{1,8}\\{0,3}[\"']?[\w\-]{1,32}\\{0,3}[\"']?\s{0,2}[:=]\s{0,2}\\{0,3}[\"'][^\"'\\<>\r\n]{0,64}"
     r"\\{0,3}[\"']){0,4}?[\s,&]{1,8}\\{0,3}[\"']?[vV]alue\\{0,3}[\"']?\s{0,2}(?P<sign>[:=])\s{0,2}"
     r"(?:" + _QUOTED + r"|(?P<bare>[^\s\"'`,;&<>|]{1,8192}))"
 ).match
-_is_of_names = re.compile(
+is_of_names = re.compile(
     r"(?:^|[^A-Za-z0-9])(?:" + "|".join(NAMES_OF_NAMES) + r")\\{0,3}[\"']?[ \t]{0,2}[:=][ \t]{0,2}\\{0,3}[\"']?$",
     re.IGNORECASE,
 ).search
-_BEFORE_MAX: Final = 24
+BEFORE_MAX: Final = 24
 _opens_pair = re.compile(r"[(\[]\s?[bBuU]?\\{0,3}[\"'`]$").search
 _closes_pair = re.compile(r"\\{0,3}[\"'`]?\s{0,4},?\s{0,4}[)\]]").match
 _header_like = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+").fullmatch
 _name_like = re.compile(r"[A-Za-z_.\-]+").fullmatch
 _CERTAIN_HEADERS: Final = ("authorization", "cookie", "api-key", "-token")
-_basic_pair = re.compile(
-    r"\s{0,4}[=:]\s{0,4}[(\[]\s{0,4}[bBuU]?[\"'][^\"'\r\n]{0,128}[\"'],\s{0,4}[bBuU]?"
-    r"(?P<open>[\"'])(?P<value>[^\"'\r\n]{1,256})(?P=open)"
-).match
-_parameter = r"[A-Za-z\-_]{1,32}=(?:\\{0,3}\"[^\"\\\r\n]{0,1024}\\{0,3}\"|[^\s,\"'\\]{0,1024})"
-_parameters = re.compile(_parameter + r"(?:[,\s]{1,4}" + _parameter + r"){0,15}").match
-_item = r"[bBuU]?\\{0,3}[\"'](?P<%s>[^\"'\\\r\n]{1,512})\\{0,3}[\"']"
-_list = re.compile(
-    r"\\{0,3}[\"']?\s{0,4}[=:]\s{0,4}[(\[]\s{0,8}"
-    + _item % "first"
-    + r"(?:\s{0,4},\s{0,8}"
-    + _item % "last"
-    + r"){0,31}"
-).match
 _sql_password = re.compile(
     r"[ \t]{0,4}(?:(?:for|FOR)[ \t]{1,4}[^\s]{1,128}[ \t]{0,4}=[ \t]{0,4})?\(?[ \t]{0,4}'(?P<value>[^'\r\n]{1,256})'"
 ).match
 _SQL_BEFORE: Final = ("with", "encrypted", "login", "set")
 _identified = re.compile(
-    r"identified[ \t]{1,4}(?:with[ \t]{1,4}[^\s]{1,64}[ \t]{1,4})?(?:by|as)[ \t]{1,4}(?:password[ \t]{1,4})?"
-    r"(?P<open>[\"'])(?P<value>[^\"'\r\n]{1,256})(?P=open)",
+    r"identified[ \t]{1,4}(?:with[ \t]{1,4}[^\s]{1,64}[ \t]{1,4})?(?:by|as)[ \t]{1,4}(?:password[ \t]{1,4})?" + CLOSED,
     re.IGNORECASE,
 ).match
 _SQL_VERBS: Final = (b"create ", b"alter ", b"grant ")
 _SQL_MAX: Final = 256
 _flag = re.compile(r"[ \t]{1,4}(?:" + _QUOTED + r"|(?P<bare>(?!-)[^\s\"'`,;&<>|]{1,8192}))").match
-_header = re.compile(
-    r"\\{0,3}[\"'`]?\s{0,4}[:=]\s{0,4}\\{0,3}[\"'`\[]{0,2}(?P<value>[^\"'`\\\r\n]{1,8192})", re.IGNORECASE
+_userinfo = re.compile(
+    r"://(?P<user>[^\s/?#@:\"'`<>]{0,256})(?::(?P<value>[^\s/\"'`<>]{1,512}))?@(?=[^\s@/]|[\r\n]|$)"
 ).match
-_scheme = re.compile(
-    r"(?:bearer|basic|token|digest|apikey|negotiate|splunk|ssws|flyv1|sso-key)[ \t:]{1,4}", re.IGNORECASE
-).match
-_schemed = re.compile(r"(?P<value>[A-Za-z0-9_\-.~+/=|,:]{6,8192})").match
-_userinfo = re.compile(r"://(?P<user>[^\s/?#@:\"'`<>]{0,256})(?::(?P<value>[^\s/\"'`<>]{1,512}))?@(?=[^\s@/])").match
 _curl_user = re.compile(
     r"""\s(?:-u|--user|--proxy-user)[ =]{0,2}["']?(?P<user>[^\s:"']{0,128})["']?:["']?(?P<value>[^\s"']{0,256})"""
 )
-_login = re.compile(r"""\s{0,8}[^\s,()]{1,128},\s{0,8}(?P<open>["'])(?P<value>[^"'\r\n]{1,256})(?P=open)""").match
-_any_scheme = re.compile(r"[A-Za-z][A-Za-z0-9\-]{0,31}[ \t:]{1,4}").match
 _prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+(?:[A-Za-z(]|\[redacted))").match
 _word_only = re.compile(r"[A-Za-z][a-z]*").fullmatch
 
 
+_OPEN_MAX: Final = 32
+_OPENING: Final = tuple("=:>,([")
+_SIGNS: Final = " \t\\:=>?+-.|,[](){}'`&<"
 _is_cut = re.compile(r"\\{0,3}['\])]{0,3}\s{0,4}[=:,]\s{0,4}[(\[]?\s{0,4}[A-Za-z]{0,2}'[^'\n]{0,512}(?:\n|$)").match
 """Whether the quoted value behind a name does not end in its line: a double quote in it, at which lines are divided."""
 
 
-def find_names(
-    data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes] = ()
-) -> Iterator[tuple[int, int, int]]:
-    """The names in a text that announce a secret, by ``weigh``: where each begins and ends, and its weight.
+def is_open(text: str, end: int) -> bool:
+    """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
+    if _is_cut(text, end):
+        return True
+    rest = text[end : end + _OPEN_MAX].partition("\n")[0]
+    return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
 
-    ``low`` is ``data`` in small letters. Names that have neither a keyword nor one of ``needles`` in them are none.
+
+def find_words(data: bytes, low: bytes, needles: Iterable[bytes] = ()) -> Iterator[Found]:
+    """Where the words begin and end that may be names of secrets: those with a keyword or one of ``needles`` in them.
+
+    ``low`` is ``data`` in small letters.
     """
     ends: set[int] = set()
     for needle in [each for each in chain(_keywords, needles) if each in low]:
@@ -124,17 +122,24 @@ def find_names(
             if end not in ends:
                 ends.add(end)
                 before = data[max(0, place - NAME_MAX) : place]
-                start = place - (len(before) - len(before.rstrip(_NAME_CHARACTERS)))
-                weight = weigh(data[start:end].decode("latin-1"))
-                if weight:
-                    yield start, end, weight
+                yield place - (len(before) - len(before.rstrip(_NAME_CHARACTERS))), end
             place = low.find(needle, end if end > place else place + 1)
+
+
+def find_names(
+    data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes] = ()
+) -> Iterator[tuple[int, int, int]]:
+    """Those of the words that announce a secret, by ``weigh``, and their weight."""
+    for start, end in find_words(data, low, needles):
+        weight = weigh(data[start:end].decode("latin-1"))
+        if weight:
+            yield start, end, weight
 
 
 def find_assigned(
     text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes] = ()
 ) -> Iterator[Found]:
-    """What is assigned to names that announce a secret; the arguments are those of `find_names`."""
+    """What is assigned to names that announce a secret; the arguments are those of `find_words`."""
     last = (0, 0)
     for start, end, weight in find_names(data, low, weigh, needles):
         if last[0] <= start < last[1]:
@@ -150,37 +155,17 @@ def found_at(text: str, start: int, end: int, weight: int) -> Found | None:
     name = text[start:end]
     if weight == LIKELY and text[start - 1 : start] in {"?", "&"} and name[-1] != "s":
         weight = CERTAIN  # in a query there are no tokens of a language
-    if name.lower().endswith(_HEADERS):
-        header = _header(text, end)
-        if header and values.MARKER in text[end : header.end()][:_SCHEME_MAX]:
-            return None  # taken out already
-        found = _of_header(text, name.lower(), header) if header else None
+    if name.lower().endswith(headers.NAMES):
+        header = headers.header_at(text, end)
+        if header and headers.is_clean(text, end, header):
+            return None
+        found = headers.find_in_header(text, name.lower(), header) if header else None
         if found:
             return found
     found = _of_neighbours(text, name, start, end, weight)
     if found:
         return found
     return _of_assignment(text, name, start, end, weight)
-
-
-def is_open(text: str, end: int) -> bool:
-    """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
-    if _is_cut(text, end):
-        return True
-    rest = text[end : end + _OPEN_MAX].partition("\n")[0]
-    return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
-
-
-def find_schemed(text: str, low: bytes) -> Iterator[Found]:
-    """Credentials behind the scheme of an ``Authorization`` header, wherever that stands."""
-    for needle in (b"bearer", b"basic ", b"flyv1 "):
-        place = low.find(needle)
-        while place >= 0:
-            scheme = _scheme(text, place)
-            value = _schemed(text, scheme.end()) if scheme else None
-            if value and values.is_opaque(value["value"]) and not values.is_nothing(value["value"]):
-                yield value.span("value")
-            place = low.find(needle, place + len(needle))
 
 
 def find_userinfo(text: str) -> Iterator[Found]:
@@ -207,17 +192,6 @@ def find_curl_users(text: str, low: bytes) -> Iterator[Found]:
                 yield found.span("value")
 
 
-def find_logins(text: str, low: bytes) -> Iterator[Found]:
-    """The second argument of ``login(user, "password")`` and its like, as stack traces quote it."""
-    for needle in (b"login(", b"log_in(", b"authenticate(", b"basicauth("):
-        place = low.find(needle)
-        while place >= 0:
-            found = _login(text, place + len(needle))
-            if found and not values.is_nothing(found["value"]):
-                yield found.span("value")
-            place = low.find(needle, place + len(needle))
-
-
 def find_identified(text: str, low: bytes) -> Iterator[Found]:
     """Passwords in SQL's ``IDENTIFIED BY 'password'``, in capitals or of a statement that changes a user."""
     place = low.find(b"identified ")
@@ -225,8 +199,8 @@ def find_identified(text: str, low: bytes) -> Iterator[Found]:
         found = _identified(text, place)
         before = low[max(0, place - _SQL_MAX) : place]
         is_sql = text[place] == "I" or any(verb in before for verb in _SQL_VERBS)
-        if found and is_sql and not values.is_nothing(found["value"]):
-            yield found.span("value")
+        if found and is_sql and not values.is_nothing(found[found.lastgroup or 0]):
+            yield found.span(found.lastgroup or 0)
         place = low.find(b"identified ", place + 1)
 
 
@@ -238,49 +212,24 @@ def is_pair(name: str, value: str) -> bool:
 
 
 def _of_neighbours(text: str, name: str, start: int, end: int, weight: int) -> Found | None:
-    """What stands near a name in a way of its own: ``name=password value=…``, lists, ``auth=(user, …)``, SQL."""
-    before = text[max(0, start - _BEFORE_MAX) : start]
-    if _is_of_names(before):
+    """What stands near a name in a way of its own: ``name=password value=…``, in brackets, in SQL."""
+    before = text[max(0, start - BEFORE_MAX) : start]
+    if is_of_names(before):
         named = _named(text, end)
         if named:
             return _of_match(text, name, named, weight)
-    found = _list(text, end)
-    if found and values.is_secret(found["first"], weight) and not weight_of(found["first"][-NAME_MAX:]):
-        return found.start("first"), found.end("last" if found["last"] is not None else "first")
-    low = name.lower()
-    found = None
-    if low.endswith("auth"):
-        found = _basic_pair(text, end)
-    elif low == "password" and (name.isupper() or before.rstrip().lower().endswith(_SQL_BEFORE)):
-        found = _sql_password(text, end)
-    return found.span("value") if found and not values.is_nothing(found["value"]) else None
-
-
-def _of_header(text: str, name: str, found: re.Match[str]) -> Found | None:
-    """All of a header's value: cookies, credentials of any scheme."""
-    start, stop = found.span("value")
-    value = found["value"]
-    if values.is_nothing(value.strip()) or value[0] in "({":
-        return None
-    if name.endswith("cookie"):
-        return (start, stop) if "=" in value else None
-    scheme = _any_scheme(text, start)
-    if scheme is None or scheme.end() >= stop:
-        return None
-    value = text[scheme.end() : stop]
-    if not _scheme(text, start) and not values.is_opaque(value.split(" ", 1)[0]):
-        return None
-    if values.is_nothing(value.split(" ", 1)[0]):
-        return None
-    if scheme[0].lower().startswith(("digest", "oauth")):
-        parameters = _parameters(text, scheme.end())
-        return scheme.end(), max(stop, parameters.end() if parameters else stop)
-    word = value.split(None, 1)[0].rstrip(",;")
-    return (scheme.end(), scheme.end() + len(word)) if word else None
+    found = find_in_brackets(text, name, end, weight)
+    if found or name.lower() != "password":
+        return found
+    if name.isupper() or before.rstrip().lower().endswith(_SQL_BEFORE):
+        password = _sql_password(text, end)
+        if password and not values.is_nothing(password["value"]):
+            return password.span("value")
+    return None
 
 
 def _of_assignment(text: str, name: str, start: int, end: int, weight: int) -> Found | None:
-    found = _assignment(text, end)
+    found = match_assignment(text, end)
     sign = found["sign"] if found else ""
     if sign == ">" and text[start - 1 : start] != "<":
         found = None
@@ -315,6 +264,8 @@ def _of_match(text: str, name: str, found: re.Match[str], weight: int) -> Found 
 def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int) -> Found | None:
     """An unquoted value: perhaps an expression, perhaps the next word of a sentence."""
     start = found.start("bare")
+    if text.startswith(FRAME, start - FRAME.index("F")):
+        return None
     if values.is_code(found["bare"]) or values.is_nothing(found["bare"]):
         return None
     value = found["bare"].rstrip(")]}.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
-from otel_perfmon.redaction import assignments, tokens
+from otel_perfmon.redaction import assignments, brackets, headers, tokens
 from otel_perfmon.redaction.patterns import Found
 from otel_perfmon.redaction.tokens import WORD_MIN
 
@@ -55,9 +55,9 @@ def find_secrets(text: str, weigh: Callable[[str], int], needles: Iterable[bytes
         yield from assignments.find_userinfo(text)
     if [needle for needle in _LOOSE if needle in low]:
         yield from tokens.find_private_keys(text)
-        yield from assignments.find_schemed(text, low)
+        yield from headers.find_schemed(text, low)
         yield from assignments.find_curl_users(text, low)
-        yield from assignments.find_logins(text, low)
+        yield from brackets.find_logins(text, low)
         yield from assignments.find_identified(text, low)
         yield from tokens.find_azure_secrets(text)
         yield from tokens.find_hooks(text)
