@@ -93,21 +93,6 @@ _prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+(?:[A-Za-z(]|\[redacted))").
 _word_only = re.compile(r"[A-Za-z][a-z]*").fullmatch
 
 
-_OPEN_MAX: Final = 32
-_OPENING: Final = tuple("=:>,([")
-_SIGNS: Final = " \t\\:=>?+-.|,[](){}'`&<"
-_is_cut = re.compile(r"\\{0,3}['\])]{0,3}\s{0,4}[=:,]\s{0,4}[(\[]?\s{0,4}[A-Za-z]{0,2}'[^'\n]{0,512}(?:\n|$)").match
-"""Whether the quoted value behind a name does not end in its line: a double quote in it, at which lines are divided."""
-
-
-def is_open(text: str, end: int) -> bool:
-    """Whether a name that ends there is followed by nothing, in its line, that would be its value."""
-    if _is_cut(text, end):
-        return True
-    rest = text[end : end + _OPEN_MAX].partition("\n")[0]
-    return not rest.strip(_SIGNS) or (len(rest) < _OPEN_MAX and rest.rstrip(" \\")[-1:] in _OPENING)
-
-
 def find_words(data: bytes, low: bytes, needles: Iterable[bytes] = ()) -> Iterator[Found]:
     """Where the words begin and end that may be names of secrets: those with a keyword or one of ``needles`` in them.
 

@@ -8,6 +8,8 @@ from itertools import chain
 from typing import Final
 
 from otel_perfmon.redaction import assignments, brackets, headers, tokens
+from otel_perfmon.redaction.names import NAME_MAX
+from otel_perfmon.redaction.openness import is_open
 from otel_perfmon.redaction.patterns import Found
 from otel_perfmon.redaction.tokens import WORD_MIN
 
@@ -104,7 +106,7 @@ def _suspicious_places(
     text: str, data: bytes, low: bytes, weigh: Callable[[str], int], needles: Iterable[bytes]
 ) -> Iterator[int]:
     yield from chain.from_iterable(_places(low, needle) for needle in _LOOSE)
-    yield from _suspicious_names(text, assignments.find_names(data, low, weigh, needles))
+    yield from _suspicious_words(text, data, weigh, assignments.find_words(data, low, needles))
     yield from (start for start, end in _long_words(data) if tokens.token_at(text, start, end))
     if b"://" in data and b"@" in data:
         yield from (start for start, _ in assignments.find_userinfo(text))
@@ -112,20 +114,32 @@ def _suspicious_places(
         yield from _card_places(data)
 
 
-def _suspicious_names(text: str, names: Iterable[tuple[int, int, int]]) -> Iterator[int]:
-    """Where the names begin that have a value, or may have one beyond their line."""
-    last = (0, 0)
-    for start, end, weight in names:
-        if last[0] <= start < last[1]:
-            continue  # within a value of that line, which is known already; see `assignments.find_assigned`
-        if assignments.is_open(text, end):
-            yield start
+def _suspicious_words(
+    text: str, data: bytes, weigh: Callable[[str], int], words: Iterable[tuple[int, int]]
+) -> Iterator[int]:
+    """Where the names stand that have a value in their line, or may have one beyond it."""
+    begin = stop = -1
+    is_known = False
+    line = ""
+    for start, end in words:
+        is_new = not begin <= start <= stop
+        if is_new:
+            begin, stop = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+            stop = len(text) if stop < 0 else stop
+            line = text[begin:stop]
+            is_known = False
+        if is_known:
             continue
-        found = assignments.found_at(text, start, end, weight)
-        if found:
+        is_known = _is_suspicious(line, start - begin, end - begin, weigh(data[start:end].decode("latin-1")))
+        if is_known or (is_new and weigh(line[-NAME_MAX:])):  # all of it may be a name, of several words
+            is_known = True
             yield start
-            line_end = text.find("\n", start)
-            last = (found[0], found[1] if line_end < 0 else min(found[1], line_end))
+
+
+def _is_suspicious(line: str, start: int, end: int, weight: int) -> bool:
+    if not weight:
+        return False
+    return is_open(line, start, end) or assignments.found_at(line, start, end, weight) is not None
 
 
 def _card_places(data: bytes) -> Iterator[int]:

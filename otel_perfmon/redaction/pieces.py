@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 FRAME: Final = '\n  File "'
@@ -12,15 +13,43 @@ FRAME_IN_JSON: Final = '\\n  File \\"'
 _FRAME_WORD: Final = b"file"
 _FRAMES_MAX: Final = 256
 """Frames of a text that are worth being told apart; one with more is taken as it is."""
+_JSON: Final = ('{"', '[{"', '["')
+_BACKSLASH: Final = "\0"
+"""Stands for a backslash that JSON doubled; stands in no JSON itself."""
+_rare_escapes = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([bf/]))")
+_RARE: Final = {"b": "\b", "f": "\f", "/": "/"}
+
+
+def find_plain(texts: Sequence[str]) -> list[int]:
+    """The numbers of the texts with backslashes that are not JSON's: those do not begin as ours does.
+
+    What only looks so is taken for it.
+    """
+    return [
+        number
+        for number, text in enumerate(texts)
+        if ("\\" in text and not text.startswith(_JSON)) or _BACKSLASH in text
+    ]
 
 
 def pieces_of(text: str) -> list[str]:
-    """What stands between quotes and ends of lines, as they are or escaped."""
-    if "\\" in text:  # JSON's escapes must not grow together with the word behind them
-        text = text.replace("\\n", '"').replace("\\t", " ").replace("\\r", " ")
-    if "\n" in text:
-        text = text.replace("\n", '"')
-    return text.split('"')
+    """What stands between double quotes and ends of lines."""
+    return text.replace("\n", '"').split('"')
+
+
+def pieces_of_json(text: str) -> list[str]:
+    """The pieces of the texts in JSON, whose escapes are undone, and of what stands between them."""
+    if "\\" not in text:
+        return pieces_of(text)
+    text = text.replace("\\\\", _BACKSLASH)
+    text = text.replace("\\n", '"').replace('\\"', '"').replace("\\t", "\t").replace("\\r", "\r")
+    if "\\" in text:
+        text = _rare_escapes.sub(_undone, text)
+    return pieces_of(text.replace(_BACKSLASH, "\\"))
+
+
+def _undone(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16) or 1) if escape[1] else _RARE[escape[2]]  # `_BACKSLASH` is taken
 
 
 def parts_of(text: str, frame: str = FRAME) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,6 +21,7 @@ _REDACTED_MAX: Final = 1_024
 _REDACTED_TEXT_MAX: Final = 1_024
 """Texts that are remembered with what was made of them, and the characters of one."""
 _WEIGHTS_MAX: Final = 4_096
+_is_plain_name = re.compile(r"[\w.\-]{1,64}").fullmatch
 _INT_MIN: Final = 10**12
 _INT_MAX: Final = 10**19
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
@@ -89,9 +91,11 @@ class Redaction:
         """How much of a secret stands under a name; see `names`."""
         found = self._weights.get(name)
         if found is None:
-            if len(self._weights) >= _WEIGHTS_MAX:
-                self._weights.clear()
-            found = self._weights[name] = self._weigh(name)
+            found = self._weigh(name)
+            if _is_plain_name(name):  # no other is remembered: it may be a text with a secret in it
+                if len(self._weights) >= _WEIGHTS_MAX:
+                    self._weights.clear()
+                self._weights[name] = found
         return found
 
     def _weigh(self, name: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from otel_perfmon.redaction.finding import has_card_digits, has_digits_enough, has_signs
-from otel_perfmon.redaction.pieces import pieces_of
+from otel_perfmon.redaction.pieces import pieces_of_json
 
 _MAX: Final = 4_096
 """Shapes that are remembered."""
@@ -53,19 +53,13 @@ class Shapes:
         if mark not in self._seen:
             _add(self._seen, mark)
             return
-        lines = "\n".join(pieces_of(shape.decode("latin-1"))).encode("latin-1")
-        has_digits = has_digits_enough(lines)
-        if has_signs(lines, self._weigh, self._needles) or (has_digits and _has_blanks(shape)):
+        lines = "\n".join(pieces_of_json(shape.decode("latin-1"))).encode("latin-1")
+        if has_signs(lines, self._weigh, self._needles):
             _add(self._odd, mark)
             return
         if len(self._harmless) >= _MAX:
             self._harmless.clear()
-        self._harmless[shape] = has_digits
-
-
-def _has_blanks(shape: bytes) -> bool:
-    """Whether JSON's escapes stand for blanks in it, which may divide a card's number."""
-    return b"\\t" in shape or b"\\r" in shape
+        self._harmless[shape] = has_digits_enough(lines)
 
 
 def _add(marks: set[int], mark: int) -> None:

@@ -7,7 +7,15 @@ from typing import Final
 
 from otel_perfmon.redaction.finding import find_suspicious
 from otel_perfmon.redaction.memory import Memory
-from otel_perfmon.redaction.pieces import FRAME_IN_JSON, has_frames_apart, parts_of, pieces_of
+from otel_perfmon.redaction.pieces import (
+    FRAME,
+    FRAME_IN_JSON,
+    find_plain,
+    has_frames_apart,
+    parts_of,
+    pieces_of,
+    pieces_of_json,
+)
 from otel_perfmon.redaction.shapes import Shapes
 
 _CLEAN_MAX: Final = 8_192
@@ -40,7 +48,32 @@ class Suspicion:
 
         What stands between quotes and line ends is looked at once, however often it comes, and so is a stack's frame.
         """
-        joined = '"'.join(texts)
+        joined = "\n".join(texts)
+        if "\\" not in joined:
+            return self._find_suspects(texts, joined)
+        plain = find_plain(texts)
+        if not plain:
+            return self._find_suspects(texts, joined)
+        others = list(texts)
+        for number in plain:  # whose backslashes are no escapes
+            others[number] = ""
+        suspects = self._find_suspects(others, "\n".join(others))
+        return sorted([*suspects, *(number for number in plain if self.is_suspect(texts[number]))])
+
+    def is_suspect(self, text: str) -> bool:
+        """Whether a text, not as JSON writes it, is worth a closer look."""
+        if text in self._clean.texts:
+            return False
+        if hash(text) in self._bad:
+            return True
+        if FRAME in text and "\\" not in text and self._has_frames:  # else a frame could be another one in JSON
+            parts = parts_of(text)
+            if len(parts) > 1:
+                return bool(self._bad_frames(self._fresh_frames([parts])))
+        return bool(self._bad_pieces(pieces_of(text)))
+
+    def _find_suspects(self, texts: Sequence[str], joined: str) -> list[int]:
+        """As `find_suspects`, of texts whose backslashes are JSON's escapes."""
         if self._has_frames and FRAME_IN_JSON in joined:
             fresh = self._fresh_frames(parts_of(text, FRAME_IN_JSON) for text in texts)
             if len(fresh) <= _FRESH_MAX * len(texts):
@@ -49,21 +82,10 @@ class Suspicion:
             if not bad:
                 return []
             return [n for n, text in enumerate(texts) if text and not bad.isdisjoint(parts_of(text, FRAME_IN_JSON))]
-        bad = self._bad_pieces(pieces_of(joined))
+        bad = self._bad_pieces(pieces_of_json(joined))
         if not bad:
             return []
-        return [number for number, text in enumerate(texts) if text and not bad.isdisjoint(pieces_of(text))]
-
-    def is_suspect(self, text: str) -> bool:
-        """Whether a text, not as JSON writes it, is worth a closer look."""
-        if text in self._clean.texts:
-            return False
-        if hash(text) in self._bad:
-            return True
-        parts = parts_of(text) if self._has_frames else [text]
-        if len(parts) > 1:
-            return bool(self._bad_frames(self._fresh_frames([parts])))
-        return bool(self._bad_pieces(pieces_of(text)))
+        return [number for number, text in enumerate(texts) if text and not bad.isdisjoint(pieces_of_json(text))]
 
     def _fresh_frames(self, texts: Iterable[Sequence[str]]) -> set[str]:
         """The parts of texts, divided where frames begin, that are not known to be clean."""
@@ -77,8 +99,8 @@ class Suspicion:
         """Those of the parts that a secret may stand in."""
         if not fresh:
             return fresh
-        pieces = self._bad_pieces(pieces_of('"'.join(fresh)))
-        bad = {frame for frame in fresh if not pieces.isdisjoint(pieces_of(frame))} if pieces else set()
+        pieces = self._bad_pieces(pieces_of_json("\n".join(fresh)))
+        bad = {frame for frame in fresh if not pieces.isdisjoint(pieces_of_json(frame))} if pieces else set()
         self._clean_frames.remember(fresh - bad)
         return bad
 

@@ -13,6 +13,7 @@ R = "[redacted]"
     ("text", "clean"),
     [
         ('password=\\\n"abc123"', f'password=\\\n"{R}"'),
+        ("password = \\\r\n  'abc123', n", f"password = \\\r\n  '{R}', n"),
         ("export PASSWORD=\\\nabc123", f"export PASSWORD=\\\n{R}"),
         ("{\\'password\\': \\'it\"s\\'}", f"{{\\'password\\': \\'{R}\\'}}"),
         ('url = "https://bob:hunter2@" + host', f'url = "https://bob:{R}@" + host'),

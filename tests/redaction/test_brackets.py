@@ -10,6 +10,7 @@ R = "[redacted]"
 TEXTS = {
     "auth=('bob', \"it's-s3cret\")": f"auth=('bob', \"{R}\")",
     "{'auth': ('bob', 'hunter2'), 'n': 1}": f"{{'auth': ('bob', '{R}'), 'n': 1}}",
+    "auth=(self.user, 'say \"x\"')": f"auth=(self.user, '{R}')",
     'login("bob", \'say "x"\')': f"login(\"bob\", '{R}')",
     'log_in(user, "it\'s")': f'log_in(user, "{R}")',
     "login(users['bob'], b\"it's\")": f"login(users['bob'], b\"{R}\")",

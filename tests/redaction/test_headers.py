@@ -13,6 +13,7 @@ TEXTS = {
     "{'Set-Cookie': 'sid=\"hunter2 abc\"; Path=/', 'a': 1}": f"{{'Set-Cookie': '{R}', 'a': 1}}",
     '{"Cookie":"a=","b":"c"}': f'{{"Cookie":"{R}","b":"c"}}',
     '"Cookie: a=" + token + "; b"': f'"Cookie: {R}" + token + "; b"',
+    "{'Cookie': b\"user=S3CR3Tone\"}": f"{{'Cookie': b\"{R}\"}}",
     "authorization: MyScheme abcdefg": f"authorization: MyScheme {R}",
     'Authorization: Hawk id="dh37", mac="6R4r="': f"Authorization: Hawk {R}",
     "{'Authorization': 'Hawk id=\"dh37\", mac=\"6R4r=\"', 'a': 1}": f"{{'Authorization': 'Hawk {R}', 'a': 1}}",

@@ -105,7 +105,7 @@ def test_what_is_remembered_is_bounded_and_of_what_is_suspicious_only_hashes_are
             assert "hunter2" not in redaction.redact_text(text)
     suspicion, shapes = redaction._suspicion, redaction._suspicion._shapes
     kept = [suspicion._clean.texts, suspicion._clean_frames.texts, suspicion._bad, redaction._frames._barren.texts]
-    kept += [shapes._seen, shapes._odd, shapes._harmless]
+    kept += [shapes._seen, shapes._odd, shapes._harmless, redaction._weights]
     assert redaction._redacted is None
     assert all(len(each) <= 8_200 for each in kept)
     assert "hunter" not in repr(kept)
