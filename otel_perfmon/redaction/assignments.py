@@ -89,6 +89,7 @@ _userinfo = re.compile(
 _curl_user = re.compile(
     r"""\s(?:-u|--user|--proxy-user)[ =]{0,2}["']?(?P<user>[^\s:"']{0,128})["']?:["']?(?P<value>[^\s"']{0,256})"""
 )
+_opens_list = re.compile(r"[(\[{]{1,4}[bBrRfFuU]{0,2}\\{0,3}[\"']").match
 _prose = re.compile(r"[A-Za-z][a-z]*[.,!?]?(?=[ \t]+(?:[A-Za-z(]|\[redacted))").match
 _word_only = re.compile(r"[A-Za-z][a-z]*").fullmatch
 
@@ -249,7 +250,7 @@ def _of_match(text: str, name: str, found: re.Match[str], weight: int) -> Found 
 def _of_bare(text: str, name: str, found: re.Match[str], sign: str, weight: int) -> Found | None:
     """An unquoted value: perhaps an expression, perhaps the next word of a sentence."""
     start = found.start("bare")
-    if text.startswith(FRAME, start - FRAME.index("F")):
+    if text.startswith(FRAME, start - FRAME.index("F")) or _opens_list(text, start):
         return None
     if values.is_code(found["bare"]) or values.is_nothing(found["bare"]):
         return None

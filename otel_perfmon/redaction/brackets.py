@@ -20,7 +20,7 @@ CLOSED: Final = (
 """A value in quotes that ends; the other quote may stand in it. The last group that matched is the value."""
 _USER: Final = r"(?:[bBuU]?(?:\"[^\"\r\n]{0,128}\"|'[^'\r\n]{0,128}')|[^\s,()]{1,128})"
 _assigned: Final = r"\\{0,3}[\"']?\s{0,4}[=:]\s{0,4}"
-_list = re.compile(_assigned + r"[(\[]").match
+_list = re.compile(_assigned + r"[(\[]{1,3}").match
 _mapping = re.compile(_assigned + r"(?=\{)").match
 _item = re.compile(r"\s{0,4},?\s{0,8}[bBrRuU]{0,2}" + CLOSED).match
 _key: Final = r"(?:\\{0,3}[\"'][^\"'\\\r\n]{0,128}\\{0,3}[\"']|[\w.\-]{1,64})"
@@ -39,17 +39,15 @@ def find_in_brackets(text: str, name: str, end: int, weight: int) -> Found | Non
         first = _item(text, opening.end())
         if first and _is_value(_value(first), weight):
             *_, last = _follow(_item, text, opening.end())
-            return first.start(first.lastgroup or 0), last.end(last.lastgroup or 0)
+            return _from_to(text, first, last)
         if name.lower().endswith("auth"):
             return _secret_in(_login_pair(text, end))
         return None
     opening = _mapping(text, end)
     if opening is None:
         return None
-    found = [
-        each.span(each.lastgroup or 0) for each in _follow(_pair, text, opening.end()) if _is_in_mapping(each, weight)
-    ]
-    return (found[0][0], found[-1][1]) if found else None
+    found = [each for each in _follow(_pair, text, opening.end()) if _is_in_mapping(each, weight)]
+    return _from_to(text, found[0], found[-1]) if found else None
 
 
 def find_logins(text: str, low: bytes) -> Iterator[Found]:
@@ -72,6 +70,15 @@ def _follow(item: Callable[[str, int], re.Match[str] | None], text: str, begin: 
             return
         yield found
         place = found.end()
+
+
+def _from_to(text: str, first: re.Match[str], last: re.Match[str]) -> Found:
+    """From one value to another, and with their quotes where these differ: half of a pair would open what follows."""
+    start, end = first.start(first.lastgroup or 0), last.end(last.lastgroup or 0)
+    if text[start - 1] == text[last.end() - 1]:
+        return start, end
+    opening = text[first.start() : start - 1]
+    return first.start() + len(opening.rstrip("\\")), last.end()
 
 
 def _value(found: re.Match[str]) -> str:

@@ -25,7 +25,7 @@ _is_placeholder = re.compile(
 ).fullmatch
 _interpolated = re.compile(r"\{[\w.()\[\]]{1,80}(?:![rsa])?\}")
 """What a template has filled in: `f"{kind}Attributes"` is no secret for its length."""
-_is_taken = re.compile(r"(?:[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
+_is_taken = re.compile(r"[(\[{]{0,4}(?:[bBrRfFuU]{1,2}|[\w\-]{0,32}[ :=]{1,4})?\[redacted\].{0,3}", re.DOTALL).fullmatch
 _is_literal = re.compile(
     r"(?i)(?:none|null|nil|true|false|undefined|nan|str|string|int|float|bool|bytes|any|object|secretstr|secretbytes|optional|required|invalid"
     r"|incorrect|wrong|missing|expired|unauthorized|denied|failed|unknown|empty|not|is|must|the|for|was|has|cannot|too)"

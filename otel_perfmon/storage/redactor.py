@@ -46,7 +46,7 @@ class RedactionPolicy:
 class Redactor:
     """Redacts what one recorder writes; one thread at a time. Any thread may set ``policy``, None until somebody says.
 
-    The expressions are made when the first batch comes, which takes about 25 ms: not by who starts a program.
+    The expressions are made when the first batch comes, which takes about 30 ms: not by who starts a program.
     """
 
     def __init__(self) -> None:
