@@ -23,9 +23,9 @@ from otel_perfmon.sdk.histogram import DurationHistogram
 from otel_perfmon.sdk.open_spans import note_foreign
 from otel_perfmon.sdk.processor import SpanDoor
 from otel_perfmon.sdk.provider import readable, started_at
-from otel_perfmon.sdk.rows import SLOW_ATTRIBUTE
 from otel_perfmon.sdk.span import Span as OurSpan
 from otel_perfmon.sdk.thresholds import lowest_threshold_nano
+from otel_perfmon.storage.row_parts import SLOW_ATTRIBUTE
 
 OUTCOME_ATTRIBUTE: Final = "perfmon.outcome"
 _CALL_KEY: Final = otel_context.create_key("perfmon-call")

@@ -28,6 +28,8 @@ RANKS = {
     "trace": 2,
     "storage": 3,
     "sdk": 4,
+    "otlp": 4,
+    "formats": 5,
     "metrics_storage": 5,
     "call": 5,
     "doctor": 5,
@@ -45,6 +47,8 @@ SAME_RANK_ALLOWED = {("records", "query")}
 OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
+    "otlp": {"opentelemetry.proto", "google.protobuf"},
+    "formats": set(),
     "metrics_storage": set(),
     "call": {"opentelemetry"},
     "doctor": set(),

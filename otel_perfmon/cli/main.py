@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "running": ("running", "what is open now, in every process, and what was when one died"),
     "check": ("checks", "which operations are over their thresholds; for cron and CI"),
     "doctor": ("doctor", "whether the file is sound and something was lost, and what to do"),
+    "export": ("exporting", "spans for OpenTelemetry's pipelines and for other tools"),
+    "import": ("importing", "spans from files of OpenTelemetry's pipelines"),
     "prune": ("files", "do now what retention does each minute"),
     "scan": ("scan", "find secrets that are stored, and take them out"),
     "info": ("files", "what the file holds, and what is kept how long"),

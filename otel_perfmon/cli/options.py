@@ -18,9 +18,14 @@ _T = TypeVar("_T")
 def add_store_options(parser: argparse.ArgumentParser) -> None:
     """``--db``, ``--json`` and ``--no-color``; what `otel_perfmon.cli.answer.open_answer` goes by."""
     group = parser.add_argument_group("store and output")
-    group.add_argument("--db", metavar="FILE", help="the store (default: $OTEL_PYTHON_PERFMON_PATH, else metrics.db)")
+    add_db_option(group)
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     group.add_argument("--no-color", action="store_true", help="use no colours (as does NO_COLOR=1)")
+
+
+def add_db_option(parser: argparse._ActionsContainer) -> None:
+    """``--db``: ``arguments.db`` is the path of a store, or None."""
+    parser.add_argument("--db", metavar="FILE", help="the store (default: $OTEL_PYTHON_PERFMON_PATH, else metrics.db)")
 
 
 def add_window_option(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,6 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
@@ -34,6 +32,13 @@ from otel_perfmon.storage.attributes import (
 )
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.intake import Entry, opaque
+from otel_perfmon.storage.row_parts import (
+    EXCEPTION_EVENT,
+    SLOW_ATTRIBUTE,
+    error_of,
+    make_resource_row,
+    make_scope_row,
+)
 from otel_perfmon.storage.rows import (
     NO_DETAILS,
     OPERATION_NAME_MAX,
@@ -45,7 +50,6 @@ from otel_perfmon.storage.rows import (
 )
 from otel_perfmon.storage.scales import weight_of
 
-SLOW_ATTRIBUTE: Final = "perfmon.slow"
 _FLAG_HAS_IS_REMOTE: Final = 0x100
 _FLAG_IS_REMOTE: Final = 0x200
 _SHARED_MAX: Final = 1_000
@@ -344,7 +348,11 @@ def _details(
     status = span._status
     message = "" if status.description is None else _storable(status.description, "status_message", cut)
     is_error = status.status_code is StatusCode.ERROR
-    error_type, error_message = _error(span, raw, message) if is_error else ("", "")
+    error_type = error_message = ""
+    if is_error:
+        events_of_it: Sequence[Any] = span.events
+        latest = (each.attributes or {} for each in reversed(events_of_it) if _is_exception(each))
+        error_type, error_message = error_of(raw, latest, message)
     details = SpanDetails(
         message,
         error_type,
@@ -402,37 +410,16 @@ def _flags(context: SpanContext, other_end: SpanContext | None) -> int:
     return flags | _FLAG_IS_REMOTE if other_end is not None and other_end.is_remote else flags
 
 
-def _error(span: ReadableSpan, attributes: Mapping[str, Any], status_message: str) -> tuple[str, str]:
-    """The type and message of what failed: from the span itself, else from its last exception event."""
-    events: Sequence[Any] = span.events
-    exception = next((each.attributes or {} for each in reversed(events) if _is_exception(each)), {})
-    kind = attributes.get(ERROR_TYPE) or exception.get(EXCEPTION_TYPE)
-    message = exception.get(EXCEPTION_MESSAGE) or status_message
-    return storable_text(kind, OPERATION_NAME_MAX)[0], storable_text(message)[0]
-
-
 def _is_exception(event: Any) -> bool:
-    return isinstance(event.name, str) and event.name == "exception"
+    return isinstance(event.name, str) and event.name == EXCEPTION_EVENT
 
 
 def _resource_row(resource: Resource) -> ResourceRow:
     attributes = resource.attributes
-    environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
-    return ResourceRow(
-        service_name=storable_text(attributes.get("service.name"), OPERATION_NAME_MAX)[0],
-        service_version=storable_text(attributes.get("service.version"), OPERATION_NAME_MAX)[0],
-        environment=storable_text(environment, OPERATION_NAME_MAX)[0],
-        attributes=encode_any_attributes(attributes).text,
-        schema_url=storable_text(resource.schema_url)[0],
-    )
+    return make_resource_row(attributes, encode_any_attributes(attributes).text, resource.schema_url)
 
 
 def _scope_row(scope: InstrumentationScope | None) -> ScopeRow:
     if scope is None:
         return ScopeRow("", "", "", "{}")
-    return ScopeRow(
-        storable_text(scope.name)[0],
-        storable_text(scope.version)[0],
-        storable_text(scope.schema_url)[0],
-        encode_any_attributes(scope.attributes).text,
-    )
+    return make_scope_row(scope.name, scope.version, scope.schema_url, encode_any_attributes(scope.attributes).text)

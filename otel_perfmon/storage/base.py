@@ -16,13 +16,13 @@ otherwise, ties in reverse order of arrival; nothing found is an empty answer, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanRow
+from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanKey, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.account import Health, ProcessHealth, SecretFinding, StoreSummary
@@ -179,6 +179,9 @@ class SpanReader(Protocol):
 
     def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; without a query the newest hundred."""
+
+    def find_known_spans(self, keys: Collection[SpanKey]) -> set[SpanKey]:
+        """Which of these spans the store has."""
 
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""

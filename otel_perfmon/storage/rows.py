@@ -104,6 +104,15 @@ class SpanRow(NamedTuple):
         return size_bytes(self.attributes) + sum(map(size_bytes, long))
 
 
+SpanKey = tuple[bytes, bytes, int]
+"""What tells one span from another: its trace, its id, its start (Unix nanoseconds). Ids alone may repeat."""
+
+
+def key_of(row: SpanRow) -> SpanKey:
+    """The key of a row."""
+    return row.trace_id, row.span_id, row.start_unix_nano
+
+
 class OpenSpanRow(NamedTuple):
     """One span that has not ended, as it stood at ``span.end_unix_nano``; an empty thread name is an unknown thread."""
 

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -38,6 +38,7 @@ from otel_perfmon.records import (
 )
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.cells import CELLS_MAX, Grid
+from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
@@ -96,6 +97,11 @@ class SqliteReader:
             raise QueryError(message)
         with self._transaction() as connection:
             return search.find_spans(connection, query or SpanQuery())
+
+    def find_known_spans(self, keys: Collection[SpanKey]) -> set[SpanKey]:
+        """Which of these spans the store has; see `SpanReader`."""
+        with self._transaction() as connection:
+            return traces.find_known_spans(connection, keys)
 
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.storage.base import TRACE_SPANS_MAX
+from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.trace import Trace
 
@@ -24,6 +26,17 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     ids = [row_id for (row_id,) in rows[:TRACE_SPANS_MAX]]
     spans = sorted(read_spans(connection, ids[::-1]), key=lambda span: span.start_unix_nano)
     return Trace(trace_id.hex(), tuple(spans), is_complete=len(rows) <= TRACE_SPANS_MAX)
+
+
+def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) -> set[SpanKey]:
+    """Which of these spans are there: each of their traces is read once."""
+    sql = "SELECT span_id, start_unix_nano FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ?"
+    wanted = set(keys)
+    known: set[SpanKey] = set()
+    for trace_id in {key[0] for key in keys}:
+        rows = connection.execute(sql, (trace_id,))
+        known.update(key for key in ((trace_id, *row) for row in rows) if key in wanted)
+    return known
 
 
 def find_trace_ids(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:

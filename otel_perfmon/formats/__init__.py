@@ -1,0 +1,1 @@
+"""Spans as files for other tools than OpenTelemetry's: one format each."""

@@ -1,0 +1,150 @@
+"""OTLP in files, as the Collector's file exporter writes them and its ``otlpjsonfile`` receiver reads them.
+
+JSON Lines: one ``TracesData`` a line, in UTF-8 (opentelemetry-specification, ``protocol/file-exporter.md``). Protobuf:
+one ``TracesData`` after another, each behind its size as four bytes, the highest first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import BinaryIO, Final, NamedTuple
+
+from otel_perfmon.errors import DecodeError
+from otel_perfmon.otlp.decoding import SpanDecoder
+from otel_perfmon.otlp.encoding import SpanEncoder
+from otel_perfmon.otlp.json_encoding import encode_traces
+from otel_perfmon.records import SpanRecord
+from otel_perfmon.storage.rows import SpanRow
+
+MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""So large a message or a line may be: what OTLP's receivers take at most."""
+_WRITTEN_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A page that takes more is written in parts."""
+_ROWS_AT_ONCE: Final = 4_096
+_SIZE: Final = struct.Struct(">I")
+_PROTOBUF_STARTS: Final = (b"\0", b"\n")
+"""A size of less than 16 MiB, and the tag of the only field of a message that stands alone."""
+
+
+class Piece(NamedTuple):
+    """What stood at one place of a file: some of its spans, or why they cannot be told."""
+
+    place: str
+    rows: list[SpanRow]
+    error: DecodeError | None = None
+
+
+_Encode = Callable[[Sequence[SpanRecord]], bytes]
+
+
+def encode_json_lines(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]:
+    """A line for each page of spans, or some for a large one."""
+    for page in pages:
+        yield from _in_parts(page, _json_line)
+
+
+def encode_protobuf_messages(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]:
+    """A message, behind its size, for each page of spans, or some for a large one."""
+    encoder = SpanEncoder()
+    for page in pages:
+        for message in _in_parts(page, encoder.encode_request):
+            yield _SIZE.pack(len(message)) + message
+
+
+def _json_line(spans: Sequence[SpanRecord]) -> bytes:
+    return json.dumps(encode_traces(spans), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _in_parts(spans: Sequence[SpanRecord], encode: _Encode) -> Iterator[bytes]:
+    encoded = encode(spans)
+    if len(encoded) <= _WRITTEN_BYTES_MAX or len(spans) == 1:
+        yield encoded
+        return
+    del encoded
+    half = len(spans) // 2
+    yield from _in_parts(spans[:half], encode)
+    yield from _in_parts(spans[half:], encode)
+
+
+def decode_file(file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
+    """The pieces of a file in OTLP's JSON or protobuf, whichever it is; also of one that is a single document.
+
+    A piece that is no OTLP does not keep those behind it from being read, but where a size is wrong.
+    """
+    start = file.read(_SIZE.size)
+    if start[:1] in _PROTOBUF_STARTS:
+        yield from _decode_protobuf(start, file, decoder)
+    elif start:
+        yield from _decode_json(start.removeprefix(codecs.BOM_UTF8), file, decoder)
+
+
+def _decode_json(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
+    number = 0
+    while line := start + (b"" if start.endswith(b"\n") else file.readline(MESSAGE_BYTES_MAX + 1)):
+        number, start = number + 1, b""
+        place = f"line {number:,}"
+        if len(line) > MESSAGE_BYTES_MAX:
+            yield Piece(place, [], _too_large())
+            while not line.endswith(b"\n") and (line := file.readline(MESSAGE_BYTES_MAX)):
+                pass
+        elif number == 1 and _goes_on(line):  # one document over many lines
+            whole = line + file.read(MESSAGE_BYTES_MAX + 1 - len(line))
+            if len(whole) > MESSAGE_BYTES_MAX:
+                yield Piece("the document", [], _too_large())
+            else:
+                yield from _pieces("the document", decoder.decode_json, whole)
+            return
+        elif line.strip():
+            yield from _pieces(place, decoder.decode_json, line)
+
+
+def _goes_on(line: bytes) -> bool:
+    """Whether a line of JSON is the beginning of a longer document."""
+    try:
+        text = line.decode().rstrip()
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return text[:1] in {"{", "["} and error.pos >= len(text)
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
+    number = 0
+    while start or (start := file.read(_SIZE.size)):
+        number += 1
+        place = f"message {number:,}"
+        if number == 1 and start[:1] == b"\n":  # a message alone, or sizes of 160 MiB
+            whole = start + file.read(MESSAGE_BYTES_MAX + 1)
+            if len(whole) > MESSAGE_BYTES_MAX:
+                yield Piece("the document", [], _too_large())
+            else:
+                yield from _pieces("the document", decoder.decode_protobuf, whole)
+            return
+        size = _SIZE.unpack(start)[0] if len(start) == _SIZE.size else 0
+        message = file.read(size) if size <= MESSAGE_BYTES_MAX else b""
+        if len(start) < _SIZE.size or len(message) < size:
+            error = _too_large() if size > MESSAGE_BYTES_MAX else DecodeError("The file ends within it.")
+            yield Piece(place, [], error)
+            return
+        start = b""
+        yield from _pieces(place, decoder.decode_protobuf, message)
+
+
+def _too_large() -> DecodeError:
+    return DecodeError(f"It has more than {MESSAGE_BYTES_MAX:,} bytes.")
+
+
+def _pieces(place: str, decode: Callable[[bytes], Iterator[SpanRow]], data: bytes) -> Iterator[Piece]:
+    """Some spans at a time: a message of a few bytes a span may hold millions."""
+    try:
+        rows = decode(data)
+        while part := list(islice(rows, _ROWS_AT_ONCE)):
+            yield Piece(place, part)
+    except DecodeError as error:
+        yield Piece(place, [], error)

@@ -1,0 +1,50 @@
+"""Spans as OTLP arranges them: by what made them, then by their instrumentation scope, then in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from otel_perfmon.records import ResourceRecord, ScopeRecord, SpanRecord
+from otel_perfmon.storage.attributes import encode_attributes
+
+
+class ScopeSpans(NamedTuple):
+    """The spans of one scope."""
+
+    scope: ScopeRecord
+    spans: list[SpanRecord]
+
+
+class ResourceSpans(NamedTuple):
+    """The spans of one resource, by scope."""
+
+    resource: ResourceRecord
+    scopes: list[ScopeSpans]
+
+
+def group_spans(spans: Iterable[SpanRecord]) -> list[ResourceSpans]:
+    """The groups in the order in which each was met first; resources and scopes are told apart by what they hold."""
+    groups: dict[tuple[str, ...], ResourceSpans] = {}
+    scopes: dict[tuple[str, ...], ScopeSpans] = {}
+    known: dict[tuple[int, int], ScopeSpans] = {}
+    for span in spans:
+        identity = (id(span.resource), id(span.scope))  # the span in its group keeps both alive
+        group = known.get(identity)
+        if group is None:
+            key = resource_key(span.resource)
+            whole = groups.setdefault(key, ResourceSpans(span.resource, []))
+            scope = span.scope
+            attributes = encode_attributes(scope.attributes).text
+            scope_key = (*key, scope.name, scope.version, scope.schema_url, attributes)
+            if scope_key not in scopes:
+                scopes[scope_key] = ScopeSpans(scope, [])
+                whole.scopes.append(scopes[scope_key])
+            group = known[identity] = scopes[scope_key]
+        group.spans.append(span)
+    return list(groups.values())
+
+
+def resource_key(resource: ResourceRecord) -> tuple[str, ...]:
+    """What tells a resource from another one."""
+    return encode_attributes(resource.attributes).text, resource.schema_url

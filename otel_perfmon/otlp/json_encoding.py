@@ -1,0 +1,137 @@
+"""Spans as OTLP's JSON: protobuf's JSON mapping, but with ids in hex (opentelemetry-proto, ``docs/specification.md``).
+
+Names are in lowerCamelCase, enums are numbers, integers of 64 bits are text, bytes are base64; what has its default
+value is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_perfmon.otlp.grouping import ResourceSpans, group_spans
+from otel_perfmon.otlp.wire import utf8
+from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ScopeRecord, SpanRecord
+
+_INT64: Final = range(-(1 << 63), 1 << 63)
+JsonObject = dict[str, Any]
+
+
+def encode_traces(spans: Iterable[SpanRecord]) -> JsonObject:
+    """A ``TracesData``, which is an ``ExportTraceServiceRequest`` too: by resource, then by scope, then in order."""
+    return {"resourceSpans": [_resource_spans(group) for group in group_spans(spans)]}
+
+
+def encode_span(span: SpanRecord) -> JsonObject:
+    """A ``Span``."""
+    status = _present({"message": span.status_message, "code": span.status_code})
+    return {
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        **_present(
+            {
+                "traceState": span.trace_state,
+                "parentSpanId": span.parent_span_id,
+                "name": span.name,
+                "kind": span.kind,
+                "startTimeUnixNano": _int64(span.start_unix_nano),
+                "endTimeUnixNano": _int64(span.end_unix_nano),
+                "attributes": _attributes(span.attributes),
+                "droppedAttributesCount": span.dropped_attributes_count,
+                "events": [_event(event) for event in span.events],
+                "droppedEventsCount": span.dropped_events_count,
+                "links": [_link(link) for link in span.links],
+                "droppedLinksCount": span.dropped_links_count,
+            }
+        ),
+        "status": status,
+        **_present({"flags": span.flags}),
+    }
+
+
+def encode_value(value: Any) -> JsonObject:
+    """An ``AnyValue``; an integer of more than 64 bits becomes text, as in protobuf."""
+    kind = type(value)
+    if kind is str:
+        return {"stringValue": _text(value)}
+    if kind is bool:
+        return {"boolValue": value}
+    if kind is int:
+        return {"intValue": str(value)} if value in _INT64 else {"stringValue": str(value)}
+    if kind is float:
+        return {"doubleValue": value if math.isfinite(value) else _special(value)}
+    if kind is bytes:
+        return {"bytesValue": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return {"kvlistValue": _present({"values": _attributes(value)})}
+    if isinstance(value, Sequence):
+        return {"arrayValue": _present({"values": [encode_value(each) for each in value]})}
+    return {}
+
+
+def _resource_spans(group: ResourceSpans) -> JsonObject:
+    return {
+        "resource": _present({"attributes": _attributes(group.resource.attributes)}),
+        "scopeSpans": [
+            {
+                "scope": _scope(scope),
+                "spans": list(map(encode_span, spans)),
+                **_present({"schemaUrl": scope.schema_url}),
+            }
+            for scope, spans in group.scopes
+        ],
+        **_present({"schemaUrl": group.resource.schema_url}),
+    }
+
+
+def _scope(scope: ScopeRecord) -> JsonObject:
+    return _present({"name": scope.name, "version": scope.version, "attributes": _attributes(scope.attributes)})
+
+
+def _event(event: EventRecord) -> JsonObject:
+    return _present(
+        {
+            "timeUnixNano": _int64(event.time_unix_nano),
+            "name": event.name,
+            "attributes": _attributes(event.attributes),
+            "droppedAttributesCount": event.dropped_attributes_count,
+        }
+    )
+
+
+def _link(link: LinkRecord) -> JsonObject:
+    return _present(
+        {
+            "traceId": link.trace_id,
+            "spanId": link.span_id,
+            "traceState": link.trace_state,
+            "attributes": _attributes(link.attributes),
+            "droppedAttributesCount": link.dropped_attributes_count,
+            "flags": link.flags,
+        }
+    )
+
+
+def _attributes(attributes: Attributes) -> list[JsonObject]:
+    return [_present({"key": _text(key)}) | {"value": encode_value(value)} for key, value in attributes.items()]
+
+
+def _text(value: str) -> str:
+    """As in protobuf."""
+    return value if value.isascii() else utf8(value).decode()
+
+
+def _int64(value: int) -> str:
+    return str(value) if value else ""
+
+
+def _special(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def _present(members: JsonObject) -> JsonObject:
+    return {name: value for name, value in members.items() if value}

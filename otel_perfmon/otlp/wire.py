@@ -1,0 +1,61 @@
+"""Protobuf's wire format, as far as OTLP needs it to be written (protobuf.dev/programming-guides/encoding).
+
+A message is its fields one after the other, each a tag and a value. A field of its default value is left out, but for
+messages, which may be there and empty.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+VARINT, FIXED64, LENGTH, FIXED32 = range(4)
+_WIRE_TYPES: Final = (0, 1, 2, 5)
+_SHORT: Final = 1 << 14
+_UINT64: Final = (1 << 64) - 1
+
+pack_fixed64 = Struct("<Q").pack
+pack_fixed32 = Struct("<I").pack
+pack_double = Struct("<d").pack
+
+
+def tag(number: int, wire_type: int) -> bytes:
+    """What begins a field."""
+    return _varint(number << 3 | _WIRE_TYPES[wire_type])
+
+
+def varint(value: int) -> bytes:
+    """A number in groups of 7 bits; negative ones as 64 bits in two's complement."""
+    return _SHORT_VARINTS[value] if 0 <= value < _SHORT else _varint(value & _UINT64)
+
+
+def sized(tag: bytes, content: bytes) -> bytes:
+    """A field of bytes, text or a message."""
+    return tag + varint(len(content)) + content
+
+
+def text(tag: bytes, value: str) -> bytes:
+    """A field of text; nothing where it is empty."""
+    return sized(tag, utf8(value)) if value else b""
+
+
+def utf8(value: str) -> bytes:
+    """The bytes of a text; what is no Unicode (half a surrogate pair) is written as Python would escape it."""
+    return value.encode("utf-8", "backslashreplace")
+
+
+def number(tag: bytes, value: int) -> bytes:
+    """A field of a number as varint; nothing where it is 0."""
+    return tag + varint(value) if value else b""
+
+
+def _varint(value: int) -> bytes:
+    groups = bytearray()
+    while value > 0x7F:  # noqa: PLR2004
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+_SHORT_VARINTS: Final = tuple(map(_varint, range(_SHORT)))

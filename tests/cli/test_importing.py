@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "shop.py")
+
+
+@pytest.fixture(params=["otlp-json", "otlp-proto"])
+def exported(shop, request) -> str:
+    assert shop("export", "--format", request.param, "-o", "spans.otlp").status == 0
+    return "spans.otlp"
+
+
+@pytest.mark.parametrize("form", ["otlp-json", "otlp-proto"])
+def test_a_store_that_was_exported_and_imported_elsewhere_answers_the_same(cli, form):
+    subprocess.run([sys.executable, EXAMPLE], capture_output=True, check=True)
+    assert cli("export", "--db", "shop.db", "--format", form, "-o", "spans.otlp").status == 0
+    printed = cli("import", "spans.otlp", "--db", "other.db")
+    assert (printed.status, printed.err) == (0, "")
+
+    def shop(command, *arguments):
+        return cli(command, "--db", "shop.db", *arguments)
+
+    def other(command, *arguments):
+        return cli(command, "--db", "other.db", *arguments)
+
+    assert other("stats", "--json").items == shop("stats", "--json").items
+    assert other("stats", "checkout", "--json").items == shop("stats", "checkout", "--json").items
+    for command in (("errors", "--json"), ("spans", "--order", "arrival", "--limit", "1000", "--json"),
+                    ("slow", "--json")):  # fmt: skip
+        assert other(*command).items == shop(*command).items
+    assert other("doctor").status == 0
+
+
+def test_spans_that_are_there_already_are_passed_over(shop, cli, exported):
+    first = cli("import", exported, exported, "--db", "other.db")
+    count = int(first.out.split()[0])
+    assert f"{count} spans had been there, or came twice." in first.out
+    second = cli("import", exported, "--db", "other.db")
+    assert second.out.splitlines() == [
+        f"0 spans stored in {os.getcwd()}/other.db.",
+        f"{count} spans had been there, or came twice.",
+    ]
+    assert (
+        cli("sql", "--db", "other.db", "SELECT count(*) FROM spans", "--json").items
+        == shop("sql", "SELECT count(*) FROM spans", "--json").items
+    )
+
+
+def test_gzipped_files_and_standard_input_are_read(shop, exported, db_path):
+    Path("spans.gz").write_bytes(gzip.compress(Path(exported).read_bytes()))
+    with open("spans.gz", "rb") as file:
+        command = [sys.executable, "-m", "otel_perfmon", "import", "-", "--db", "other.db"]
+        ended = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True)
+    assert ended.stdout.endswith("other.db.\n")
+    assert not ended.stdout.startswith("0 ")
+
+
+def test_what_is_no_otlp_is_named_with_its_line_and_the_rest_goes_on(shop, cli):
+    lines = shop("export").out
+    Path("mixed.jsonl").write_text("nonsense\n" + lines)
+    printed = cli("import", "mixed.jsonl", "--db", "first.db")
+    assert printed.status == 1
+    assert printed.err.startswith("mixed.jsonl, line 1: This is no TracesData of OTLP")
+    assert not printed.out.startswith("0 ")
+    Path("mixed.jsonl").write_text(lines + "nonsense\n" + lines)
+    printed = cli("import", "mixed.jsonl", "--db", "other.db")
+    assert printed.status == 1
+    assert printed.err.startswith("mixed.jsonl, line 2: This is no TracesData of OTLP")
+    assert not printed.out.startswith("0 ")
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_sentence(cli):
+    Path("broken.gz").write_bytes(b"\x1f\x8bnonsense")
+    for name in ("none.jsonl", ".", "broken.gz"):
+        printed = cli("import", name, "--db", "other.db")
+        assert printed.status == 3
+        assert printed.err.startswith(f"otel-perfmon: {name} cannot be read: ")
+        assert printed.err.count("\n") == 1
+
+
+def test_a_store_of_another_programs_is_left_alone(shop, cli):
+    lines = shop("export").out
+    Path("spans.jsonl").write_text(lines)
+    Path("letter.db").write_text("This is a letter to my aunt. " * 100)
+    assert cli("import", "spans.jsonl", "--db", "letter.db").status == 3
+    assert Path("letter.db").read_text().startswith("This is a letter")
+
+
+def test_a_store_keeps_its_own_settings_and_every_span_whatever_the_sampling(shop, cli, monkeypatch):
+    Path("spans.jsonl").write_text(shop("export").out)
+    program = "from otel_perfmon import MetricsStorage as M; M('other.db', size_max_bytes='4GB').insert_metric('op', 1)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    kept = cli("info", "--db", "other.db", "--json").items[0]["size_max_bytes"]
+    monkeypatch.setenv("OTEL_PYTHON_PERFMON_SAMPLE_RATES", "GET /cart=0")
+    printed = cli("import", "spans.jsonl", "--db", "other.db")
+    summary = cli("info", "--db", "other.db", "--json").items[0]
+    assert summary["size_max_bytes"] == kept > 10**9
+    assert summary["span_count"] == int(printed.out.split()[0]) + 1
+
+
+def test_the_time_of_a_span_itself_is_what_it_was_though_scopes_are_apart_in_the_file(cli):
+    program = """
+import otel_perfmon
+from opentelemetry import trace
+monitor = otel_perfmon.configure("shop.db")
+inner, outer = trace.get_tracer("inner"), trace.get_tracer("outer")
+for _ in range(20):
+    with outer.start_as_current_span("root"):
+        with inner.start_as_current_span("part"):
+            with outer.start_as_current_span("leaf"):
+                sum(range(5_000))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    cli("export", "--db", "shop.db", "-o", "spans.jsonl")
+    cli("import", "spans.jsonl", "--db", "other.db")
+    assert cli("stats", "--db", "other.db", "--json").items == cli("stats", "--db", "shop.db", "--json").items
+
+
+def test_spans_without_ids_are_told(cli):
+    Path("spans.jsonl").write_text('{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a"}, {}]}]}]}')
+    printed = cli("import", "spans.jsonl", "--db", "other.db")
+    assert printed.status == 1
+    assert "2 spans had no ids of 16 and 8 bytes, and were left out." in printed.out

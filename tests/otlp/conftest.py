@@ -1,0 +1,17 @@
+"""Puts the kits of these tests on the path, and a store at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+import pytest
+from otlp_kit import Station
+
+
+@pytest.fixture
+def station(tmp_path, monkeypatch) -> Station:
+    monkeypatch.setenv("OTEL_PYTHON_PERFMON_REDACT", "false")
+    return Station(str(tmp_path / "metrics.db"))
