@@ -286,7 +286,7 @@ class Retention:
             or self._prune_all(self._last_id(), process, rows_max)
             or self._prune_finest_figures()
         )
-        return self._give_back() or (is_pruned and self._is_over(policy.size_max_bytes))
+        return self._give_back() or is_pruned  # within its size by now, it may hold what is too old
 
     def _rows_over(self, policy: RetentionPolicy) -> int:
         return self._rows_in(self._used_bytes() - int(policy.size_max_bytes * _LOW_WATER))

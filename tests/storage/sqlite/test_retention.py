@@ -376,6 +376,19 @@ def test_a_file_over_its_limit_is_within_it_when_there_is_no_more_to_do(db_path,
         assert_pruned_is_exact(db_path)
 
 
+def test_what_is_too_old_goes_too_when_the_file_was_over_its_limit_at_first(db_path, clock):
+    limit = 4 << 20
+    text = '{"x":"' + "y" * 2_000 + '"}'
+    with closing(SqliteWriter(db_path, RetentionPolicy(size_max_bytes=limit))) as writer:
+        for _ in range(5):
+            write(writer, *[span_row(attributes=text) for _ in range(400)])
+        assert writer.is_over_size
+        clock.now += HOUR
+        policy = RetentionPolicy(0, 0, limit)
+        assert remove_in_steps(lambda: writer.prune(policy)) == 2_000
+    assert ask_one(db_path, "SELECT count(*) FROM _spans") == 0
+
+
 def test_deleting_gives_space_back_too(db_path, clock):
     with closing(SqliteWriter(db_path)) as writer:
         for _ in range(5):
