@@ -184,6 +184,7 @@ class Recorder:
                 self._write_account()
         except Exception as error:  # the outer rim: our own failure is not the program's
             self._note_failure(error)
+            self._open_gate()  # the writer may have looked while all was in our hands, and gone to sleep
             return False
         finally:
             self._flushing_threads.discard(threading.get_ident())

@@ -290,6 +290,27 @@ def test_an_interruption_just_after_spans_went_back_into_the_queue_stores_none_o
     assert (recorder._intake.unfinished.span_count, recorder._intake.waiting_count) == (3, 7)
 
 
+def test_what_a_flush_that_failed_leaves_behind_is_written_though_the_writer_had_seen_nothing_to_do(
+    recorder, door, monkeypatch
+):
+    failures, write = [StoreError("no")], recorder._writer.write
+
+    def failing_once(batch, **options):
+        if failures:
+            raise failures.pop()
+        return write(batch, **options)
+
+    monkeypatch.setattr(recorder._writer, "write", failing_once)
+
+    def slow():
+        time.sleep(0.5)  # in the hands of who flushes, when the writer looks
+        return span_row("op")
+
+    recorder.record(door, slow)
+    assert not recorder.flush()
+    assert wait_until(lambda: not recorder.queued_count)
+
+
 class _without_lock:  # noqa: N801
     """Lend the write lock that this thread holds."""
 
