@@ -55,6 +55,14 @@ def points_of(reader: InMemoryMetricReader) -> list:
     ]
 
 
+def point_counts(reader: InMemoryMetricReader) -> dict:
+    """How many measurements each operation has, by its error's type, which is None without one."""
+    return {
+        (point.attributes["perfmon.operation"], point.attributes.get("error.type")): point.count
+        for point in points_of(reader)
+    }
+
+
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Each message of a warning, or worse."""
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

@@ -7,9 +7,11 @@ import gzip
 import io
 import os
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, BinaryIO, Final
 
 from otel_perfmon.cli import options
@@ -115,7 +117,7 @@ class _Intake:
         for key in self._store.find_known_spans(rows) if self._is_there() else ():
             del rows[key]
         # A span's own time is known when what it called has come before it.
-        taken = [self._recorder.record(self, row) for row in sorted(rows.values(), key=_end)]
+        taken = [self._recorder.record(self, row) for row in _as_they_ended(rows.values())]
         self._recorder.flush_or_raise()
         self.stored_count += sum(taken)
         self.lost_count += len(rows) - sum(taken)
@@ -133,8 +135,18 @@ class _Intake:
         return ROW_BYTES + payload.text_size
 
 
-def _end(row: SpanRow) -> int:
-    return row.end_unix_nano
+def _as_they_ended(rows: Iterable[SpanRow]) -> list[SpanRow]:
+    """What OTLP keeps apart by resource and scope, put together by end.
+
+    Those of one scope stay in their order, which tells more than ends by a clock that was set meanwhile.
+    """
+    latest: dict[tuple[int, int], int] = {}
+    placed: list[tuple[int, int, SpanRow]] = []
+    for number, row in enumerate(rows):
+        group = (id(row.resource), id(row.scope))
+        latest[group] = max(latest.get(group, 0), row.end_unix_nano)
+        placed.append((latest[group], number, row))
+    return [row for _, _, row in sorted(placed, key=itemgetter(0, 1))]
 
 
 def _pieces(name: str, decoder: SpanDecoder) -> Iterator[Piece]:
@@ -142,7 +154,7 @@ def _pieces(name: str, decoder: SpanDecoder) -> Iterator[Piece]:
     try:
         with _opened(name) as file:
             yield from decode_file(file, decoder)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise OtlpError(message) from error
 

@@ -78,7 +78,10 @@ def test_what_is_no_otlp_is_named_with_its_line_and_the_rest_goes_on(shop, cli):
 
 def test_a_file_that_cannot_be_read_is_told_in_one_sentence(cli):
     Path("broken.gz").write_bytes(b"\x1f\x8bnonsense")
-    for name in ("none.jsonl", ".", "broken.gz"):
+    whole = gzip.compress(b'{"resourceSpans": []}\n' * 50)
+    Path("cut.gz").write_bytes(whole[:-12])
+    Path("flipped.gz").write_bytes(whole[:10] + b"\xff" + whole[11:])
+    for name in ("none.jsonl", ".", "broken.gz", "cut.gz", "flipped.gz"):
         printed = cli("import", name, "--db", "other.db")
         assert printed.status == 3
         assert printed.err.startswith(f"otel-perfmon: {name} cannot be read: ")

@@ -10,7 +10,7 @@ import pickle
 import sys
 
 import pytest
-from monitor_kit import found, stored
+from monitor_kit import found, point_counts, stored
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -21,14 +21,6 @@ from opentelemetry.trace import StatusCode
 from otel_perfmon import MetricsStorage, PerformanceMonitor
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-def point_counts(reader: InMemoryMetricReader) -> dict:
-    (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-    return {
-        (point.attributes["perfmon.operation"], point.attributes.get("error.type")): point.count
-        for point in metric.data.data_points
-    }
 
 
 # --- what an error sets

@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from monitor_kit import found, stored
+from monitor_kit import found, point_counts, stored
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -22,14 +22,6 @@ from otel_perfmon import PerformanceMonitor
 from otel_perfmon.sdk.stacks import STACK_EVENT
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-def point_counts(reader: InMemoryMetricReader) -> dict:
-    (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
-    return {
-        (point.attributes["perfmon.operation"], point.attributes.get("error.type")): point.count
-        for point in metric.data.data_points
-    }
 
 
 class BadStr(Exception):
