@@ -118,7 +118,7 @@ class Seal:
                 self._write(note)
             raise
         left = state_of(self._path)
-        if left is not None:
+        if left is not None and left.inode == note.state.inode:  # else nobody has looked at what took its place
             self._write(note._replace(state=left, phase=self._phase()))
 
     def _phase(self) -> str:

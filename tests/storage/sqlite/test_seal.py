@@ -211,6 +211,15 @@ def test_a_block_that_fails_and_changes_nothing_leaves_the_file_sealed(whole):
     assert is_sealed(read_seal(whole), state_of(whole))
 
 
+def test_a_file_that_takes_the_place_of_one_that_we_change_is_not_sealed(whole):
+    Path(whole + ".other").write_bytes(Path(whole).read_bytes())
+    lock = FileLock(whole + ".lock")
+    with lock.held(1), Seal(whole, lock).opened():
+        os.replace(whole + ".other", whole)
+    lock.close()
+    assert not is_sealed(read_seal(whole), state_of(whole))
+
+
 def test_a_log_that_a_killed_process_left_is_nobody_elses_change(db_path, caplog):
     program = """
 import os, sys
