@@ -211,7 +211,7 @@ def test_two_writers_at_full_speed_and_a_newcomer_lose_nothing_however_often_the
         is_flushed, count = printed.splitlines()[-1].split()
         assert is_flushed == "True", error
         told[name], errors = int(count), errors + error
-    assert read_account(path).names == told
+    assert read_account(path).names == told, errors
     assert [name for name in os.listdir(tmp_path) if "corrupt" in name] == []
     figure(f"log lost {lost} times under two writers ({ending}): spans flushed, lost", f"{sum(told.values())}, 0", "0")
 
@@ -252,3 +252,57 @@ def test_a_log_that_is_lost_while_a_reader_holds_a_snapshot_is_carried_over_when
         assert storage.recorder.flush()
         assert os.path.exists(db_path + "-wal")
     assert read_account(db_path).names == {"work": 4}
+
+
+LOSE_AT = """
+import os, sys
+from otel_perfmon import MetricsStorage
+from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite import stepped
+when, endings = sys.argv[1], sys.argv[2].split(",")
+def losing(call):
+    def lose_and_call(*arguments, **options):
+        if when == "before it is opened":
+            lose()
+        result = call(*arguments, **options)
+        if when == "after it was opened":
+            lose()
+        return result
+    return lose_and_call
+def lose():
+    while endings:
+        os.unlink("metrics.db" + endings.pop())
+storage = MetricsStorage("metrics.db")
+connections.open_writer = losing(connections.open_writer)
+storage.insert_metric("newcomer", 1.0)
+while not storage.recorder.flush(20):
+    pass
+close = stepped.SteppedConnection.close
+def lose_and_close(connection):
+    if when == "before it is closed":
+        lose()
+    close(connection)
+stepped.SteppedConnection.close = lose_and_close
+storage.close()
+assert not endings
+"""
+
+
+@pytest.mark.parametrize("endings", LOSING[:3], ids="".join)
+@pytest.mark.parametrize("when", ["before it is opened", "after it was opened", "before it is closed"])
+def test_a_log_that_is_lost_just_while_a_newcomer_opens_or_closes_it_is_carried_over(
+    start_python, db_path, tmp_path, endings, when
+):
+    with MetricsStorage(db_path) as storage:
+        count = 0
+        newcomer = None
+        while newcomer is None or newcomer.poll() is None:
+            storage.insert_metric("work", 1.0)
+            count += 1
+            assert storage.recorder.flush(20)
+            newcomer = newcomer or start_python(LOSE_AT, when, ",".join(endings))
+            time.sleep(0.01)
+        assert newcomer.returncode == 0, newcomer.communicate()
+        storage.insert_metric("work", 1.0)
+        assert storage.recorder.flush(20)
+    assert read_account(db_path).names == {"work": count + 1, "newcomer": 1}

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.storage.process import ProcessIdentity, current, is_alive
@@ -34,6 +34,11 @@ _WAIT_SECONDS: Final = 75.0
 """So long who opens the file waits for a process that has a lost log open: one that does nothing looks each minute."""
 
 _TRY_AGAIN_SECONDS: Final = 1.0
+_LOOK_AGAIN_SECONDS: Final = 0.02
+
+
+class LogLostError(StoreBusyError):
+    """The log is lost, and not carried over yet."""
 
 
 class _Note(NamedTuple):
@@ -57,11 +62,23 @@ class Companions:
         self._holder = _own_holder()
         self._next_try = 0.0
         self._awaited: tuple[_Note, float] | None = None
+        self._expected: tuple[int, int, int] | None = None
+
+    def patiently(self, write: Callable[[], int], timeout_seconds: float) -> int:
+        """Write, and again for so long as others have yet to carry over a log that is lost."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            try:
+                return write()
+            except LogLostError:
+                if self._lock.is_hurried or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN_SECONDS)
 
     def note(self, connection: SteppedConnection) -> None:
         """The file was opened by ``connection``: these are its log and its index, until they are lost.
 
-        Raises `StoreBusyError` when they are lost already, having carried the log over.
+        Raises `LogLostError` when they are lost already.
         """
         self.release()
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # one that was just made has no log before
@@ -69,18 +86,23 @@ class Companions:
         self._mine = self._here()
         with suppress(OSError):
             self._descriptor = _opened(self._log_path)
+        if self._expected not in (None, self._mine):  # what others have open must not be touched with any of these
+            self._raise_lost(connection)
         if os.name == "posix" and has_log and (0 in self._mine or not self._has_opened_mine()):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            connection.close()
-            self.release()
-            message = f"{self._path} lost its log while it was opened."
-            raise StoreBusyError(message)
+            self._raise_lost(connection)
         connection.index_inode = self._mine[2]
         self._awaited = None
         known = self._read()
         others = known.holders if known is not None and known[:3] == self._mine else ()
         others = tuple(each for each in others if each != self._holder and _may_run(each))
         self._write(_Note(*self._mine, int(time.time()), (*others, self._holder)))
+
+    def _raise_lost(self, connection: SteppedConnection) -> NoReturn:
+        connection.close()
+        self.release()
+        message = f"{self._path} lost its log while it was opened."
+        raise LogLostError(message)
 
     def _has_opened_mine(self) -> bool:
         """Whether the descriptor is of the log that was noted: another may have taken its path in between."""
@@ -159,24 +181,28 @@ class Companions:
         """The connection was closed in good order: nobody need wait for it."""
         known = self._read()
         if known is not None and known[:3] == self._mine:
-            if not inode_number(self._log_path):  # SQLite removes it with the last connection: nobody else has one
-                known = known._replace(log=0, log_index=0, holders=())
-            holders = tuple(each for each in known.holders if each != self._holder)
-            self._write(known._replace(holders=holders))
+            others = tuple(each for each in known.holders if each != self._holder)
+            if not inode_number(self._log_path) and not any(map(_may_run, others)):
+                known, others = known._replace(log=0, log_index=0), ()  # SQLite removes it with the last connection
+            self._write(known._replace(holders=others))
         self.release()
 
     def check_free(self) -> None:
-        """Before the file is opened: `StoreBusyError` while a log that is lost may yet be carried over."""
+        """Before the file is opened: `LogLostError` while a log that is lost may yet be carried over."""
         if is_other_index_open(self._path, inode_number(self._index_path)):
             message = f"{self._path} lost the index of its log, which a question of this process still has open."
-            raise StoreBusyError(message)
+            raise LogLostError(message)
         known, here = self._read(), self._here()
-        if known is None or known.file != here[0] or known[1:3] == (0, 0) or known[:3] == here:
+        self._expected = None
+        if known is None or known.file != here[0] or known[1:3] == (0, 0):
+            return
+        if known[:3] == here:
+            self._expected = here
             return
         is_held = any(each != self._holder and _may_run(each) for each in known.holders)
         if is_held and self._is_open_somewhere() and not self._has_waited(known):
             message = f"{self._path} lost its log, which another process still has open and carries over first."
-            raise StoreBusyError(message)
+            raise LogLostError(message)
         if known.log_index == here[2] and not size_bytes(self._log_path):  # it tells of a log that is gone
             _unlink(self._index_path)
 

@@ -80,7 +80,7 @@ class SqliteWriter:
     def write(self, batch: Batch, *, timeout_seconds: float) -> int:
         """Keep the batch in one transaction; how many spans could never be kept. See `SpanWriter`."""
         try:
-            return self._write(batch, timeout_seconds)
+            return self._companions.patiently(lambda: self._write(batch, timeout_seconds), timeout_seconds)
         except StoreCorruptError:
             if self._connection is not None or timeout_seconds < PATIENT_FROM_SECONDS:
                 raise
