@@ -5,7 +5,6 @@ What a row's JSON cannot tell is kept as it came, under the name ``otlp``: the m
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from otel_perfmon.otlp.messages import METRICS, has_unknown_fields, parse_json, 
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
 from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, decode_attributes, encode_pairs, text_of
 from otel_perfmon.storage.attributes import encode_foreign_attributes
+from otel_perfmon.storage.raw_points import add_raw
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
 
 _FIGURES: Final = {
@@ -93,10 +93,7 @@ def _with_raw(row: PointRow, metric: Any, point: Any) -> PointRow:
     del points[:]
     points.append(point)
     raw = alone.SerializeToString()
-    if len(raw) > RAW_BYTES_MAX:
-        return row
-    text = f'"otlp":{{"@bytes":"{base64.b64encode(raw).decode()}"}}'
-    return row._replace(data=f"{row.data[:-1]}{',' if row.data != '{}' else ''}{text}}}")
+    return row if len(raw) > RAW_BYTES_MAX else row._replace(data=add_raw(row.data, raw))
 
 
 def _figures(point: Any, kind: str, notes: Notes) -> dict[str, Any]:
