@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from otel_perfmon.otlp.messages import METRICS, has_unknown_fields, parse_json, parse_protobuf
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
-from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, decode_attributes, encode_pairs, text_of
+from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, decode_attributes, encode_pairs, note_odd_numbers, text_of
 from otel_perfmon.storage.attributes import encode_foreign_attributes
 from otel_perfmon.storage.raw_points import add_raw
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
@@ -62,6 +62,7 @@ def _points(metric: Any, resource: ResourceRow, scope: ScopeRow, *, is_untold: b
     for point in of_kind.data_points:
         notes = Notes([UNTOLD] if is_untold else ())
         figures = _figures(point, kind, notes)
+        note_odd_numbers(figures, notes)
         if metric.metadata:
             figures["metadata"] = decode_attributes(metric.metadata, UNTOLD, notes)
         encoded = encode_foreign_attributes(figures)
@@ -111,7 +112,7 @@ def _figures(point: Any, kind: str, notes: Notes) -> dict[str, Any]:
             if point.HasField(side):
                 buckets = getattr(point, side)
                 figures[side] = {"offset": buckets.offset, "bucket_counts": list(buckets.bucket_counts)}
-        if point.zero_threshold:
+        if str(point.zero_threshold) != "0.0":  # -0.0 is another one
             figures["zero_threshold"] = point.zero_threshold
     if kind == "summary":
         values = point.quantile_values
