@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanKey, SpanRow
+from otel_perfmon.storage.rows import EdgeRow, LogRow, OpenSpanRow, PointRow, SpanKey, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.account import Health, ProcessHealth, SecretFinding, StoreSummary
     from otel_perfmon.records import (
+        ArrivalPage,
         CallEdge,
         CountSeries,
         Distribution,
         ErrorGroup,
         Heatmap,
+        LogRecord,
         OpenSpanRecord,
         OperationSeries,
         OperationStats,
@@ -51,7 +53,8 @@ class RetentionPolicy:
     """How long and how much is kept.
 
     ``retention_seconds`` for ordinary spans, ``keep_seconds`` for slow and failed spans with their traces (and for
-    metric points), ``size_max_bytes`` for the file with its write-ahead log.
+    metric points), ``size_max_bytes`` for the file with its write-ahead log. Log records stay with their trace; those
+    of severity ERROR or worse as if it had failed.
     """
 
     retention_seconds: float = 3600.0
@@ -105,6 +108,7 @@ class Batch:
     self_nano: Sequence[int] = ()
     edges: Sequence[EdgeRow] = ()
     points: Sequence[PointRow] = ()
+    logs: Sequence[LogRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     kept: Sequence[SpanRow] = ()
     counted: Sequence[SpanRow] = ()
@@ -152,7 +156,10 @@ class SpanWriter(Protocol):
         """Whether the store is larger than its policy allows, so that `maintain` should run now."""
 
     def delete_spans_before(self, end_unix_nano: int) -> tuple[int, bool]:
-        """Remove a bounded number of the spans that ended before that moment; how many, and if more wait."""
+        """Remove a bounded number of the spans that ended before that moment, and of log records of before.
+
+        How many spans, and if more of either wait.
+        """
 
     def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
         """Do a bounded piece of `maintain`, by ``policy`` or the store's own; how many spans went, and if more wait."""
@@ -274,6 +281,23 @@ class SpanReader(Protocol):
     ) -> list[PointRecord]:
         """Metric data points, newest first."""
 
+    def find_logs(
+        self,
+        *,
+        trace_id: str | None = None,
+        service: str | None = None,
+        severity_min: int = 0,
+        window: Window | None = None,
+        limit: int = 1000,
+    ) -> list[LogRecord]:
+        """Log records, newest first; of one trace, of one service, and of a severity number or more."""
+
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord]:
+        """Metric data points in the order in which they arrived, behind the one that another page ended with."""
+
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord]:
+        """The same of log records."""
+
     def get_health(self) -> Health:
         """The account of everything that ended."""
 
@@ -300,7 +324,10 @@ class Store(SpanReader, Protocol):
         """
 
     def delete_spans_before(self, end_time: float) -> int:
-        """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""
+        """Remove the spans that ended before ``end_time`` (Unix seconds), and log records of before; how many spans.
+
+        Statistics stay.
+        """
 
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the store holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""
