@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
-from otel_perfmon.storage import fork
+from otel_perfmon.storage import at_once, fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.crowd import Crowd
@@ -117,16 +117,16 @@ class Recorder:
 
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
-        batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
-        with self.turn.held(WRITE_TIMEOUT_SECONDS):
-            batch.points = self.redactor.redact_points(batch.points)
-            try:
-                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-            except StoreError:
-                if not batch.is_written:  # what comes after the commit is no reason to write it again
-                    raise
-            self._maintenance.shrink_if_over_size()
+        batch = self.write_now(lambda room: Batch(points=self.redactor.redact_points(first_points(points, room))))
         return len(batch.points)
+
+    def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
+        """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""
+        with self.turn.held(WRITE_TIMEOUT_SECONDS):
+            batch = make_batch(self._writer.batch_bytes_max)
+            at_once.write(self._writer, batch, WRITE_TIMEOUT_SECONDS)
+            self._maintenance.shrink_if_over_size()
+        return batch
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""
