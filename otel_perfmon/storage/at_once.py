@@ -1,13 +1,19 @@
-"""What is written on the thread that brings it, and not through the queue: whoever brings it waits for the commit."""
+"""What is written on the thread that brings it, and not through the queue: data points, log records, spans received.
+
+They come in batches already, and whoever brings one waits for the commit.
+"""
 
 from __future__ import annotations
 
 from otel_perfmon.errors import StoreError
 from otel_perfmon.storage.base import Batch, SpanWriter
+from otel_perfmon.storage.redactor import Redactor
 
 
-def write(writer: SpanWriter, batch: Batch, timeout_seconds: float) -> None:
-    """Write a batch without secrets; the caller holds the right to write."""
+def write(writer: SpanWriter, redactor: Redactor, batch: Batch, timeout_seconds: float) -> None:
+    """Write a batch, its points and logs without their secrets; the caller holds the right to write."""
+    batch.points = redactor.redact_points(batch.points)
+    batch.logs = redactor.redact_logs(batch.logs)
     try:
         writer.write(batch, timeout_seconds=timeout_seconds)
     except StoreError:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanKey, SpanRow
+from otel_perfmon.storage.rows import EdgeRow, LogRow, OpenSpanRow, PointRow, SpanKey, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.account import Health, ProcessHealth, SecretFinding, StoreSummary
@@ -107,6 +107,7 @@ class Batch:
     self_nano: Sequence[int] = ()
     edges: Sequence[EdgeRow] = ()
     points: Sequence[PointRow] = ()
+    logs: Sequence[LogRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     kept: Sequence[SpanRow] = ()
     counted: Sequence[SpanRow] = ()

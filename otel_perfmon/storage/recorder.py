@@ -32,7 +32,7 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.patience import Patience
 from otel_perfmon.storage.redactor import Redactor
-from otel_perfmon.storage.rows import PointRow, first_points
+from otel_perfmon.storage.rows import LogRow, PointRow, first_rows
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.turn import ContendedError, Turn
 
@@ -117,14 +117,17 @@ class Recorder:
 
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
-        batch = self.write_now(lambda room: Batch(points=self.redactor.redact_points(first_points(points, room))))
-        return len(batch.points)
+        return len(self.write_now(lambda room: Batch(points=first_rows(points, room))).points)
+
+    def write_logs(self, logs: Sequence[LogRow]) -> int:
+        """The same of log records."""
+        return len(self.write_now(lambda room: Batch(logs=first_rows(logs, room))).logs)
 
     def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
         """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
             batch = make_batch(self._writer.batch_bytes_max)
-            at_once.write(self._writer, batch, WRITE_TIMEOUT_SECONDS)
+            at_once.write(self._writer, self.redactor, batch, WRITE_TIMEOUT_SECONDS)
             self._maintenance.shrink_if_over_size()
         return batch
 

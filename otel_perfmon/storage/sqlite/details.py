@@ -36,7 +36,7 @@ def encode_details(details: SpanDetails | None, own_name: str = "", start_unix_n
 
 
 def _present(details: SpanDetails) -> list[str]:
-    status_message, error_type, _, trace_state, events, links, *counts, altered = details
+    status_message, error_type, _, trace_state, events, links, *counts, altered, _ = details
     parts: list[str] = []
     for name, text in zip(_TEXTS, (status_message, error_type, trace_state, altered), strict=True):
         if text != "":
