@@ -21,7 +21,7 @@ from otel_perfmon.config import Config, nano_of_ms
 from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
-from otel_perfmon.otlp.receiver.intake import TraceIntake
+from otel_perfmon.otlp.receiver.intake import Intake, signals_of
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.url import open_configured_recorder, open_store
 from otel_perfmon.web.connections import BoundedProtocol
@@ -59,24 +59,26 @@ def run_server(config: Config, address: Address, on_ready: Callable[[str, str], 
     with _listening(address.host, address.port) as listener:
         recorder = open_configured_recorder(config, _EVERYTHING)
         store = open_store(config.path)
-        traces = TraceIntake(recorder, store, nano_of_ms(config.slow_threshold_ms))
+        signals = signals_of(recorder, store, nano_of_ms(config.slow_threshold_ms))
+        intakes = [Intake(signal, recorder) for signal in signals]
         try:
-            stop_grpc, grpc_target = _start_grpc(traces, address)
-            server = _Server(_uvicorn_config(make_app(traces, address)))
+            stop_grpc, grpc_target = _start_grpc(intakes, address)
+            server = _Server(_uvicorn_config(make_app(intakes, address)))
             server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
             try:
                 server.run(sockets=[listener])
             finally:
                 stop_grpc()
         finally:
-            traces.close()
+            for intake in intakes:
+                intake.close()
             store.close()
             release_recorder(recorder)
 
 
-def make_app(traces: TraceIntake, address: Address) -> App:
+def make_app(intakes: Sequence[Intake], address: Address) -> App:
     """The application; pages are routes beside those of the receiver."""
-    app = Starlette(routes=otlp_routes(traces), exception_handlers={HTTPException: _refuse_http})
+    app = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
     hosts = list(address.allowed_hosts)
     if not is_loopback(address.host) and address.host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         hosts.append(f"[{address.host}]" if ":" in address.host else address.host)
@@ -130,13 +132,13 @@ def _name_of(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _start_grpc(traces: TraceIntake, address: Address) -> tuple[Callable[[], None], str]:
+def _start_grpc(intakes: Sequence[Intake], address: Address) -> tuple[Callable[[], None], str]:
     """Begin to receive over gRPC; how to end that, and where it is. Nothing where it is not wanted."""
     if address.grpc_port is None:
         return (lambda: None), ""
     from otel_perfmon.otlp.receiver.grpc_server import start_grpc  # noqa: PLC0415 - an extra, and 100 ms
 
-    return start_grpc(traces, address.host, address.grpc_port, address.token)
+    return start_grpc(intakes, address.host, address.grpc_port, address.token)
 
 
 def _refuse(status: int, message: str, content_type: str) -> App:
@@ -149,5 +151,5 @@ def _refuse(status: int, message: str, content_type: str) -> App:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code if error.status_code == _METHOD_NOT_ALLOWED else 404
-    refused = RefusedError(status, "OTLP is received at /v1/traces.")
+    refused = RefusedError(status, "OTLP is received by POST at /v1/traces, /v1/metrics and /v1/logs.")
     return refuse(refused, media_type_of(request.headers.get("Content-Type", "")))

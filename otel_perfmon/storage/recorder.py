@@ -126,10 +126,7 @@ class Recorder:
     def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
         """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
-            batch = make_batch(self._writer.batch_bytes_max)
-            at_once.write(self._writer, self.redactor, batch, WRITE_TIMEOUT_SECONDS)
-            self._maintenance.shrink_if_over_size()
-        return batch
+            return at_once.write(make_batch, self._writer, self.redactor, self._maintenance, WRITE_TIMEOUT_SECONDS)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""

@@ -6,35 +6,36 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Final
+from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
-from otel_perfmon.storage.arrivals import Arrivals
-from otel_perfmon.storage.rows import SpanRow
 
-SPANS_AT_ONCE: Final = 4_096
+ROWS_AT_ONCE: Final = 4_096
 _PATIENCE_SECONDS: Final = 4.0
 """How long a file that others hold is tried for: senders wait ten seconds for an answer."""
 _STOP_SECONDS: Final = 5.0
 _logger = logging.getLogger("otel_perfmon")
 
-_Waiting = tuple[Sequence[SpanRow], "Future[None]"]
+_Waiting = tuple[Sequence[Any], "Future[None]"]
 
 
 class Commits:
-    """A queue of requests, each stored whole or refused whole. Any number of threads."""
+    """A queue of requests, each stored whole or refused whole. Any number of threads.
 
-    def __init__(self, arrivals: Arrivals) -> None:
-        self._arrivals = arrivals
+    ``write`` commits rows, or raises a `StoreError`; then who sent them is to send them again.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Any]], None]) -> None:
+        self._write_rows = write
         self._waiting: deque[_Waiting] = deque()
         self._is_stopping = False
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="otel-perfmon-commits", daemon=True)
         self._thread.start()
 
-    def submit(self, rows: Sequence[SpanRow]) -> Future[None]:
+    def submit(self, rows: Sequence[Any]) -> Future[None]:
         """Have the rows stored; the future is done when they are committed, or has a `StoreError`."""
         future: Future[None] = Future()
         with self._arrived:
@@ -57,18 +58,18 @@ class Commits:
             _settle(group, self._write([row for rows, _ in group for row in rows]))
 
     def _next_group(self) -> list[_Waiting]:
-        """What waits, up to so many spans; nothing when it is time to end."""
+        """What waits, up to so many rows; nothing when it is time to end."""
         with self._arrived:
             while not (self._waiting or self._is_stopping):
                 self._arrived.wait()
             group: list[_Waiting] = []
             count = 0
-            while self._waiting and (not group or count + len(self._waiting[0][0]) <= SPANS_AT_ONCE):
+            while self._waiting and (not group or count + len(self._waiting[0][0]) <= ROWS_AT_ONCE):
                 group.append(self._waiting.popleft())
                 count += len(group[-1][0])
             return group
 
-    def _write(self, rows: Sequence[SpanRow]) -> StoreError | None:
+    def _write(self, rows: Sequence[Any]) -> StoreError | None:
         """Commit the rows; what prevents it."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while (error := self._try_to_write(rows)) is not None:
@@ -77,9 +78,9 @@ class Commits:
                 break
         return error
 
-    def _try_to_write(self, rows: Sequence[SpanRow]) -> StoreError | None:
+    def _try_to_write(self, rows: Sequence[Any]) -> StoreError | None:
         try:
-            self._arrivals.write(rows)
+            self._write_rows(rows)
         except StoreError as error:
             return error
         except BaseException as error:  # the outer rim: the thread must live, and each sender be answered

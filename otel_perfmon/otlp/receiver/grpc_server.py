@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NoReturn
 
@@ -18,7 +18,7 @@ from otel_perfmon.otlp.receiver.answers import (
     encode_success,
 )
 from otel_perfmon.otlp.receiver.bodies import BODY_BYTES_MAX, Body, Room
-from otel_perfmon.otlp.receiver.intake import TraceIntake, refusal_of
+from otel_perfmon.otlp.receiver.intake import Intake, refusal_of
 
 _THREADS: Final = 8
 """Requests at once; others wait in gRPC's queue, of which each sender has its own flow control."""
@@ -29,16 +29,22 @@ _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 64),
 )
+_SERVICES: Final = {
+    "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
+    "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
+}
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def start_grpc(traces: TraceIntake, host: str, port: int, token: str) -> tuple[Callable[[], None], str]:
+def start_grpc(intakes: Sequence[Intake], host: str, port: int, token: str) -> tuple[Callable[[], None], str]:
     """Begin to receive; how to end it, and the address at which it listens. Raises `OtlpError` when it cannot."""
     server = grpc.server(ThreadPoolExecutor(_THREADS, "otel-perfmon-grpc"), options=_OPTIONS)
     room = Room()
-    method = grpc.unary_unary_rpc_method_handler(_export(traces, room, token))
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
+    for intake in intakes:
+        method = grpc.unary_unary_rpc_method_handler(_export(intake, room, token))
+        service = _SERVICES[intake.signal.name]
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
     name = f"[{host}]" if ":" in host else host
     try:
         bound = server.add_insecure_port(f"{name}:{port}")
@@ -53,7 +59,7 @@ def start_grpc(traces: TraceIntake, host: str, port: int, token: str) -> tuple[C
     return stop, f"{name}:{bound}"
 
 
-def _export(intake: TraceIntake, room: Room, token: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+def _export(intake: Intake, room: Room, token: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def export(request: bytes, context: grpc.ServicerContext) -> bytes:
         body = Body(room)
         try:
@@ -67,7 +73,7 @@ def _export(intake: TraceIntake, room: Room, token: str) -> Callable[[bytes, grp
             _abort(context, refusal_of(error))
         finally:
             body.close()
-        return encode_success(PROTOBUF, intake.rejected_name, received.rejected_count, received.message)
+        return encode_success(PROTOBUF, intake.signal.rejected_name, received.rejected_count, received.message)
 
     return export
 

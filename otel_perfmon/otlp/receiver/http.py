@@ -1,8 +1,8 @@
-"""OTLP over HTTP as a Starlette application: ``/v1/traces``, protobuf and JSON."""
+"""OTLP over HTTP as a Starlette application: ``/v1/traces``, ``/v1/metrics`` and ``/v1/logs``, in protobuf and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,16 +19,16 @@ from otel_perfmon.otlp.receiver.answers import (
     encode_success,
 )
 from otel_perfmon.otlp.receiver.bodies import BODY_BYTES_MAX, Body, Room, is_known_coding, too_large
-from otel_perfmon.otlp.receiver.intake import TraceIntake, refusal_of
+from otel_perfmon.otlp.receiver.intake import Intake, refusal_of
 
 _BAD_REQUEST: Final = 400
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def otlp_routes(traces: TraceIntake) -> list[Route]:
+def otlp_routes(intakes: Sequence[Intake]) -> list[Route]:
     """The routes of the receiver, for any application."""
     room = Room()
-    return [Route("/v1/traces", _endpoint(traces, room), methods=["POST"])]
+    return [Route(each.signal.path, _endpoint(each, room), methods=["POST"]) for each in intakes]
 
 
 def media_type_of(content_type: str) -> str:
@@ -47,7 +47,7 @@ def refuse(refused: RefusedError, media_type: str) -> Response:
     return response
 
 
-def _endpoint(intake: TraceIntake, room: Room) -> _Endpoint:
+def _endpoint(intake: Intake, room: Room) -> _Endpoint:
     async def receive(request: Request) -> Response:
         media_type = media_type_of(request.headers.get("Content-Type", ""))
         body = Body(room)
@@ -65,11 +65,11 @@ def _endpoint(intake: TraceIntake, room: Room) -> _Endpoint:
     return receive
 
 
-async def _store(request: Request, media_type: str, body: Body, intake: TraceIntake) -> Response:
+async def _store(request: Request, media_type: str, body: Body, intake: Intake) -> Response:
     coding = _check(request, media_type)
     await body.read(request.stream())
     received = await intake.take_in(body, coding, media_type)
-    success = encode_success(media_type, intake.rejected_name, received.rejected_count, received.message)
+    success = encode_success(media_type, intake.signal.rejected_name, received.rejected_count, received.message)
     return Response(success, media_type=media_type)
 
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
 from otel_perfmon.errors import DecodeError, StoreError
 from otel_perfmon.otlp.decoding import SpanDecoder
+from otel_perfmon.otlp.log_decoding import LogDecoder
+from otel_perfmon.otlp.metric_decoding import MetricDecoder
 from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
 from otel_perfmon.otlp.receiver.bodies import Body
 from otel_perfmon.otlp.receiver.commits import Commits
 from otel_perfmon.storage.arrivals import Arrivals
 from otel_perfmon.storage.base import SpanReader
 from otel_perfmon.storage.recorder import Recorder
-from otel_perfmon.storage.rows import SpanRow
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
 """Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
@@ -27,24 +29,63 @@ _logger = logging.getLogger("otel_perfmon")
 
 
 class Received(NamedTuple):
-    """What a request held: rows to be stored, and how many spans are refused."""
+    """What a request held: rows to be stored, and how many items are refused."""
 
-    rows: Sequence[SpanRow]
+    rows: Sequence[Any]
     rejected_count: int = 0
     message: str = ""
 
 
-class TraceIntake:
-    """Takes requests with spans. Any number of threads, or of an event loop's tasks."""
+class Decoder(Protocol):
+    """Makes rows of the items of one signal; one thread at a time."""
 
-    rejected_name = "rejectedSpans"
+    def decode_protobuf(self, data: bytes) -> Iterator[Any]:
+        """The rows of a request; `DecodeError` for what is none."""
 
-    def __init__(self, recorder: Recorder, reader: SpanReader, slow_threshold_nano: int) -> None:
+    def decode_json(self, text: bytes) -> Iterator[Any]:
+        """The same of OTLP's JSON."""
+
+
+class Signal(NamedTuple):
+    """One of OTLP's signals: how requests with it are decoded and kept."""
+
+    name: str
+    make_decoder: Callable[[], Decoder]
+    write: Callable[[Sequence[Any]], None]
+    rejected_name: str
+
+    @property
+    def path(self) -> str:
+        """Where it is received over HTTP."""
+        return f"/v1/{self.name}"
+
+
+def signals_of(recorder: Recorder, reader: SpanReader, slow_threshold_nano: int) -> list[Signal]:
+    """The signals that a store keeps."""
+
+    def write_all(write_some: Callable[[Sequence[Any]], int]) -> Callable[[Sequence[Any]], None]:
+        def write(rows: Sequence[Any]) -> None:
+            while rows:
+                rows = rows[write_some(rows) :]
+
+        return write
+
+    return [
+        Signal("traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, reader).write, "rejectedSpans"),
+        Signal("metrics", MetricDecoder, write_all(recorder.write_points), "rejectedDataPoints"),
+        Signal("logs", LogDecoder, write_all(recorder.write_logs), "rejectedLogRecords"),
+    ]
+
+
+class Intake:
+    """Takes requests with one signal. Any number of threads, or of an event loop's tasks."""
+
+    def __init__(self, signal: Signal, recorder: Recorder) -> None:
+        self.signal = signal
         self._recorder = recorder
-        self._slow_threshold_nano = slow_threshold_nano
         self._decoders = threading.local()
-        self._commits = Commits(Arrivals(recorder, reader))
-        self._small, self._large = (ThreadPoolExecutor(1, f"otel-perfmon-{size}") for size in ("small", "large"))
+        self._commits = Commits(signal.write)
+        self._small, self._large = (ThreadPoolExecutor(1, f"otel-perfmon-{signal.name}") for _ in range(2))
 
     async def take_in(self, body: Body, coding: str, media_type: str) -> Received:
         """Unpack a body, decode it and commit what it holds, all of it on other threads than the event loop's.
@@ -64,7 +105,7 @@ class TraceIntake:
     def decode(self, unpacked: bytes, media_type: str) -> Received:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
-        before_count = decoder.refused_count
+        before_count = getattr(decoder, "refused_count", 0)
         try:
             if media_type == JSON:
                 _check_values(unpacked)
@@ -78,7 +119,7 @@ class TraceIntake:
         except Exception as error:  # a rim: nothing that is sent may end in a 500, which would say it is our fault
             _logger.exception("A request could not be decoded.")
             raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
-        refused_count = decoder.refused_count - before_count
+        refused_count = getattr(decoder, "refused_count", 0) - before_count
         message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
         return Received(rows, refused_count, message)
 
@@ -95,10 +136,10 @@ class TraceIntake:
         self._large.shutdown()
         self._commits.stop()
 
-    def _decoder(self) -> SpanDecoder:
+    def _decoder(self) -> Decoder:
         if not hasattr(self._decoders, "of_thread"):
-            self._decoders.of_thread = SpanDecoder(self._slow_threshold_nano)
-        decoder: SpanDecoder = self._decoders.of_thread
+            self._decoders.of_thread = self.signal.make_decoder()
+        decoder: Decoder = self._decoders.of_thread
         return decoder
 
 
