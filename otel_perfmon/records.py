@@ -41,10 +41,15 @@ class LinkRecord:
 
 @dataclass(frozen=True, slots=True)
 class ResourceRecord:
-    """What made the spans: a process of a service."""
+    """What made the spans: a process of a service.
+
+    ``otlp`` is empty where the other fields tell all, as in a `ScopeRecord`; else a ``ResourceSpans`` of OTLP without
+    its scopes, or a ``ScopeSpans`` without its spans, as they came.
+    """
 
     attributes: Attributes = field(default_factory=dict)
     schema_url: str = ""
+    otlp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class ScopeRecord:
     version: str = ""
     schema_url: str = ""
     attributes: Attributes = field(default_factory=dict)
+    otlp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class SpanRecord:
     """One stored span, with everything OTLP carries of it, and the flags that were set when it was kept.
 
     ``kind`` and ``status_code`` are OTLP's numbers, ``flags`` its 32 bits. Ids are lower-case hex; ``parent_span_id``
-    is None for a root. ``altered`` names the parts that were cut or replaced to make them storable, if any.
+    is None for a root. ``altered`` names the parts that were cut or replaced to make them storable, if any. ``otlp`` is
+    the span as it came in OTLP's protobuf, where the other fields cannot tell all of it; empty for most.
     """
 
     trace_id: str
@@ -88,6 +95,7 @@ class SpanRecord:
     is_slow: bool
     error_type: str | None
     altered: tuple[str, ...] = ()
+    otlp: bytes = b""
 
     @property
     def duration_nano(self) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_perfmon.records import ResourceRecord, ScopeRecord, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
+
+Key = tuple[Any, ...]
 
 
 class ScopeSpans(NamedTuple):
@@ -25,8 +27,8 @@ class ResourceSpans(NamedTuple):
 
 def group_spans(spans: Iterable[SpanRecord]) -> list[ResourceSpans]:
     """The groups in the order in which each was met first; resources and scopes are told apart by what they hold."""
-    groups: dict[tuple[str, ...], ResourceSpans] = {}
-    scopes: dict[tuple[str, ...], ScopeSpans] = {}
+    groups: dict[Key, ResourceSpans] = {}
+    scopes: dict[Key, ScopeSpans] = {}
     known: dict[tuple[int, int], ScopeSpans] = {}
     for span in spans:
         identity = (id(span.resource), id(span.scope))  # the span in its group keeps both alive
@@ -34,17 +36,19 @@ def group_spans(spans: Iterable[SpanRecord]) -> list[ResourceSpans]:
         if group is None:
             key = resource_key(span.resource)
             whole = groups.setdefault(key, ResourceSpans(span.resource, []))
-            scope = span.scope
-            attributes = encode_attributes(scope.attributes).text
-            scope_key = (*key, scope.name, scope.version, scope.schema_url, attributes)
+            scope_key = (*key, *_scope_key(span.scope))
             if scope_key not in scopes:
-                scopes[scope_key] = ScopeSpans(scope, [])
+                scopes[scope_key] = ScopeSpans(span.scope, [])
                 whole.scopes.append(scopes[scope_key])
             group = known[identity] = scopes[scope_key]
         group.spans.append(span)
     return list(groups.values())
 
 
-def resource_key(resource: ResourceRecord) -> tuple[str, ...]:
+def resource_key(resource: ResourceRecord) -> Key:
     """What tells a resource from another one."""
-    return encode_attributes(resource.attributes).text, resource.schema_url
+    return encode_attributes(resource.attributes).text, resource.schema_url, resource.otlp
+
+
+def _scope_key(scope: ScopeRecord) -> Key:
+    return scope.name, scope.version, scope.schema_url, encode_attributes(scope.attributes).text, scope.otlp

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_perfmon.otlp.grouping import ResourceSpans, group_spans
+from otel_perfmon.otlp.messages import RESOURCE_SPANS, SCOPE_SPANS, SPAN, as_json
 from otel_perfmon.otlp.wire import utf8
-from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ScopeRecord, SpanRecord
+from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanRecord
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 JsonObject = dict[str, Any]
@@ -25,7 +26,9 @@ def encode_traces(spans: Iterable[SpanRecord]) -> JsonObject:
 
 
 def encode_span(span: SpanRecord) -> JsonObject:
-    """A ``Span``."""
+    """A ``Span``; of one that has a form as it came that, without fields for which JSON has no names."""
+    if span.otlp:
+        return as_json(SPAN, span.otlp)
     status = _present({"message": span.status_message, "code": span.status_code})
     return {
         "traceId": span.trace_id,
@@ -72,18 +75,23 @@ def encode_value(value: Any) -> JsonObject:
 
 
 def _resource_spans(group: ResourceSpans) -> JsonObject:
-    return {
-        "resource": _present({"attributes": _attributes(group.resource.attributes)}),
-        "scopeSpans": [
-            {
-                "scope": _scope(scope),
-                "spans": list(map(encode_span, spans)),
-                **_present({"schemaUrl": scope.schema_url}),
-            }
-            for scope, spans in group.scopes
-        ],
-        **_present({"schemaUrl": group.resource.schema_url}),
-    }
+    scopes = [around_items(scope, "spans", list(map(encode_span, spans))) for scope, spans in group.scopes]
+    return around_scopes(group.resource, "scopeSpans", scopes)
+
+
+def around_scopes(resource: ResourceRecord, name: str, scopes: list[JsonObject]) -> JsonObject:
+    """A ``ResourceSpans``, or its like of another signal, with what its resource made, under ``name``."""
+    if resource.otlp:
+        return {"resource": {}} | as_json(RESOURCE_SPANS, resource.otlp) | {name: scopes}
+    attributes = _present({"attributes": _attributes(resource.attributes)})
+    return {"resource": attributes, name: scopes, **_present({"schemaUrl": resource.schema_url})}
+
+
+def around_items(scope: ScopeRecord, name: str, items: list[JsonObject]) -> JsonObject:
+    """A ``ScopeSpans``, or its like of another signal, with what its scope made, under ``name``."""
+    if scope.otlp:
+        return {"scope": {}} | as_json(SCOPE_SPANS, scope.otlp) | {name: items}
+    return {"scope": _scope(scope), name: items, **_present({"schemaUrl": scope.schema_url})}
 
 
 def _scope(scope: ScopeRecord) -> JsonObject:

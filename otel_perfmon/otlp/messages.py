@@ -19,7 +19,7 @@ _JsonObject = dict[str, Any]
 
 
 class Kind(NamedTuple):
-    """A message of one signal: its name, its module, and the ways to whatever has ids, by the names in JSON."""
+    """A message: its name, its module, and the ways to whatever in it has ids, by the names in JSON."""
 
     name: str
     module: str
@@ -43,6 +43,11 @@ METRICS: Final = Kind(
     (_below("metrics", "metrics", _KINDS_OF_METRIC, ("dataPoints", "data_points"), ("exemplars",)),),
 )
 LOGS: Final = Kind("LogsData", "logs.v1.logs_pb2", (_below("logs", "log_records"),))
+SPAN: Final = Kind("Span", TRACES.module, ((), (("links",),)))
+METRIC: Final = Kind("Metric", METRICS.module, (METRICS.paths_to_ids[0][3:],))
+LOG: Final = Kind("LogRecord", LOGS.module, ((),))
+RESOURCE_SPANS: Final = Kind("ResourceSpans", TRACES.module, ())
+SCOPE_SPANS: Final = Kind("ScopeSpans", TRACES.module, ())
 
 
 def new_message(kind: Kind) -> Any:
@@ -52,7 +57,7 @@ def new_message(kind: Kind) -> Any:
     try:
         module = import_module(f"opentelemetry.proto.{kind.module}")  # 40 ms, and an extra
     except ImportError as error:
-        message = "Reading OTLP takes one package more: pip install 'otel-perfmon[otlp]'."
+        message = "Reading OTLP, and what came as such, takes one package more: pip install 'otel-perfmon[otlp]'."
         raise OtlpError(message) from error
     return getattr(module, kind.name)()
 
@@ -81,6 +86,18 @@ def parse_json(kind: Kind, text: str | bytes) -> Any:
         what = str(error)[:_TOLD_MAX] or type(error).__name__
         raise DecodeError(f"This is no {kind.name} of OTLP in JSON: {what.rstrip('.')}.") from error
     return message
+
+
+def as_json(kind: Kind, data: bytes) -> _JsonObject:
+    """A message in protobuf as OTLP's JSON."""
+    message = parse_protobuf(kind, data)
+    from google.protobuf.json_format import MessageToDict  # noqa: PLC0415 - as above
+
+    encoded: _JsonObject = MessageToDict(message, use_integers_for_enums=True)
+    for path in kind.paths_to_ids:
+        for item in _objects(encoded, path):
+            item |= {name: base64.b64decode(item[name]).hex() for name in _ID_NAMES if name in item}
+    return encoded
 
 
 def has_unknown_fields(message: Any) -> bool:

@@ -17,7 +17,8 @@ _IDS_AT_ONCE: Final = 1_000
 
 _SELECT_SPANS: Final = """
 SELECT s.id, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_nano, s.end_unix_nano, s.status_code,
-    s.flags, s.attributes, s.resource_id, s.scope_id, s.is_slow, s.details
+    s.flags, s.attributes, s.resource_id, s.scope_id, s.is_slow, s.details,
+    (SELECT r.otlp FROM _raw_spans r WHERE r.span_row_id = s.id)
 FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value CROSS JOIN _operations o ON o.id = s.operation_id
 """
 
@@ -61,6 +62,7 @@ def span_record(row: tuple[Any, ...], names: Shared) -> SpanRecord:
         is_slow=bool(row[13]),
         error_type=details.get("error_type"),
         altered=tuple(altered.split(",")) if altered else (),
+        otlp=row[15] or b"",
     )
 
 
@@ -130,15 +132,15 @@ class Shared:
     def resource(self, key: int) -> ResourceRecord:
         """The resource of that id."""
         if key not in self._resources:
-            sql = "SELECT attributes, schema_url FROM _resources WHERE id = ?"
-            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "")
-            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1])
+            sql = "SELECT attributes, schema_url, otlp FROM _resources WHERE id = ?"
+            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "", b"")
+            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1], row[2])
         return self._resources[key]
 
     def scope(self, key: int) -> ScopeRecord:
         """The scope of that id."""
         if key not in self._scopes:
-            sql = "SELECT name, version, schema_url, attributes FROM _scopes WHERE id = ?"
-            name, version, schema_url, attributes = self._connection.execute(sql, (key,)).fetchone()
-            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes))
+            sql = "SELECT name, version, schema_url, attributes, otlp FROM _scopes WHERE id = ?"
+            name, version, schema_url, attributes, otlp = self._connection.execute(sql, (key,)).fetchone()
+            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes), otlp)
         return self._scopes[key]
