@@ -1,0 +1,295 @@
+"""Spans of OTLP's protobuf read by hand, straight into rows: those that are as most are.
+
+Attributes repeat: for the bytes of one that came before, its JSON is at hand, which takes a third of what reading it
+through protobuf's library takes. What is not as expected anywhere in a span (nested values, links, errors, fields
+nobody knows, a cut) is left to that library, the judge of all that is read here.
+"""
+
+from __future__ import annotations
+
+import json.encoder
+import math
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from otel_perfmon.errors import DecodeError
+from otel_perfmon.query import INT64_MAX
+from otel_perfmon.storage.attributes import TEXT_MAX
+from otel_perfmon.storage.row_parts import SLOW_ATTRIBUTE
+from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERROR, ResourceRow, ScopeRow, SpanRow
+
+_REMOTE: Final = 0x200
+_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME = 0x0A, 0x12, 0x1A, 0x22, 0x2A
+_KIND, _START, _END, _ATTRIBUTE, _EVENT, _STATUS, _FLAGS = 0x30, 0x39, 0x41, 0x4A, 0x5A, 0x7A, 0x85
+"""The tags of a span's fields; the last one has a second byte."""
+_EVENT_TIME, _EVENT_NAME, _EVENT_ATTRIBUTE = 0x09, 0x12, 0x1A
+_STATUS_MESSAGE, _STATUS_CODE = 0x12, 0x18
+_KEY, _VALUE = 0x0A, 0x12
+_TEXT, _TRUTH, _INTEGER, _DOUBLE = 0x0A, 0x10, 0x18, 0x21
+_SHORT: Final = 0x80
+_REMEMBERED_MAX: Final = 4_096
+"""Attributes whose JSON is at hand; when there are more, all are forgotten."""
+_REMEMBERED_BYTES_MAX: Final = 128
+_uint64 = struct.Struct("<Q").unpack_from
+_uint32 = struct.Struct("<I").unpack_from
+_double = struct.Struct("<d").unpack_from
+_quote = json.encoder.encode_basestring
+_Attribute = tuple[str, str]
+"""Its key, and its JSON with the key."""
+
+
+class Unlike(Exception):  # noqa: N818 - no error: another way is taken
+    """It is not as most are."""
+
+
+def fields_of(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """The fields of a message: each one's number, where it begins, where its content begins, and where that ends.
+
+    Raises `DecodeError` where it is no message. Groups, which no OTLP has, are none.
+    """
+    while start < end:
+        begin = start
+        tag, start = varint_at(data, start, end)
+        wire_type = tag & 7
+        if wire_type == 2:  # noqa: PLR2004
+            size, start = varint_at(data, start, end)
+            content, start = start, start + size
+        elif wire_type == 0:
+            content, (_, start) = start, varint_at(data, start, end)
+        elif wire_type in {1, 5}:
+            content, start = start, start + (8 if wire_type == 1 else 4)
+        else:
+            raise _broken()
+        if start > end or tag < 8:  # noqa: PLR2004 - a field's number is 1 or more
+            raise _broken()
+        yield tag >> 3, begin, content, start
+
+
+def varint_at(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """A number, and where it ends."""
+    value = shift = 0
+    while start < end and shift < 64:  # noqa: PLR2004 - bits
+        byte = data[start]
+        start += 1
+        value |= (byte & 0x7F) << shift
+        if byte < _SHORT:
+            return value, start
+        shift += 7
+    raise _broken()
+
+
+def _broken() -> DecodeError:
+    return DecodeError("This is no TracesData of OTLP in protobuf: it ends within a field, or is none at all.")
+
+
+class SpanScanner:
+    """Makes rows of spans; remembers attributes."""
+
+    def __init__(self, slow_threshold_nano: int) -> None:
+        self._slow_threshold_nano = slow_threshold_nano
+        self._remembered: dict[bytes, _Attribute] = {}
+
+    def scan(self, data: bytes, start: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow | None:
+        """The row of the span between ``start`` and ``end``; None when it takes protobuf's library."""
+        try:
+            return self._scan(data, start, end, resource, scope)
+        except (Unlike, IndexError, struct.error, UnicodeDecodeError):
+            return None
+
+    def _scan(self, data: bytes, at: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow:  # noqa: C901, PLR0912, PLR0915 - one branch a field; a call for each would double what a span costs
+        trace_id = span_id = parent_id = b""
+        name = trace_state = message = ""
+        kind = flags = start = stop = code = 0
+        attributes: list[_Attribute] = []
+        events: list[str] = []
+        remembered = self._remembered
+        while at < end:
+            tag = data[at]
+            size = data[at + 1]
+            at += 2
+            if tag == _ATTRIBUTE:
+                if size >= _SHORT:
+                    size, at = _long_size(data, at)
+                pair = data[at : at + size]
+                at += size
+                attributes.append(remembered.get(pair) or self._attribute(pair))
+            elif tag == _START:
+                start, at = _uint64(data, at - 1)[0], at + 7
+            elif tag == _END:
+                stop, at = _uint64(data, at - 1)[0], at + 7
+            elif tag == _KIND:
+                kind = _small(size)
+            elif tag == _FLAGS and size == 1:
+                flags, at = _uint32(data, at)[0], at + 4
+            else:
+                if size >= _SHORT:
+                    size, at = _long_size(data, at)
+                content = data[at : at + size]
+                at += size
+                if tag == _TRACE_ID:
+                    trace_id = content
+                elif tag == _SPAN_ID:
+                    span_id = content
+                elif tag == _PARENT:
+                    parent_id = content
+                elif tag == _NAME:
+                    name = content.decode()
+                elif tag == _EVENT:
+                    events.append(self._event(content))
+                elif tag == _STATUS:
+                    message, code = _status(content)
+                elif tag == _TRACE_STATE:
+                    trace_state = content.decode()
+                else:
+                    raise Unlike
+        if at != end or start > INT64_MAX or stop > INT64_MAX or code == STATUS_ERROR or len(name) > OPERATION_NAME_MAX:
+            raise Unlike
+        duration = stop - start if stop > start else 0
+        details = None
+        if events or message or trace_state:
+            details = NO_DETAILS._replace(
+                status_message=_short(message),
+                trace_state=_short(trace_state),
+                events=_short(f"[{','.join(events)}]") if events else "",
+            )
+        return SpanRow(
+            trace_id,
+            span_id,
+            parent_id,
+            bool(flags & _REMOTE),
+            name,
+            resource,
+            scope,
+            kind,
+            flags,
+            start,
+            stop,
+            duration,
+            code,
+            int(duration > self._slow_threshold_nano),
+            _object(attributes) if attributes else "",
+            details,
+        )
+
+    def _event(self, data: bytes) -> str:
+        """The JSON of an event."""
+        name, time, at, end = "", 0, 0, len(data)
+        attributes: list[_Attribute] = []
+        while at < end:
+            tag = data[at]
+            if tag == _EVENT_TIME:
+                time, at = _uint64(data, at + 1)[0], at + 9
+                continue
+            size = data[at + 1]
+            at += 2
+            if size >= _SHORT:
+                size, at = _long_size(data, at)
+            content = data[at : at + size]
+            at += size
+            if tag == _EVENT_ATTRIBUTE:
+                attributes.append(self._remembered.get(content) or self._attribute(content))
+            elif tag == _EVENT_NAME:
+                name = content.decode()
+            else:
+                raise Unlike
+        if at != end or time > INT64_MAX or len(name) > OPERATION_NAME_MAX:
+            raise Unlike
+        return f'{{"name":{_quote(name)},"time_unix_nano":{time},"attributes":{_object(attributes)}}}'
+
+    def _attribute(self, pair: bytes) -> _Attribute:
+        """The key and the JSON of an attribute that is text, a truth or a number."""
+        size = pair[1]
+        value = size + 2
+        head = pair[value + 2]
+        is_plain = pair[0] == _KEY and 0 < size < _SHORT and pair[value] == _VALUE
+        if not is_plain:
+            raise Unlike
+        rest, at = pair[value + 1], value + 2
+        if rest >= _SHORT:
+            rest, at = _long_size(pair, at)
+            head = pair[at]
+        if at + rest != len(pair):
+            raise Unlike
+        key = pair[2:value].decode()
+        if key[0] == "@" or key == SLOW_ATTRIBUTE:
+            raise Unlike
+        attribute = key, f"{_quote(key)}:{_value(pair, head, at + 1)}"
+        if head in {_TEXT, _TRUTH} and len(pair) <= _REMEMBERED_BYTES_MAX:
+            if len(self._remembered) >= _REMEMBERED_MAX:
+                self._remembered.clear()
+            self._remembered[pair] = attribute
+        return attribute
+
+
+def _value(pair: bytes, head: int, at: int) -> str:
+    """The JSON of a value whose kind is told by ``head``, and whose content begins at ``at``, up to the end."""
+    if head == _TEXT:
+        size, at = pair[at], at + 1
+        if size >= _SHORT:
+            size, at = _long_size(pair, at)
+        if at + size != len(pair):
+            raise Unlike
+        return _quote(pair[at:].decode())
+    if head == _INTEGER:
+        number, at = varint_at(pair, at, len(pair))
+        text = str(number if number <= INT64_MAX else number - (1 << 64))
+    elif head == _DOUBLE:
+        double = _double(pair, at)[0]
+        if not math.isfinite(double):
+            raise Unlike
+        text, at = repr(double), at + 8
+    elif head == _TRUTH and pair[at] <= 1:
+        text, at = ("false", "true")[pair[at]], at + 1
+    else:
+        raise Unlike
+    if at != len(pair):
+        raise Unlike
+    return text
+
+
+def _status(data: bytes) -> tuple[str, int]:
+    """Its message and its code."""
+    message, code, at, end = "", 0, 0, len(data)
+    while at < end:
+        tag, size = data[at], data[at + 1]
+        at += 2
+        if tag == _STATUS_CODE:
+            code = _small(size)
+        elif tag == _STATUS_MESSAGE:
+            if size >= _SHORT:
+                size, at = _long_size(data, at)
+            message = data[at : at + size].decode()
+            at += size
+        else:
+            raise Unlike
+    if at != end:
+        raise Unlike
+    return message, code
+
+
+def _object(attributes: list[_Attribute]) -> str:
+    """The JSON of attributes, each of which has a key of its own."""
+    if len({key for key, _ in attributes}) != len(attributes):
+        raise Unlike
+    return _short("{" + ",".join([text for _, text in attributes]) + "}")
+
+
+def _short(text: str) -> str:
+    if len(text) > TEXT_MAX:
+        raise Unlike
+    return text
+
+
+def _small(number: int) -> int:
+    """A varint of one byte."""
+    if number >= _SHORT:
+        raise Unlike
+    return number
+
+
+def _long_size(data: bytes, at: int) -> tuple[int, int]:
+    """A size of two bytes, of which the second stands at ``at``, and where the content begins."""
+    if data[at] >= _SHORT:
+        raise Unlike
+    return (data[at - 1] & 0x7F) | (data[at] << 7), at + 1
