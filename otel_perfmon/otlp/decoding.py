@@ -20,7 +20,7 @@ from otel_perfmon.otlp.messages import (
     parse_protobuf,
 )
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
-from otel_perfmon.otlp.span_scanning import SpanScanner, fields_of
+from otel_perfmon.otlp.span_scanning import SpanScanner, places_of
 from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, count_of, encode_pairs, text_of
 from otel_perfmon.storage.attributes import NO_ATTRIBUTES, Encoded, encode_items
 from otel_perfmon.storage.redactor import RAW
@@ -36,7 +36,7 @@ from otel_perfmon.storage.rows import (
 )
 
 _REMOTE: Final = 0x200
-_RESOURCE_SPANS, _BELOW, _BELOW_TAG = 1, 2, 0x12
+_RESOURCE_SPANS, _BELOW = 1, 2
 _REMEMBERED_MAX: Final = 1_000
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _JsonObject = dict[str, Any]
@@ -59,9 +59,8 @@ class SpanDecoder:
 
     def decode_protobuf(self, data: bytes) -> Iterator[SpanRow]:
         """The spans of a ``TracesData``, or of an ``ExportTraceServiceRequest``; `DecodeError` for what is neither."""
-        for number, _, start, end in fields_of(data, 0, len(data)):
-            if number == _RESOURCE_SPANS:
-                yield from self._rows_of_resource(data, start, end)
+        for place in places_of(_RESOURCE_SPANS, data, 0, len(data))[1]:
+            yield from self._rows_of_resource(data, *place)
 
     def decode_json(self, text: str | bytes) -> Iterator[SpanRow]:
         """The same of OTLP's JSON. Names that it does not know are passed over, as the protocol asks."""
@@ -76,7 +75,7 @@ class SpanDecoder:
                         self.refused_count += 1
 
     def _rows_of_resource(self, data: bytes, start: int, end: int) -> Iterator[SpanRow]:
-        above, below = _split(data, start, end)
+        above, below = places_of(_BELOW, data, start, end)
         if above not in self._resources:
             _make_room(self._resources)
             resource_spans = parse_protobuf(RESOURCE_SPANS, above)
@@ -86,23 +85,25 @@ class SpanDecoder:
             yield from self._rows_of_scope(data, *place, resource)
 
     def _rows_of_scope(self, data: bytes, start: int, end: int, resource: ResourceRow) -> Iterator[SpanRow]:
-        above, below = _split(data, start, end)
+        above, below = places_of(_BELOW, data, start, end)
         if above not in self._scopes:
             _make_room(self._scopes)
             scope_spans = parse_protobuf(SCOPE_SPANS, above)
             self._scopes[above] = self._origins.scope(scope_spans, "spans", may_be_unknown=True)
         scope = self._scopes[above]
+        scan = self._scanner.scan
         for place in below:
-            row = self._scanner.scan(data, *place, resource, scope) or self._read(data, *place, resource, scope)
-            if _has_ids(row):
+            row = scan(data, *place, resource, scope) or self._read(data, *place, resource, scope)
+            if row is not None:
                 yield row
-            else:
-                self.refused_count += 1
 
-    def _read(self, data: bytes, start: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow:
-        """The row of a span that is not as most are."""
+    def _read(self, data: bytes, start: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow | None:
+        """The row of a span that is not as most are; None, and counted, for one without ids."""
         raw = data[start:end]
         span = parse_protobuf(SPAN, raw)
+        if not _has_ids(span):
+            self.refused_count += 1
+            return None
         return self._row_of(span, resource, scope, raw if has_unknown_fields(span) else b"")
 
     def _row_of(self, span: Any, resource: ResourceRow, scope: ScopeRow, raw: bytes) -> SpanRow:
@@ -134,21 +135,6 @@ class SpanDecoder:
             attributes="" if encoded.text == "{}" else encoded.text,
             details=None if details == NO_DETAILS else details,
         )
-
-
-def _split(data: bytes, start: int, end: int) -> tuple[bytes, list[tuple[int, int]]]:
-    """The bytes of a ``ResourceSpans`` without its scopes, and those; of a ``ScopeSpans`` without its spans, likewise.
-
-    Both have them in the same field.
-    """
-    above: list[bytes] = []
-    below: list[tuple[int, int]] = []
-    for number, begin, content, end_of_field in fields_of(data, start, end):
-        if number == _BELOW and data[begin] == _BELOW_TAG:
-            below.append((content, end_of_field))
-        else:
-            above.append(data[begin:end_of_field])
-    return b"".join(above), below
 
 
 def _make_room(remembered: dict[Any, Any]) -> None:

@@ -8,35 +8,52 @@ nobody knows, a cut) is left to that library, the judge of all that is read here
 from __future__ import annotations
 
 import json.encoder
-import math
 import struct
 from collections.abc import Iterator
+from math import isfinite
 from typing import Final
 
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.query import INT64_MAX
-from otel_perfmon.storage.attributes import TEXT_MAX
-from otel_perfmon.storage.row_parts import SLOW_ATTRIBUTE
-from otel_perfmon.storage.rows import NO_DETAILS, OPERATION_NAME_MAX, STATUS_ERROR, ResourceRow, ScopeRow, SpanRow
+from otel_perfmon.storage.attributes import TEXT_MAX, decode_attributes
+from otel_perfmon.storage.row_parts import ERROR_TYPE, EXCEPTION_EVENT, SLOW_ATTRIBUTE, error_of
+from otel_perfmon.storage.rows import (
+    NO_DETAILS,
+    OPERATION_NAME_MAX,
+    STATUS_ERROR,
+    ResourceRow,
+    ScopeRow,
+    SpanDetails,
+    SpanRow,
+)
 
 _REMOTE: Final = 0x200
-_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME = 0x0A, 0x12, 0x1A, 0x22, 0x2A
+_TRACE_ID_HEAD: Final = b"\x0a\x10"
+_SPAN_ID, _TRACE_STATE, _PARENT, _NAME = 0x12, 0x1A, 0x22, 0x2A
 _KIND, _START, _END, _ATTRIBUTE, _EVENT, _STATUS, _FLAGS = 0x30, 0x39, 0x41, 0x4A, 0x5A, 0x7A, 0x85
 """The tags of a span's fields; the last one has a second byte."""
 _EVENT_TIME, _EVENT_NAME, _EVENT_ATTRIBUTE = 0x09, 0x12, 0x1A
 _STATUS_MESSAGE, _STATUS_CODE = 0x12, 0x18
 _KEY, _VALUE = 0x0A, 0x12
+_DOUBLE_BYTES: Final = 9
 _TEXT, _TRUTH, _INTEGER, _DOUBLE = 0x0A, 0x10, 0x18, 0x21
 _SHORT: Final = 0x80
+_LENGTH: Final = 2
+_HEAD_BYTES_MAX: Final = 3
 _REMEMBERED_MAX: Final = 4_096
 """Attributes whose JSON is at hand; when there are more, all are forgotten."""
 _REMEMBERED_BYTES_MAX: Final = 128
 _uint64 = struct.Struct("<Q").unpack_from
+_two_times = struct.Struct("<QxQ").unpack_from
 _uint32 = struct.Struct("<I").unpack_from
 _double = struct.Struct("<d").unpack_from
 _quote = json.encoder.encode_basestring
 _Attribute = tuple[str, str]
 """Its key, and its JSON with the key."""
+_Event = tuple[str, str, str]
+"""Its name, the JSON of its attributes, and that of all of it."""
+_SPAN_ID_BYTES: Final = 8
+_NO_SPAN, _NO_TRACE = bytes(8), bytes(16)
 
 
 class Unlike(Exception):  # noqa: N818 - no error: another way is taken
@@ -52,7 +69,7 @@ def fields_of(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
         begin = start
         tag, start = varint_at(data, start, end)
         wire_type = tag & 7
-        if wire_type == 2:  # noqa: PLR2004
+        if wire_type == _LENGTH:
             size, start = varint_at(data, start, end)
             content, start = start, start + size
         elif wire_type == 0:
@@ -79,6 +96,28 @@ def varint_at(data: bytes, start: int, end: int) -> tuple[int, int]:
     raise _broken()
 
 
+def places_of(number: int, data: bytes, start: int, end: int) -> tuple[bytes, list[tuple[int, int]]]:
+    """Where the fields of that number, which are messages, have their content; before that, the bytes of all others.
+
+    The number is below 16.
+    """
+    wanted, others, places = number << 3 | 2, [], []
+    while start < end:
+        if data[start] == wanted and end - start > _HEAD_BYTES_MAX:  # the rule; without a call for each
+            size, content = data[start + 1], start + 2
+            if size >= _SHORT:
+                size, content = size & 0x7F | data[content] << 7, content + 1
+            if size < _SHORT << 7 and content + size <= end:
+                places.append((content, start := content + size))
+                continue
+        found, begin, content, start = next(fields_of(data, start, end))
+        if found == number and data[begin] & 7 == _LENGTH:
+            places.append((content, start))
+        else:
+            others.append(data[begin:start])
+    return b"".join(others), places
+
+
 def _broken() -> DecodeError:
     return DecodeError("This is no TracesData of OTLP in protobuf: it ends within a field, or is none at all.")
 
@@ -89,6 +128,7 @@ class SpanScanner:
     def __init__(self, slow_threshold_nano: int) -> None:
         self._slow_threshold_nano = slow_threshold_nano
         self._remembered: dict[bytes, _Attribute] = {}
+        self._keys: dict[bytes, _Attribute] = {}
 
     def scan(self, data: bytes, start: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow | None:
         """The row of the span between ``start`` and ``end``; None when it takes protobuf's library."""
@@ -98,12 +138,16 @@ class SpanScanner:
             return None
 
     def _scan(self, data: bytes, at: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow:  # noqa: C901, PLR0912, PLR0915 - one branch a field; a call for each would double what a span costs
-        trace_id = span_id = parent_id = b""
+        span_id = parent_id = b""
         name = trace_state = message = ""
         kind = flags = start = stop = code = 0
         attributes: list[_Attribute] = []
-        events: list[str] = []
+        events: list[_Event] = []
         remembered = self._remembered
+        if data[at : at + 2] != _TRACE_ID_HEAD:
+            raise Unlike
+        trace_id = data[at + 2 : at + 18]
+        at += 18
         while at < end:
             tag = data[at]
             size = data[at + 1]
@@ -114,10 +158,9 @@ class SpanScanner:
                 pair = data[at : at + size]
                 at += size
                 attributes.append(remembered.get(pair) or self._attribute(pair))
-            elif tag == _START:
-                start, at = _uint64(data, at - 1)[0], at + 7
-            elif tag == _END:
-                stop, at = _uint64(data, at - 1)[0], at + 7
+            elif tag == _START and data[at + 7] == _END:
+                start, stop = _two_times(data, at - 1)
+                at += 16
             elif tag == _KIND:
                 kind = _small(size)
             elif tag == _FLAGS and size == 1:
@@ -127,9 +170,7 @@ class SpanScanner:
                     size, at = _long_size(data, at)
                 content = data[at : at + size]
                 at += size
-                if tag == _TRACE_ID:
-                    trace_id = content
-                elif tag == _SPAN_ID:
+                if tag == _SPAN_ID:
                     span_id = content
                 elif tag == _PARENT:
                     parent_id = content
@@ -143,21 +184,27 @@ class SpanScanner:
                     trace_state = content.decode()
                 else:
                     raise Unlike
-        if at != end or start > INT64_MAX or stop > INT64_MAX or code == STATUS_ERROR or len(name) > OPERATION_NAME_MAX:
+        if at != end or start > INT64_MAX or stop > INT64_MAX or len(name) > OPERATION_NAME_MAX:
+            raise Unlike
+        if (
+            len(span_id) != _SPAN_ID_BYTES
+            or span_id == _NO_SPAN
+            or trace_id == _NO_TRACE
+            or len(parent_id) not in {0, 8}
+        ):
             raise Unlike
         duration = stop - start if stop > start else 0
+        parts = dict(attributes)
+        if len(parts) != len(attributes):
+            raise Unlike
         details = None
-        if events or message or trace_state:
-            details = NO_DETAILS._replace(
-                status_message=_short(message),
-                trace_state=_short(trace_state),
-                events=_short(f"[{','.join(events)}]") if events else "",
-            )
+        if events or message or trace_state or code == STATUS_ERROR:
+            details = _details(message, code, trace_state, parts, events)
         return SpanRow(
             trace_id,
             span_id,
             parent_id,
-            bool(flags & _REMOTE),
+            flags & _REMOTE > 0,
             name,
             resource,
             scope,
@@ -167,13 +214,13 @@ class SpanScanner:
             stop,
             duration,
             code,
-            int(duration > self._slow_threshold_nano),
-            _object(attributes) if attributes else "",
+            1 if duration > self._slow_threshold_nano else 0,
+            _short("{" + ",".join(parts.values()) + "}") if parts else "",
             details,
         )
 
-    def _event(self, data: bytes) -> str:
-        """The JSON of an event."""
+    def _event(self, data: bytes) -> _Event:
+        """An event."""
         name, time, at, end = "", 0, 0, len(data)
         attributes: list[_Attribute] = []
         while at < end:
@@ -195,57 +242,90 @@ class SpanScanner:
                 raise Unlike
         if at != end or time > INT64_MAX or len(name) > OPERATION_NAME_MAX:
             raise Unlike
-        return f'{{"name":{_quote(name)},"time_unix_nano":{time},"attributes":{_object(attributes)}}}'
+        text = _object(attributes)
+        return name, text, f'{{"name":{_quote(name)},"time_unix_nano":{time},"attributes":{text}}}'
 
     def _attribute(self, pair: bytes) -> _Attribute:
         """The key and the JSON of an attribute that is text, a truth or a number."""
-        size = pair[1]
-        value = size + 2
-        head = pair[value + 2]
-        is_plain = pair[0] == _KEY and 0 < size < _SHORT and pair[value] == _VALUE
-        if not is_plain:
+        value = pair[1] + 2
+        key = self._keys.get(pair[:value]) or self._key(pair[:value])
+        if pair[value] != _VALUE:
             raise Unlike
-        rest, at = pair[value + 1], value + 2
-        if rest >= _SHORT:
-            rest, at = _long_size(pair, at)
-            head = pair[at]
-        if at + rest != len(pair):
+        size, at = pair[value + 1], value + 2
+        if size >= _SHORT:
+            size, at = _long_size(pair, at)
+        if at + size != len(pair):
             raise Unlike
-        key = pair[2:value].decode()
-        if key[0] == "@" or key == SLOW_ATTRIBUTE:
-            raise Unlike
-        attribute = key, f"{_quote(key)}:{_value(pair, head, at + 1)}"
-        if head in {_TEXT, _TRUTH} and len(pair) <= _REMEMBERED_BYTES_MAX:
+        head = pair[at]
+        if head == _INTEGER:
+            return key[0], key[1] + _integer(pair, at + 1)
+        if head == _DOUBLE and size == _DOUBLE_BYTES:
+            double = _double(pair, at + 1)[0]
+            if not isfinite(double):
+                raise Unlike
+            return key[0], key[1] + repr(double)
+        attribute = key[0], key[1] + _text_or_truth(pair, at)
+        if len(pair) <= _REMEMBERED_BYTES_MAX:
             if len(self._remembered) >= _REMEMBERED_MAX:
                 self._remembered.clear()
             self._remembered[pair] = attribute
         return attribute
 
+    def _key(self, head: bytes) -> _Attribute:
+        """The key and what its JSON begins with, from the bytes before a value."""
+        size = head[1]
+        if head[0] != _KEY or not 0 < size < _SHORT or size + 2 != len(head):
+            raise Unlike
+        key = head[2:].decode()
+        if key[0] == "@" or key == SLOW_ATTRIBUTE:
+            raise Unlike
+        if len(self._keys) >= _REMEMBERED_MAX:
+            self._keys.clear()
+        self._keys[head] = key, _quote(key) + ":"
+        return self._keys[head]
 
-def _value(pair: bytes, head: int, at: int) -> str:
-    """The JSON of a value whose kind is told by ``head``, and whose content begins at ``at``, up to the end."""
-    if head == _TEXT:
-        size, at = pair[at], at + 1
-        if size >= _SHORT:
-            size, at = _long_size(pair, at)
-        if at + size != len(pair):
-            raise Unlike
-        return _quote(pair[at:].decode())
-    if head == _INTEGER:
-        number, at = varint_at(pair, at, len(pair))
-        text = str(number if number <= INT64_MAX else number - (1 << 64))
-    elif head == _DOUBLE:
-        double = _double(pair, at)[0]
-        if not math.isfinite(double):
-            raise Unlike
-        text, at = repr(double), at + 8
-    elif head == _TRUTH and pair[at] <= 1:
-        text, at = ("false", "true")[pair[at]], at + 1
-    else:
+
+def _integer(pair: bytes, at: int) -> str:
+    """The number that stands from there to the end."""
+    if pair[at] < _SHORT and at + 1 == len(pair):
+        return str(pair[at])
+    number, end = varint_at(pair, at, len(pair))
+    if end != len(pair):
         raise Unlike
-    if at != len(pair):
+    return str(number if number <= INT64_MAX else number - (1 << 64))
+
+
+def _text_or_truth(pair: bytes, at: int) -> str:
+    """The JSON of the value that stands from there to the end."""
+    if pair[at] == _TRUTH and pair[at + 1] <= 1 and at + 2 == len(pair):
+        return ("false", "true")[pair[at + 1]]
+    if pair[at] != _TEXT:
         raise Unlike
-    return text
+    size, at = pair[at + 1], at + 2
+    if size >= _SHORT:
+        size, at = _long_size(pair, at)
+    if at + size != len(pair):
+        raise Unlike
+    return _quote(pair[at:].decode())
+
+
+def _details(
+    message: str, code: int, trace_state: str, parts: dict[str, str], events: list[_Event]
+) -> SpanDetails | None:
+    """What few spans have; None where it turns out to be nothing."""
+    error_type = error_message = ""
+    if code == STATUS_ERROR:
+        own = decode_attributes("{" + parts[ERROR_TYPE] + "}") if ERROR_TYPE in parts else {}
+        latest = (decode_attributes(text) for name, text, _ in reversed(events) if name == EXCEPTION_EVENT)
+        error_type, error_message = error_of(own, latest, message)
+    details = SpanDetails(
+        status_message=_short(message),
+        error_type=error_type,
+        error_message=error_message,
+        trace_state=_short(trace_state),
+        events=_short(f"[{','.join([text for _, _, text in events])}]") if events else "",
+    )
+    return None if details == NO_DETAILS else details
 
 
 def _status(data: bytes) -> tuple[str, int]:
@@ -270,9 +350,10 @@ def _status(data: bytes) -> tuple[str, int]:
 
 def _object(attributes: list[_Attribute]) -> str:
     """The JSON of attributes, each of which has a key of its own."""
-    if len({key for key, _ in attributes}) != len(attributes):
+    parts = dict(attributes)
+    if len(parts) != len(attributes):
         raise Unlike
-    return _short("{" + ",".join([text for _, text in attributes]) + "}")
+    return _short("{" + ",".join(parts.values()) + "}")
 
 
 def _short(text: str) -> str:
