@@ -68,10 +68,12 @@ class Guard:
         name, port = _split(host)
         if port and not (port.isascii() and port.isdigit() and int(port) <= _PORT_MAX):
             return False
-        if name.rstrip(".") in self._hosts or name in self._hosts:
+        if name.removesuffix(".") in self._hosts:
             return True
         try:
-            return ipaddress.ip_address(name.removeprefix("[").removesuffix("]")).is_loopback
+            if name.startswith("[") and name.endswith("]"):
+                return ipaddress.IPv6Address(name[1:-1]).is_loopback
+            return ipaddress.IPv4Address(name).is_loopback
         except ValueError:
             return False
 

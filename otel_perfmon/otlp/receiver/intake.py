@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
 from otel_perfmon.errors import DecodeError, StoreError
@@ -25,6 +26,8 @@ _LARGE_BYTES: Final = 2 * 1024 * 1024
 """Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
 _VALUES_MAX: Final = 4_000_000
 """Values of one JSON request: 64 MiB of ``{}`` would be 2 GiB of objects."""
+_ROWS_MAX: Final = 250_000
+"""Items of one request: 64 MiB of the smallest spans would be a gibibyte of rows."""
 _logger = logging.getLogger("otel_perfmon")
 
 
@@ -106,12 +109,11 @@ class Intake:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
         before_count = getattr(decoder, "refused_count", 0)
+        if media_type == JSON:
+            _check_values(unpacked)
         try:
-            if media_type == JSON:
-                _check_values(unpacked)
-                rows = list(decoder.decode_json(unpacked))
-            else:
-                rows = list(decoder.decode_protobuf(unpacked))
+            decoded = decoder.decode_json(unpacked) if media_type == JSON else decoder.decode_protobuf(unpacked)
+            rows = list(islice(decoded, _ROWS_MAX + 1))
         except DecodeError as error:
             raise RefusedError(400, str(error)) from error
         except MemoryError as error:
@@ -119,6 +121,8 @@ class Intake:
         except Exception as error:  # a rim: nothing that is sent may end in a 500, which would say it is our fault
             _logger.exception("A request could not be decoded.")
             raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
+        if len(rows) > _ROWS_MAX:
+            raise RefusedError(413, f"A request may have {_ROWS_MAX:,} items; send fewer at once.")
         refused_count = getattr(decoder, "refused_count", 0) - before_count
         message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
         return Received(rows, refused_count, message)

@@ -1,0 +1,22 @@
+"""One receiver for the tests of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from serve_kit import Served, serving
+
+from otel_perfmon import Store, open_store
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(str(tmp_path_factory.mktemp("served") / "metrics.db")) as served:
+        yield served
+
+
+@pytest.fixture
+def store(served: Served) -> Iterator[Store]:
+    with open_store(served.path) as store:
+        yield store
