@@ -28,8 +28,7 @@ from otel_perfmon.storage.rows import (
 )
 
 _REMOTE: Final = 0x200
-_TRACE_ID_HEAD: Final = b"\x0a\x10"
-_SPAN_ID, _TRACE_STATE, _PARENT, _NAME = 0x12, 0x1A, 0x22, 0x2A
+_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME = 0x0A, 0x12, 0x1A, 0x22, 0x2A
 _KIND, _START, _END, _ATTRIBUTE, _EVENT, _STATUS, _FLAGS = 0x30, 0x39, 0x41, 0x4A, 0x5A, 0x7A, 0x85
 """The tags of a span's fields; the last one has a second byte."""
 _EVENT_TIME, _EVENT_NAME, _EVENT_ATTRIBUTE = 0x09, 0x12, 0x1A
@@ -52,7 +51,9 @@ _Attribute = tuple[str, str]
 """Its key, and its JSON with the key."""
 _Event = tuple[str, str, str]
 """Its name, the JSON of its attributes, and that of all of it."""
-_SPAN_ID_BYTES: Final = 8
+_OTHERS: Final = frozenset((_TRACE_ID, _SPAN_ID, _TRACE_STATE, _PARENT, _NAME, _STATUS))
+_PLAIN: Final = frozenset((_TRACE_ID, _SPAN_ID, _PARENT, _NAME))
+_ID_SIZES: Final = (16, 8)
 _NO_SPAN, _NO_TRACE = bytes(8), bytes(16)
 
 
@@ -134,23 +135,19 @@ class SpanScanner:
         """The row of the span between ``start`` and ``end``; None when it takes protobuf's library."""
         try:
             return self._scan(data, start, end, resource, scope)
-        except (Unlike, IndexError, struct.error, UnicodeDecodeError):
+        except (Unlike, LookupError, struct.error, UnicodeDecodeError):
             return None
 
-    def _scan(self, data: bytes, at: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow:  # noqa: C901, PLR0912, PLR0915 - one branch a field; a call for each would double what a span costs
-        span_id = parent_id = b""
-        name = trace_state = message = ""
-        kind = flags = start = stop = code = 0
+    def _scan(  # noqa: C901 - one branch a kind of field
+        self, data: bytes, at: int, end: int, resource: ResourceRow, scope: ScopeRow
+    ) -> SpanRow:
+        kind = flags = start = stop = 0
         attributes: list[_Attribute] = []
         events: list[_Event] = []
+        others: dict[int, bytes] = {}
         remembered = self._remembered
-        if data[at : at + 2] != _TRACE_ID_HEAD:
-            raise Unlike
-        trace_id = data[at + 2 : at + 18]
-        at += 18
         while at < end:
-            tag = data[at]
-            size = data[at + 1]
+            tag, size = data[at], data[at + 1]
             at += 2
             if tag == _ATTRIBUTE:
                 if size >= _SHORT:
@@ -170,54 +167,25 @@ class SpanScanner:
                     size, at = _long_size(data, at)
                 content = data[at : at + size]
                 at += size
-                if tag == _SPAN_ID:
-                    span_id = content
-                elif tag == _PARENT:
-                    parent_id = content
-                elif tag == _NAME:
-                    name = content.decode()
-                elif tag == _EVENT:
+                if tag == _EVENT:
                     events.append(self._event(content))
-                elif tag == _STATUS:
-                    message, code = _status(content)
-                elif tag == _TRACE_STATE:
-                    trace_state = content.decode()
+                elif tag in _OTHERS and tag not in others:
+                    others[tag] = content
                 else:
                     raise Unlike
-        if at != end or start > INT64_MAX or stop > INT64_MAX or len(name) > OPERATION_NAME_MAX:
-            raise Unlike
-        if (
-            len(span_id) != _SPAN_ID_BYTES
-            or span_id == _NO_SPAN
-            or trace_id == _NO_TRACE
-            or len(parent_id) not in {0, 8}
-        ):
+        if at != end or start > INT64_MAX or stop > INT64_MAX:
             raise Unlike
         duration = stop - start if stop > start else 0
-        parts = dict(attributes)
-        if len(parts) != len(attributes):
-            raise Unlike
-        details = None
-        if events or message or trace_state or code == STATUS_ERROR:
-            details = _details(message, code, trace_state, parts, events)
-        return SpanRow(
-            trace_id,
-            span_id,
-            parent_id,
-            flags & _REMOTE > 0,
-            name,
-            resource,
-            scope,
-            kind,
-            flags,
-            start,
-            stop,
-            duration,
-            code,
-            1 if duration > self._slow_threshold_nano else 0,
-            _short("{" + ",".join(parts.values()) + "}") if parts else "",
-            details,
+        is_slow = 1 if duration > self._slow_threshold_nano else 0
+        name, ids = _name_of(others), _ids_of(others)
+        attributes_by_key = _by_key(attributes)
+        code, details = (
+            _details(others, attributes_by_key, events) if events or not _PLAIN.issuperset(others) else (0, None)
         )
+        text = _short("{" + ",".join(attributes_by_key.values()) + "}") if attributes else ""
+        is_remote = flags & _REMOTE > 0
+        times = (start, stop, duration)
+        return SpanRow(*ids, is_remote, name, resource, scope, kind, flags, *times, code, is_slow, text, details)
 
     def _event(self, data: bytes) -> _Event:
         """An event."""
@@ -242,7 +210,7 @@ class SpanScanner:
                 raise Unlike
         if at != end or time > INT64_MAX or len(name) > OPERATION_NAME_MAX:
             raise Unlike
-        text = _object(attributes)
+        text = _short("{" + ",".join(_by_key(attributes).values()) + "}")
         return name, text, f'{{"name":{_quote(name)},"time_unix_nano":{time},"attributes":{text}}}'
 
     def _attribute(self, pair: bytes) -> _Attribute:
@@ -309,23 +277,40 @@ def _text_or_truth(pair: bytes, at: int) -> str:
     return _quote(pair[at:].decode())
 
 
+def _ids_of(others: dict[int, bytes]) -> tuple[bytes, bytes, bytes]:
+    trace_id, span_id, parent_id = others[_TRACE_ID], others[_SPAN_ID], others.get(_PARENT, b"")
+    if (len(trace_id), len(span_id)) != _ID_SIZES or len(parent_id) not in {0, 8}:
+        raise Unlike
+    if trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        raise Unlike
+    return trace_id, span_id, parent_id
+
+
+def _name_of(others: dict[int, bytes]) -> str:
+    name = others[_NAME].decode()
+    if len(name) > OPERATION_NAME_MAX:
+        raise Unlike
+    return name
+
+
 def _details(
-    message: str, code: int, trace_state: str, parts: dict[str, str], events: list[_Event]
-) -> SpanDetails | None:
-    """What few spans have; None where it turns out to be nothing."""
+    others: dict[int, bytes], attributes: dict[str, str], events: list[_Event]
+) -> tuple[int, SpanDetails | None]:
+    """The status code, and what few spans have; None where it turns out to be nothing."""
+    message, code = _status(others.get(_STATUS, b""))
     error_type = error_message = ""
     if code == STATUS_ERROR:
-        own = decode_attributes("{" + parts[ERROR_TYPE] + "}") if ERROR_TYPE in parts else {}
+        own = decode_attributes("{" + attributes[ERROR_TYPE] + "}") if ERROR_TYPE in attributes else {}
         latest = (decode_attributes(text) for name, text, _ in reversed(events) if name == EXCEPTION_EVENT)
         error_type, error_message = error_of(own, latest, message)
     details = SpanDetails(
         status_message=_short(message),
         error_type=error_type,
         error_message=error_message,
-        trace_state=_short(trace_state),
+        trace_state=_short(others.get(_TRACE_STATE, b"").decode()),
         events=_short(f"[{','.join([text for _, _, text in events])}]") if events else "",
     )
-    return None if details == NO_DETAILS else details
+    return code, None if details == NO_DETAILS else details
 
 
 def _status(data: bytes) -> tuple[str, int]:
@@ -348,12 +333,12 @@ def _status(data: bytes) -> tuple[str, int]:
     return message, code
 
 
-def _object(attributes: list[_Attribute]) -> str:
-    """The JSON of attributes, each of which has a key of its own."""
-    parts = dict(attributes)
-    if len(parts) != len(attributes):
+def _by_key(attributes: list[_Attribute]) -> dict[str, str]:
+    """The JSON of each attribute by its key, of which each has one of its own."""
+    by_key = dict(attributes)
+    if len(by_key) != len(attributes):
         raise Unlike
-    return _short("{" + ",".join(parts.values()) + "}")
+    return by_key
 
 
 def _short(text: str) -> str:
