@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
@@ -21,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from serve_kit import Served, serving
 
-from otel_perfmon import SpanQuery, open_store
+from otel_perfmon import SpanQuery, SpanRecord, open_store
 from otel_perfmon.otlp.encoding import SpanEncoder
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -58,6 +59,14 @@ def npm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def run(command: list[str], folder: Path, **variables: str) -> str:
+    """What a client printed."""
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 class Gathering(SpanProcessor):
     """Keeps what ended."""
 
@@ -81,9 +90,8 @@ def send_with_python(exporter, service: str) -> list[ReadableSpan]:
     for number in range(SPANS // 2):
         with tracer.start_as_current_span(f"order {number % 5}", kind=SpanKind.SERVER, attributes=attributes) as order:
             order.set_attribute("number", number)
-            with tracer.start_as_current_span(
-                "bank", kind=SpanKind.CLIENT, links=[Link(other, {"why": "retry"})]
-            ) as bank:
+            links = [Link(other, {"why": "retry"})]
+            with tracer.start_as_current_span("bank", kind=SpanKind.CLIENT, links=links) as bank:
                 bank.add_event("asked", {"bank": "north"})
                 if number % 2:
                     bank.record_exception(ValueError(f"no answer {number}"))
@@ -94,8 +102,6 @@ def send_with_python(exporter, service: str) -> list[ReadableSpan]:
 
 @pytest.mark.parametrize("way", ["http", "http, gzip", "http, deflate", "grpc", "grpc, gzip"])
 def test_the_python_exporters_bytes_are_what_is_stored(served, way, figure):
-    import grpc
-
     service = f"python {way}"
     url = f"http://127.0.0.1:{served.port}/v1/traces"
     exporter = {
@@ -125,11 +131,7 @@ def test_the_python_exporters_bytes_are_what_is_stored(served, way, figure):
 @pytest.mark.parametrize("encoding", ["proto", "json"])
 def test_the_node_sdks_spans_arrive_with_every_field(npm, served, encoding, compression, figure):
     command = ["node", "node_spans.mjs", f"http://127.0.0.1:{served.port}", encoding]
-    told = subprocess.run(
-        command, cwd=npm, env={**os.environ, "COMPRESSION": compression}, capture_output=True, text=True, timeout=60
-    )
-    assert told.returncode == 0, told.stderr
-    expected = json.loads(told.stdout)
+    expected = json.loads(run(command, npm, COMPRESSION=compression))
     wrong = 0
     with open_store(served.path) as store:
         for number, (trace_id, root_id, child_id) in enumerate(expected):
@@ -144,27 +146,40 @@ def _nano(number: int, nano: int) -> int:
     return (1_764_000_000 + number) * 10**9 + nano
 
 
-def _is_order(span, number: int) -> bool:
+def _is_order(span: SpanRecord, number: int) -> bool:
     attributes = {"text": "ü", "truth": True, "whole": 7, "minus": -1, "fraction": 1.5, "texts": ("a", "b")}
     return (
-        (span.name, span.kind, span.parent_span_id, span.is_error) == (f"order {number % 3}", "SERVER", "", False)
+        (span.name, span.kind_name, span.parent_span_id, span.is_error)
+        == (f"order {number % 3}", "server", None, False)
         and (span.start_unix_nano, span.end_unix_nano) == (_nano(number, 5), _nano(number + 2, 11))
         and span.attributes == attributes | {"wholes": (1, 2), "number": number}
-        and (span.resource.service_name, span.resource.service_version) == ("node shop", "2.0")
-        and (span.scope.name, span.scope.version) == ("shop.orders", "1.5")
+        and span.resource.attributes == {"service.name": "node shop", "service.version": "2.0"}
+        and _is_of_shop(span)
         and span.is_slow
     )
 
 
-def _is_bank(span, parent_id: str, number: int) -> bool:
+def _is_of_shop(span: SpanRecord) -> bool:
+    scope = span.scope
+    return (scope.name, scope.version, scope.schema_url) == (
+        "shop.orders",
+        "1.5",
+        "https://opentelemetry.io/schemas/1.30.0",
+    )
+
+
+def _is_bank(span: SpanRecord, parent_id: str, number: int) -> bool:
     (asked, failed), (link,) = span.events, span.links
     return (
-        (span.name, span.kind, span.parent_span_id, span.is_error) == ("bank", "CLIENT", parent_id, True)
-        and (span.status_message, span.error_type, span.error_message) == ("no answer", "TypeError", "no answer")
+        (span.name, span.kind_name, span.parent_span_id, span.is_error) == ("bank", "client", parent_id, True)
+        and (span.start_unix_nano, span.end_unix_nano) == (_nano(number, 5), _nano(number, 9))
+        and (span.status_message, span.error_type) == ("no answer", "TypeError")
         and (asked.name, asked.attributes, asked.time_unix_nano) == ("asked", {"bank": "north"}, _nano(number, 7))
-        and (failed.name, failed.attributes["exception.message"]) == ("exception", "no answer")
+        and (failed.name, failed.time_unix_nano) == ("exception", _nano(number, 8))
+        and (failed.attributes["exception.type"], failed.attributes["exception.message"]) == ("TypeError", "no answer")
         and (link.trace_id, link.span_id) == ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
         and (link.trace_state, link.attributes) == ("a=1", {"why": "retry"})
+        and _is_of_shop(span)
     )
 
 
@@ -180,8 +195,7 @@ def test_the_rust_sdks_spans_arrive_by_every_protocol(npm, served, protocol, fig
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
     }
     command = [str(npm / "node_modules" / ".bin" / "deno"), "run", "--allow-all", "deno_spans.mjs"]
-    told = subprocess.run(command, cwd=npm, env={**os.environ, **variables}, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 0, told.stderr
+    run(command, npm, **variables)
     with open_store(served.path) as store:
         spans = store.find_spans(SpanQuery(service=service, limit=1000))
     roots = {span.span_id: span for span in spans if not span.parent_span_id}

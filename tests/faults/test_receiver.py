@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 import zstandard
 from faults_kit import locked, read_account
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
+from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from serve_kit import JSON, PROTOBUF, Answer, Served, serving, span_json, traces_json
 
@@ -222,7 +225,7 @@ def test_more_than_it_can_take_at_once_is_refused_with_a_retryable_status_and_no
             each.join()
     kept = [sender for sender, status in statuses.items() if status == 200]
     figure(
-        "12 × 30 MB at once: statuses",
+        "12 of 30 MB at once: statuses",
         dict(sorted((s, list(statuses.values()).count(s)) for s in set(statuses.values()))),
     )
     assert set(statuses.values()) <= {200, 503}
@@ -323,10 +326,6 @@ _PACK = {
 
 
 def _corpus() -> dict[tuple[str, str], list[bytes]]:
-    from google.protobuf.json_format import MessageToJson
-    from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
-    from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
-
     metrics = MetricsData()
     all_metrics = metrics.resource_metrics.add().scope_metrics.add().metrics
     all_metrics.add(name="gauge").gauge.data_points.add(as_int=5, time_unix_nano=7)
@@ -355,7 +354,8 @@ def _corpus() -> dict[tuple[str, str], list[bytes]]:
 
 _CORPUS = _corpus()
 
-PAGE = """<!doctype html><form id=f method=post enctype=text/plain action="{url}"><input name='{{"a":"' value='"}}'></form>
+PAGE = """<!doctype html>
+<form id=f method=post enctype=text/plain action="{url}"><input name='{{"a":"' value='"}}'></form>
 <script>
 const tell = [];
 const body = JSON.stringify({body});
@@ -365,7 +365,7 @@ async function attempt(name, promise) {{
 }}
 window.attempts = (async () => {{
   for (const mode of ["cors", "no-cors"]) for (const type of ["application/json", "text/plain"])
-    await attempt(`POST ${{mode}} ${{type}}`, fetch("{url}", {{method: "POST", mode, body, headers: {{"Content-Type": type}}}}));
+    await attempt(mode + type, fetch("{url}", {{method: "POST", mode, body, headers: {{"Content-Type": type}}}}));
   await attempt("GET", fetch("{url}"));
   navigator.sendBeacon("{url}", new Blob([body], {{type: "text/plain"}}));
   return tell;
