@@ -36,6 +36,8 @@ RANKS = {
     "operation": 6,
     "monitor": 7,
     "application": 8,
+    "web": 8,
+    "server": 9,
     "bench": 9,
     "cli": 10,
     "__main__": 11,
@@ -47,7 +49,7 @@ SAME_RANK_ALLOWED = {("records", "query")}
 OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
-    "otlp": {"opentelemetry.proto", "google.protobuf"},
+    "otlp": {"opentelemetry.proto", "google.protobuf", "starlette", "zstandard", "grpc"},
     "formats": set(),
     "metrics_storage": set(),
     "call": {"opentelemetry"},
@@ -55,6 +57,8 @@ OUTSIDE = {
     "operation": {"opentelemetry"},
     "monitor": {"opentelemetry"},
     "application": {"opentelemetry"},
+    "web": {"uvicorn", "h11"},
+    "server": {"starlette", "uvicorn"},
     "bench": {"opentelemetry", "sqlite3"},
     "cli": {"rich", "opentelemetry"},
 }

@@ -8,10 +8,9 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, BinaryIO, Final
 
 from otel_perfmon.cli import options
@@ -23,6 +22,7 @@ from otel_perfmon.config import Config, resolve_config
 from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece, decode_file
+from otel_perfmon.storage.arrivals import as_they_ended
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import ROW_BYTES, SpanRow, key_of
 from otel_perfmon.storage.sqlite.path_status import size_bytes
@@ -117,7 +117,7 @@ class _Intake:
         for key in self._store.find_known_spans(rows) if self._is_there() else ():
             del rows[key]
         # A span's own time is known when what it called has come before it.
-        taken = [self._recorder.record(self, row) for row in _as_they_ended(rows.values())]
+        taken = [self._recorder.record(self, row) for row in as_they_ended(rows.values())]
         self._recorder.flush_or_raise()
         self.stored_count += sum(taken)
         self.lost_count += len(rows) - sum(taken)
@@ -133,20 +133,6 @@ class _Intake:
     def weigh(self, payload: SpanRow) -> int:
         """About how many bytes of memory a row holds."""
         return ROW_BYTES + payload.text_size
-
-
-def _as_they_ended(rows: Iterable[SpanRow]) -> list[SpanRow]:
-    """What OTLP keeps apart by resource and scope, put together by end.
-
-    Those of one scope stay in their order, which tells more than ends by a clock that was set meanwhile.
-    """
-    latest: dict[tuple[int, int], int] = {}
-    placed: list[tuple[int, int, SpanRow]] = []
-    for number, row in enumerate(rows):
-        group = (id(row.resource), id(row.scope))
-        latest[group] = max(latest.get(group, 0), row.end_unix_nano)
-        placed.append((latest[group], number, row))
-    return [row for _, _, row in sorted(placed, key=itemgetter(0, 1))]
 
 
 def _pieces(name: str, decoder: SpanDecoder) -> Iterator[Piece]:

@@ -10,8 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from otel_perfmon.otlp.messages import TRACES, has_unknown_fields, parse_json, parse_protobuf
+from otel_perfmon.otlp.messages import (
+    RESOURCE_SPANS,
+    SCOPE_SPANS,
+    SPAN,
+    TRACES,
+    has_unknown_fields,
+    parse_json,
+    parse_protobuf,
+)
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
+from otel_perfmon.otlp.span_scanning import SpanScanner, places_of
 from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, count_of, encode_pairs, text_of
 from otel_perfmon.storage.attributes import NO_ATTRIBUTES, Encoded, encode_items
 from otel_perfmon.storage.redactor import RAW
@@ -27,6 +36,8 @@ from otel_perfmon.storage.rows import (
 )
 
 _REMOTE: Final = 0x200
+_RESOURCE_SPANS, _BELOW = 1, 2
+_REMEMBERED_MAX: Final = 1_000
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _JsonObject = dict[str, Any]
 
@@ -42,30 +53,58 @@ class SpanDecoder:
         """Spans so far that had no ids of 16 and 8 bytes, without which OTLP calls them invalid."""
         self._slow_threshold_nano = slow_threshold_nano
         self._origins = Origins()
+        self._resources: dict[bytes, ResourceRow] = {}
+        self._scopes: dict[bytes, ScopeRow] = {}
+        self._scanner = SpanScanner(slow_threshold_nano)
 
     def decode_protobuf(self, data: bytes) -> Iterator[SpanRow]:
         """The spans of a ``TracesData``, or of an ``ExportTraceServiceRequest``; `DecodeError` for what is neither."""
-        traces = parse_protobuf(TRACES, data)
-        if has_unknown_fields(traces):
-            return self._rows_of(parse_protobuf(TRACES, data), may_be_unknown=True)
-        return self._rows_of(traces, may_be_unknown=False)
+        for place in places_of(_RESOURCE_SPANS, data, 0, len(data))[1]:
+            yield from self._rows_of_resource(data, *place)
 
     def decode_json(self, text: str | bytes) -> Iterator[SpanRow]:
         """The same of OTLP's JSON. Names that it does not know are passed over, as the protocol asks."""
-        return self._rows_of(parse_json(TRACES, text), may_be_unknown=False)
-
-    def _rows_of(self, traces: Any, *, may_be_unknown: bool) -> Iterator[SpanRow]:
-        for resource_spans in traces.resource_spans:
-            resource = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=may_be_unknown)
+        for resource_spans in parse_json(TRACES, text).resource_spans:
+            resource = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=False)
             for scope_spans in resource_spans.scope_spans:
-                scope = self._origins.scope(scope_spans, "spans", may_be_unknown=may_be_unknown)
+                scope = self._origins.scope(scope_spans, "spans", may_be_unknown=False)
                 for span in scope_spans.spans:
                     if _has_ids(span):
-                        raw = span.SerializeToString() if may_be_unknown else b""
-                        is_untold = bool(raw) and has_unknown_fields(span)
-                        yield self._row_of(span, resource, scope, raw if is_untold else b"")
+                        yield self._row_of(span, resource, scope, b"")
                     else:
                         self.refused_count += 1
+
+    def _rows_of_resource(self, data: bytes, start: int, end: int) -> Iterator[SpanRow]:
+        above, below = places_of(_BELOW, data, start, end)
+        if above not in self._resources:
+            _make_room(self._resources)
+            resource_spans = parse_protobuf(RESOURCE_SPANS, above)
+            self._resources[above] = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=True)
+        resource = self._resources[above]
+        for place in below:
+            yield from self._rows_of_scope(data, *place, resource)
+
+    def _rows_of_scope(self, data: bytes, start: int, end: int, resource: ResourceRow) -> Iterator[SpanRow]:
+        above, below = places_of(_BELOW, data, start, end)
+        if above not in self._scopes:
+            _make_room(self._scopes)
+            scope_spans = parse_protobuf(SCOPE_SPANS, above)
+            self._scopes[above] = self._origins.scope(scope_spans, "spans", may_be_unknown=True)
+        scope = self._scopes[above]
+        scan = self._scanner.scan
+        for place in below:
+            row = scan(data, *place, resource, scope) or self._read(data, *place, resource, scope)
+            if row is not None:
+                yield row
+
+    def _read(self, data: bytes, start: int, end: int, resource: ResourceRow, scope: ScopeRow) -> SpanRow | None:
+        """The row of a span that is not as most are; None, and counted, for one without ids."""
+        raw = data[start:end]
+        span = parse_protobuf(SPAN, raw)
+        if not _has_ids(span):
+            self.refused_count += 1
+            return None
+        return self._row_of(span, resource, scope, raw if has_unknown_fields(span) else b"")
 
     def _row_of(self, span: Any, resource: ResourceRow, scope: ScopeRow, raw: bytes) -> SpanRow:
         notes = Notes([UNTOLD] if raw else ())
@@ -96,6 +135,11 @@ class SpanDecoder:
             attributes="" if encoded.text == "{}" else encoded.text,
             details=None if details == NO_DETAILS else details,
         )
+
+
+def _make_room(remembered: dict[Any, Any]) -> None:
+    if len(remembered) >= _REMEMBERED_MAX:
+        remembered.clear()
 
 
 def _with_raw(details: SpanDetails, raw: bytes, notes: Notes) -> SpanDetails:

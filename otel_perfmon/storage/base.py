@@ -46,6 +46,8 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
 
 TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
+KEYS_MAX: Final = 100_000
+"""Spans of one trace among which those that came before are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,13 @@ class SpanReader(Protocol):
 
     def find_known_spans(self, keys: Collection[SpanKey]) -> set[SpanKey]:
         """Which of these spans the store has."""
+
+    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+        """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
+
+        Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not
+        there yet, none.
+        """
 
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""

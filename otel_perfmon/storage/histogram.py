@@ -87,6 +87,28 @@ def add_packed(buckets: dict[int, int], packed: bytes) -> None:
             buckets[key] = buckets.get(key, 0) + count
 
 
+def pack_onto(packed: bytes, buckets: Mapping[int, int]) -> bytes:
+    """The packed form of a packed histogram and ``buckets`` together.
+
+    Where the former is dense and has a place for each of the latter, as is the rule, only those are touched: a batch
+    has some durations of an operation, its hour hundreds of buckets.
+    """
+    if packed[0] & _IS_DENSE and sys.byteorder == "little" and buckets:
+        lowest = _lowest(packed)
+        numbers = array(_CODE_OF_WIDTH[packed[0] - _IS_DENSE], packed[_HEAD_BYTES:])
+        if lowest <= min(buckets) and max(buckets) < lowest + len(numbers):
+            try:
+                for key, count in buckets.items():
+                    numbers[key - lowest] += count
+            except OverflowError:  # they need more bytes
+                pass
+            else:
+                return packed[:_HEAD_BYTES] + numbers.tobytes()
+    merged = dict(buckets)
+    add_packed(merged, packed)
+    return pack(merged)
+
+
 def lanes_of(packed: Iterable[bytes]) -> int:
     """Packed histograms together, as one number with a lane of 64 bits for each key: such are added in one step."""
     sparse: list[bytes] = []

@@ -29,6 +29,10 @@ _TOLD: Final[dict[str, tuple[str, str]]] = {
         "were given to insert_metric with arguments that make no metric",
         "The log of the process says which argument was wrong.",
     ),
+    "invalid_ids": (
+        "came over the network without ids of 16 and 8 bytes, and were refused",
+        "Their sender breaks OTLP; it was told so in the answer.",
+    ),
     "missing": (
         "went missing when Ctrl-C met the writer twice in one step",
         "Nothing is to be done: the program was being stopped.",

@@ -117,17 +117,16 @@ class Recorder:
 
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
-        return self._write_now(Batch(points=first_rows(points, self._writer.batch_bytes_max)))
+        return len(self.write_now(lambda room: Batch(points=first_rows(points, room))).points)
 
     def write_logs(self, logs: Sequence[LogRow]) -> int:
         """The same of log records."""
-        return self._write_now(Batch(logs=first_rows(logs, self._writer.batch_bytes_max)))
+        return len(self.write_now(lambda room: Batch(logs=first_rows(logs, room))).logs)
 
-    def _write_now(self, batch: Batch) -> int:
+    def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
+        """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
-            at_once.write(self._writer, self.redactor, batch, WRITE_TIMEOUT_SECONDS)
-            self._maintenance.shrink_if_over_size()
-        return len(batch.points) + len(batch.logs)
+            return at_once.write(make_batch, self._writer, self.redactor, self._maintenance, WRITE_TIMEOUT_SECONDS)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""

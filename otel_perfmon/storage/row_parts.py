@@ -11,7 +11,7 @@ from otel_perfmon.storage.rows import OPERATION_NAME_MAX, ResourceRow, ScopeRow
 SLOW_ATTRIBUTE: Final = "perfmon.slow"
 """What a span says of itself, whatever its threshold."""
 EXCEPTION_EVENT: Final = "exception"
-_ERROR_TYPE: Final = "error.type"
+ERROR_TYPE: Final = "error.type"
 _EXCEPTION_TYPE, _EXCEPTION_MESSAGE = "exception.type", "exception.message"
 
 
@@ -41,6 +41,6 @@ def error_of(
     ``latest_exceptions`` are the attributes of those events, the last first.
     """
     exception = next(iter(latest_exceptions), {})
-    kind = attributes.get(_ERROR_TYPE) or exception.get(_EXCEPTION_TYPE)
+    kind = attributes.get(ERROR_TYPE) or exception.get(_EXCEPTION_TYPE)
     message = exception.get(_EXCEPTION_MESSAGE) or status_message
     return storable_text(kind, OPERATION_NAME_MAX)[0], storable_text(message)[0]

@@ -15,6 +15,7 @@ from otel_perfmon.storage.histogram import (
     estimate_of,
     lanes_of,
     pack,
+    pack_onto,
     percentiles_nano,
     percentiles_of_lanes_nano,
 )
@@ -33,6 +34,17 @@ DISTRIBUTIONS = {
     "small": lambda rng: rng.randrange(12),
     "powers": lambda rng: 2 ** rng.randrange(63),
 }
+
+
+@given(histograms, histograms)
+def test_what_is_added_to_a_packed_histogram_is_packed_as_if_it_had_come_with_the_rest(first, second):
+    together = {key: first.get(key, 0) + second.get(key, 0) for key in {*first, *second}}
+    assert pack_onto(pack(first), second) == pack(together)
+
+
+@given(st.lists(st.integers(50, 70), max_size=600), st.lists(st.integers(50, 70), max_size=600))
+def test_so_it_is_where_it_is_dense_and_where_counts_outgrow_their_bytes(first, second):
+    assert pack_onto(pack(Counter(first)), Counter(second)) == pack(Counter(first + second))
 
 
 def histogram_of(values):

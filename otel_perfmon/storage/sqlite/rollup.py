@@ -40,13 +40,15 @@ CellKey = tuple[int, int, int]
 class Cell:
     """The figures of one operation over some stretch of time; durations in nanoseconds."""
 
-    __slots__ = ("buckets", "count", "errors", "first", "last", "maximum", "minimum", "own", "slow", "total")
+    __slots__ = ("buckets", "count", "errors", "first", "last", "maximum", "minimum", "own", "packed", "slow", "total")
 
     def __init__(self) -> None:
         self.count = self.errors = self.slow = self.total = self.own = 0
         self.minimum = self.first = 2**63 - 1
         self.maximum = self.last = -(2**63)
         self.buckets: dict[int, int] = {}
+        self.packed = b""
+        """More of the histogram, in its packed form, for `row` alone."""
 
     def add_spans(
         self,
@@ -92,7 +94,8 @@ class Cell:
         """The cell as a row of ``_rollups``."""
         figures = (self.count, self.errors, self.slow, *divmod(self.total, _NANO), *divmod(self.own, _NANO))
         extremes = (self.minimum, self.maximum, self.first, self.last)
-        return (*key, *figures, *extremes, histogram.pack(self.buckets))
+        packed = histogram.pack_onto(self.packed, self.buckets) if self.packed else histogram.pack(self.buckets)
+        return (*key, *figures, *extremes, packed)
 
     def _add_figures(self, count: int, errors: int, slow: int, total: int, own: int) -> None:
         self.count += count
@@ -165,5 +168,8 @@ def _merge_stored(connection: sqlite3.Connection, cells: dict[CellKey, Cell], ke
         f" FROM (SELECT DISTINCT column1, column2, column3 FROM ({values})) k CROSS JOIN _rollups r"
         " ON r.resolution_s = k.column1 AND r.operation_id = k.column2 AND r.start_unix_s = k.column3"
     )
-    for resolution, operation_id, start, *figures in json.loads(connection.execute(query, parameters).fetchone()[0]):
-        cells[resolution, operation_id, start].add_stored(figures)
+    stored = json.loads(connection.execute(query, parameters).fetchone()[0])
+    for resolution, operation_id, start, *figures, packed in stored:
+        cell = cells[resolution, operation_id, start]
+        cell.add_figures(figures)
+        cell.packed = bytes.fromhex(packed)

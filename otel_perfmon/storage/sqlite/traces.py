@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from otel_perfmon.errors import QueryError
-from otel_perfmon.storage.base import TRACE_SPANS_MAX
+from otel_perfmon.storage.base import KEYS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.trace import Trace
@@ -37,6 +37,15 @@ def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) 
         rows = connection.execute(sql, (trace_id,))
         known.update(key for key in ((trace_id, *row) for row in rows) if key in wanted)
     return known
+
+
+def find_span_keys(connection: sqlite3.Connection, after: Mapping[bytes, int]) -> Iterator[tuple[int, SpanKey]]:
+    """The row id and the key of the spans of some traces, for each those behind a row id, the newest first."""
+    columns = "id, span_id, start_unix_nano FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ?"
+    sql = f"SELECT {columns} AND id > ? ORDER BY id DESC LIMIT {KEYS_MAX}"
+    for trace_id, row_id in after.items():
+        for found_id, span_id, start in connection.execute(sql, (trace_id, row_id)):
+            yield found_id, (trace_id, span_id, start)
 
 
 def find_trace_ids(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:

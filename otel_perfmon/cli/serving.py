@@ -1,0 +1,109 @@
+"""``otel-perfmon serve``: receives OTLP from programs in any language, into the store."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from typing import Final
+
+from otel_perfmon.cli import options
+from otel_perfmon.cli.escaping import escape
+from otel_perfmon.config import resolve_config
+from otel_perfmon.errors import ConfigError, OtlpError
+
+_NEEDED: Final = ("starlette", "uvicorn", "opentelemetry.proto")
+_TOKEN_BYTES_MAX: Final = 4_096
+_EPILOG: Final = """\
+examples:
+  otel-perfmon serve
+  otel-perfmon serve --db shop.db --port 4318 --no-grpc
+  otel-perfmon serve --host 0.0.0.0 --token-file token --allow-host perfmon
+
+Programs then send to it with OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
+(http/protobuf, http/json) or http://127.0.0.1:4317 (grpc). What is acknowledged
+is in the file. It takes pip install 'otel-perfmon[web]', and for gRPC
+'otel-perfmon[grpc]'.
+
+Other machines reach it only with --host, and must then send the token
+(OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20TOKEN"); the names by which
+they call it are named with --allow-host. There is no TLS: put a proxy before it.
+
+exit status: 0 it was stopped, 2 wrong usage, 3 it could not listen or store"""
+
+
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``serve``."""
+    parser.epilog = _EPILOG
+    options.add_db_option(parser)
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument("--port", metavar="PORT", type=_port, default=4318, help="for HTTP (default: 4318)")
+    grpc = parser.add_mutually_exclusive_group()
+    grpc.add_argument("--grpc-port", metavar="PORT", type=_port, help="for gRPC (default: 4317, where grpcio is there)")
+    grpc.add_argument("--no-grpc", action="store_true", help="receive over HTTP alone")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token", metavar="TOKEN", help="what senders must know; other users see it in ps")
+    token.add_argument("--token-file", metavar="FILE", help="the same, from a file")
+    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name it is called by")
+    parser.set_defaults(run=_run_serve)
+
+
+def _run_serve(arguments: argparse.Namespace) -> int:
+    _check_extras(arguments)
+    from otel_perfmon.server import Address, run_server  # noqa: PLC0415 - an extra
+
+    config = resolve_config({"path": arguments.db})
+    address = Address(
+        arguments.host, arguments.port, _grpc_port(arguments), tuple(arguments.allow_host), _token_of(arguments)
+    )
+
+    def tell(http: str, grpc: str) -> None:
+        print(f"Receiving OTLP into {escape(config.path)}")
+        print(f"  {http} (http/protobuf, http/json)")
+        print(f"  http://{grpc} (grpc)" if grpc else "  no gRPC", flush=True)
+
+    run_server(config, address, tell)
+    return 0
+
+
+def _check_extras(arguments: argparse.Namespace) -> None:
+    if not all(map(_is_there, _NEEDED)):
+        raise OtlpError("Receiving takes some packages more: pip install 'otel-perfmon[web]'.")
+    if arguments.grpc_port is not None and not _is_there("grpc"):
+        raise OtlpError("Receiving over gRPC takes one package more: pip install 'otel-perfmon[grpc]'.")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _grpc_port(arguments: argparse.Namespace) -> int | None:
+    if arguments.no_grpc or not _is_there("grpc"):
+        return None
+    return 4317 if arguments.grpc_port is None else int(arguments.grpc_port)
+
+
+def _token_of(arguments: argparse.Namespace) -> str:
+    """The token, empty for none; `ConfigError` for one that no header can carry."""
+    token: str | None = arguments.token
+    if arguments.token_file is not None:
+        try:
+            with open(arguments.token_file, encoding="ascii") as file:
+                token = file.read(_TOKEN_BYTES_MAX).strip()
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not ASCII"
+            message = f"--token-file {arguments.token_file} cannot be read: {why}."
+            raise ConfigError(message) from error
+    if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+        raise ConfigError("A token is of ASCII letters, digits and signs, without spaces, and not empty.")
+    return token or ""
+
+
+def _port(text: str) -> int:
+    port = options.count_at_least_0(text)
+    if port > 65_535:  # noqa: PLR2004
+        message = f"a port is at most 65535; {port} is none"
+        raise argparse.ArgumentTypeError(message)
+    return port

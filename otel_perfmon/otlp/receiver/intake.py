@@ -1,0 +1,157 @@
+"""One request's way into the store, whichever protocol brought it: unpacked, decoded, committed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Any, Final, NamedTuple, Protocol
+
+from otel_perfmon.errors import DecodeError, StoreError
+from otel_perfmon.otlp.decoding import SpanDecoder
+from otel_perfmon.otlp.log_decoding import LogDecoder
+from otel_perfmon.otlp.metric_decoding import MetricDecoder
+from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
+from otel_perfmon.otlp.receiver.bodies import Body
+from otel_perfmon.otlp.receiver.commits import Commits
+from otel_perfmon.storage.arrivals import Arrivals
+from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.recorder import Recorder
+
+_LARGE_BYTES: Final = 2 * 1024 * 1024
+"""Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
+_VALUES_MAX: Final = 4_000_000
+"""Values of one JSON request: 64 MiB of ``{}`` would be 2 GiB of objects."""
+_ROWS_MAX: Final = 250_000
+"""Items of one request: 64 MiB of the smallest spans would be a gibibyte of rows."""
+_logger = logging.getLogger("otel_perfmon")
+
+
+class Received(NamedTuple):
+    """What a request held: rows to be stored, and how many items are refused."""
+
+    rows: Sequence[Any]
+    rejected_count: int = 0
+    message: str = ""
+
+
+class Decoder(Protocol):
+    """Makes rows of the items of one signal; one thread at a time."""
+
+    def decode_protobuf(self, data: bytes) -> Iterator[Any]:
+        """The rows of a request; `DecodeError` for what is none."""
+
+    def decode_json(self, text: bytes) -> Iterator[Any]:
+        """The same of OTLP's JSON."""
+
+
+class Signal(NamedTuple):
+    """One of OTLP's signals: how requests with it are decoded and kept."""
+
+    name: str
+    make_decoder: Callable[[], Decoder]
+    write: Callable[[Sequence[Any]], None]
+    rejected_name: str
+
+    @property
+    def path(self) -> str:
+        """Where it is received over HTTP."""
+        return f"/v1/{self.name}"
+
+
+def signals_of(recorder: Recorder, reader: SpanReader, slow_threshold_nano: int) -> list[Signal]:
+    """The signals that a store keeps."""
+
+    def write_all(write_some: Callable[[Sequence[Any]], int]) -> Callable[[Sequence[Any]], None]:
+        def write(rows: Sequence[Any]) -> None:
+            while rows:
+                rows = rows[write_some(rows) :]
+
+        return write
+
+    return [
+        Signal("traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, reader).write, "rejectedSpans"),
+        Signal("metrics", MetricDecoder, write_all(recorder.write_points), "rejectedDataPoints"),
+        Signal("logs", LogDecoder, write_all(recorder.write_logs), "rejectedLogRecords"),
+    ]
+
+
+class Intake:
+    """Takes requests with one signal. Any number of threads, or of an event loop's tasks."""
+
+    def __init__(self, signal: Signal, recorder: Recorder) -> None:
+        self.signal = signal
+        self._recorder = recorder
+        self._decoders = threading.local()
+        self._commits = Commits(signal.write)
+        self._small, self._large = (ThreadPoolExecutor(1, f"otel-perfmon-{signal.name}") for _ in range(2))
+
+    async def take_in(self, body: Body, coding: str, media_type: str) -> Received:
+        """Unpack a body, decode it and commit what it holds, all of it on other threads than the event loop's.
+
+        Raises `RefusedError` for what cannot be read, and `StoreError` for what cannot be stored.
+        """
+        loop = asyncio.get_running_loop()
+        if coding == "identity":
+            unpacked = body.unpack(coding)
+        else:
+            unpacked = await loop.run_in_executor(self._small, body.unpack, coding)
+        pool = self._small if len(unpacked) < _LARGE_BYTES else self._large
+        received = await loop.run_in_executor(pool, self.decode, unpacked, media_type)
+        await asyncio.wrap_future(self.commit(received))
+        return received
+
+    def decode(self, unpacked: bytes, media_type: str) -> Received:
+        """What a request holds, on this thread; `RefusedError` when it cannot be read."""
+        decoder = self._decoder()
+        before_count = getattr(decoder, "refused_count", 0)
+        if media_type == JSON:
+            _check_values(unpacked)
+        try:
+            decoded = decoder.decode_json(unpacked) if media_type == JSON else decoder.decode_protobuf(unpacked)
+            rows = list(islice(decoded, _ROWS_MAX + 1))
+        except DecodeError as error:
+            raise RefusedError(400, str(error)) from error
+        except MemoryError as error:
+            raise RefusedError(503, "There is no memory for that much at once.") from error
+        except Exception as error:  # a rim: nothing that is sent may end in a 500, which would say it is our fault
+            _logger.exception("A request could not be decoded.")
+            raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
+        if len(rows) > _ROWS_MAX:
+            raise RefusedError(413, f"A request may have {_ROWS_MAX:,} items; send fewer at once.")
+        refused_count = getattr(decoder, "refused_count", 0) - before_count
+        message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
+        return Received(rows, refused_count, message)
+
+    def commit(self, received: Received) -> Future[None]:
+        """Have it stored; the future is done when it is committed, or raises the `StoreError` that prevents it."""
+        future = self._commits.submit(received.rows)
+        if received.rejected_count:
+            self._recorder.lose("invalid_ids", received.rejected_count, "they came without ids of 16 and 8 bytes")
+        return future
+
+    def close(self) -> None:
+        """Commit what waits, and end."""
+        self._small.shutdown()
+        self._large.shutdown()
+        self._commits.stop()
+
+    def _decoder(self) -> Decoder:
+        if not hasattr(self._decoders, "of_thread"):
+            self._decoders.of_thread = self.signal.make_decoder()
+        decoder: Decoder = self._decoders.of_thread
+        return decoder
+
+
+def refusal_of(error: StoreError) -> RefusedError:
+    """What a sender is told when its spans could not be stored: to come again."""
+    return RefusedError(503, f"Nothing was stored: {error}")
+
+
+def _check_values(text: bytes) -> None:
+    if sum(map(text.count, (b",", b"{", b"["))) > _VALUES_MAX:
+        raise RefusedError(413, f"A request may have {_VALUES_MAX:,} values of JSON; send fewer spans at once.")

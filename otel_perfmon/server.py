@@ -1,0 +1,155 @@
+"""The standing service: OTLP comes in, over HTTP and gRPC, and is kept in one store.
+
+This is where it is put together. What it needs beyond the core is the extra ``web``, and ``grpc`` for gRPC.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from otel_perfmon.config import Config, nano_of_ms
+from otel_perfmon.errors import OtlpError
+from otel_perfmon.otlp.receiver.answers import RefusedError
+from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
+from otel_perfmon.otlp.receiver.intake import Intake, signals_of
+from otel_perfmon.storage.registry import release_recorder
+from otel_perfmon.storage.url import open_configured_recorder, open_store
+from otel_perfmon.web.connections import BoundedProtocol
+from otel_perfmon.web.guard import App, Guard, check_exposure, is_loopback
+
+_KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than exporters wait between two batches, or one would now and then meet a connection that is being closed."""
+_SHUTDOWN_SECONDS: Final = 5
+_BACKLOG: Final = 512
+_METHOD_NOT_ALLOWED: Final = 405
+_EVERYTHING: Final = {"sample_rate": 1.0, "sample_rates": {}}
+"""What was sampled was sampled by who sent it: all that comes is kept."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens. ``grpc_port`` is None for no gRPC; a port of 0 is any that is free.
+
+    ``allowed_hosts`` are names by which others call it, ``token`` is asked of every request where it is not empty.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4318
+    grpc_port: int | None = 4317
+    allowed_hosts: Sequence[str] = ()
+    token: str = field(default="", repr=False)
+
+
+def run_server(config: Config, address: Address, on_ready: Callable[[str, str], None]) -> None:
+    """Receive until SIGINT or SIGTERM. ``on_ready`` is told the addresses for HTTP and for gRPC, empty for none.
+
+    Raises `ConfigError` when others could send without a token, and `OtlpError` when a port is not to be had.
+    """
+    check_exposure(address.host, address.token)
+    with _listening(address.host, address.port) as listener:
+        recorder = open_configured_recorder(config, _EVERYTHING)
+        store = open_store(config.path)
+        signals = signals_of(recorder, store, nano_of_ms(config.slow_threshold_ms))
+        intakes = [Intake(signal, recorder) for signal in signals]
+        try:
+            stop_grpc, grpc_target = _start_grpc(intakes, address)
+            server = _Server(_uvicorn_config(make_app(intakes, address)))
+            server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
+            try:
+                server.run(sockets=[listener])
+            finally:
+                stop_grpc()
+        finally:
+            for intake in intakes:
+                intake.close()
+            store.close()
+            release_recorder(recorder)
+
+
+def make_app(intakes: Sequence[Intake], address: Address) -> App:
+    """The application; pages are routes beside those of the receiver."""
+    app = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
+    hosts = list(address.allowed_hosts)
+    if not is_loopback(address.host) and address.host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        hosts.append(f"[{address.host}]" if ":" in address.host else address.host)
+    return Guard(app, _refuse, hosts=hosts, token=address.token)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens."""
+
+    on_started: Callable[[], None] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.on_started()
+
+
+def _uvicorn_config(app: App) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a warning for each malformed request
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(name)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        message = f"{host}:{port} cannot be listened at: {error.strerror or error}. --port takes another."
+        raise OtlpError(message) from error
+    return listener
+
+
+def _name_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _start_grpc(intakes: Sequence[Intake], address: Address) -> tuple[Callable[[], None], str]:
+    """Begin to receive over gRPC; how to end that, and where it is. Nothing where it is not wanted."""
+    if address.grpc_port is None:
+        return (lambda: None), ""
+    from otel_perfmon.otlp.receiver.grpc_server import start_grpc  # noqa: PLC0415 - an extra, and 100 ms
+
+    return start_grpc(intakes, address.host, address.grpc_port, address.token)
+
+
+def _refuse(status: int, message: str, content_type: str) -> App:
+    response = refuse(RefusedError(status, message), media_type_of(content_type))
+    if status == 401:  # noqa: PLR2004
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code if error.status_code == _METHOD_NOT_ALLOWED else 404
+    refused = RefusedError(status, "OTLP is received by POST at /v1/traces, /v1/metrics and /v1/logs.")
+    return refuse(refused, media_type_of(request.headers.get("Content-Type", "")))

@@ -1,0 +1,77 @@
+"""Which spans the store has: what is sent again is to be stored once (OTLP, "Duplicate Data").
+
+Each trace is looked up in the file when one of its spans comes, and its spans remembered; when it comes again only rows
+that are new since then are read, those that other processes wrote among them. A trace of 100,000 spans would else be
+read whole with every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.rows import SpanRow
+
+REMEMBERED_MAX: Final = 200_000
+"""Spans remembered, about 150 bytes each. The traces that were not heard of for the longest time are forgotten, and
+read again when they come again."""
+
+
+class _Trace:
+    """The spans of one trace, by id and start, up to a row of the store."""
+
+    __slots__ = ("last_row_id", "spans")
+
+    def __init__(self) -> None:
+        self.spans: set[tuple[bytes, int]] = set()
+        self.last_row_id = 0
+
+
+class KnownSpans:
+    """The spans of one store. One thread at a time, which holds the right to write there."""
+
+    def __init__(self, reader: SpanReader, remembered_max: int = REMEMBERED_MAX) -> None:
+        self._reader = reader
+        self._remembered_max = remembered_max
+        self._remembered_count = 0
+        self._traces: dict[bytes, _Trace] = {}
+
+    def sift(self, rows: Iterable[SpanRow]) -> list[SpanRow]:
+        """Those rows that the store does not have, each once. From now on it counts as having them, until `forget`."""
+        rows = list(rows)
+        self._read({row.trace_id for row in rows})
+        traces, unknown = self._traces, []
+        for row in rows:
+            known, key = traces[row.trace_id].spans, (row.span_id, row.start_unix_nano)
+            if key not in known:
+                known.add(key)
+                unknown.append(row)
+        self._remembered_count += len(unknown)
+        return unknown
+
+    def forget(self, rows: Sequence[SpanRow]) -> None:
+        """Those rows could not be written: what the file has of their traces is to be read again."""
+        for trace_id in {row.trace_id for row in rows}:
+            self._forget_trace(trace_id)
+
+    def _read(self, trace_ids: set[bytes]) -> None:
+        self._make_room()
+        traces = self._traces
+        for trace_id in trace_ids:
+            trace = traces.pop(trace_id) if trace_id in traces else _Trace()
+            traces[trace_id] = trace  # the latest stand last
+        found = self._reader.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
+        for row_id, (trace_id, span_id, start_unix_nano) in found:
+            trace, before_count = traces[trace_id], len(traces[trace_id].spans)
+            trace.spans.add((span_id, start_unix_nano))
+            trace.last_row_id = max(trace.last_row_id, row_id)
+            self._remembered_count += len(trace.spans) - before_count
+
+    def _make_room(self) -> None:
+        while self._remembered_count > self._remembered_max:
+            self._forget_trace(next(iter(self._traces)))
+
+    def _forget_trace(self, trace_id: bytes) -> None:
+        trace = self._traces.pop(trace_id, None)
+        self._remembered_count -= len(trace.spans) if trace is not None else 0
