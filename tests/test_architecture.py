@@ -47,8 +47,8 @@ SAME_RANK_ALLOWED = {("records", "query")}
 OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
-    "otlp": {"opentelemetry.proto", "google.protobuf"},
-    "formats": set(),
+    "otlp": {"opentelemetry.proto", "google.protobuf", "zstandard"},
+    "formats": {"pyarrow"},
     "metrics_storage": set(),
     "call": {"opentelemetry"},
     "doctor": set(),
@@ -58,7 +58,19 @@ OUTSIDE = {
     "bench": {"opentelemetry", "sqlite3"},
     "cli": {"rich", "opentelemetry"},
 }
-HEAVY = ("google.protobuf", "starlette", "rich", "httpx", "jinja2", "uvicorn", "grpc", "requests", "pytest")
+HEAVY = (
+    "google.protobuf",
+    "starlette",
+    "rich",
+    "httpx",
+    "jinja2",
+    "uvicorn",
+    "grpc",
+    "requests",
+    "pytest",
+    "pyarrow",
+    "zstandard",
+)
 
 
 def _modules() -> list[Path]:
