@@ -73,7 +73,7 @@ class JaegerDecoder:
             held.seek(0)
             for line in held:
                 yield self._later(json.loads(line), others)
-        if not is_of_many and others.keys() - {"data", "total", "limit", "offset", "errors"}:
+        if not is_of_many and "data" not in others:
             yield self._later(others, {})
 
     def _later(self, span: Any, trace: Mapping[str, Any]) -> Callable[[], SpanRecord]:

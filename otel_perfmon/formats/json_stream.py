@@ -93,7 +93,8 @@ class JsonStream:
             except RecursionError as error:
                 raise self._error("it is nested too deep") from error
             else:
-                if self._text[self._at] in '{["' or end < len(self._text) or self._is_whole:
+                # A number may go on: behind "1" could come ".5", "e-5" or another digit.
+                if self._text[self._at] in '{["' or end + _LITERAL_MAX <= len(self._text) or self._is_whole:
                     return value, self._passed(end)
             if len(self._text) - self._at > VALUE_CHARACTERS_MAX:
                 raise self._error(f"a value has more than {VALUE_CHARACTERS_MAX:,} characters")

@@ -23,6 +23,8 @@ _ROWS_AT_ONCE: Final = 512
 _OTLP: Final = rb"resource_?[sS]pans|resource_?[mM]etrics|resource_?[lL]ogs"
 _JAEGER: Final = rb"traceID|spanID|processes"
 _ZIPKIN: Final = rb"traceId|localEndpoint|annotations"
+_ANSWER: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:\s*(?:\[|null)')
+"""How an answer of Jaeger's query service begins, which may hold no trace."""
 _TELLING: Final = re.compile(rb'"(?:(?P<otlp>%s)|(?P<jaeger>%s)|(?P<zipkin>%s))"\s*:' % (_OTLP, _JAEGER, _ZIPKIN))
 
 
@@ -36,12 +38,14 @@ def read_spans(file: io.BufferedReader, decoder: SpanDecoder, slow_threshold_nan
     """The pieces of a file in OTLP's JSON or protobuf, Jaeger's JSON or Zipkin's."""
     start = file.peek(LOOK_BYTES)[:LOOK_BYTES]
     telling = None if start[:1] == b"\0" else _TELLING.search(start)
-    kind = telling.lastgroup if telling else None
+    kind = "jaeger" if _ANSWER.match(start) else telling.lastgroup if telling else None
     if kind == "jaeger":
         yield from _read_json(JsonStream(file), JaegerDecoder(slow_threshold_nano))
     elif kind == "zipkin":
         yield from _read_json(JsonStream(file), ZipkinDecoder(slow_threshold_nano))
-    else:
+    elif start.strip():
+        if kind == "otlp":  # JSON, whose first line may be empty: a message in protobuf may begin with such a byte, too
+            file.read(len(start) - len(start.lstrip()))
         yield from decode_file(file, decoder)
 
 
