@@ -28,6 +28,10 @@ def _integer(text: str) -> int | float:
 _raw_decode = json.JSONDecoder(parse_int=_integer).raw_decode
 
 
+class NestingError(DecodeError):
+    """A value is nested so deep that nobody can tell where it ends."""
+
+
 class JsonStream:
     """A place in a stream of JSON. Raises `DecodeError` where it is none; bytes that are no UTF-8 come as surrogates.
 
@@ -91,7 +95,7 @@ class JsonStream:
                 if not self._is_cut(error):
                     raise self._error(error.msg) from error
             except RecursionError as error:
-                raise self._error("it is nested too deep") from error
+                raise NestingError("This is no JSON that can be read: it is nested too deep.") from error
             else:
                 # A number may go on: behind "1" could come ".5", "e-5" or another digit.
                 if self._text[self._at] in '{["' or end + _LITERAL_MAX <= len(self._text) or self._is_whole:

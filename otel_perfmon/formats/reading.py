@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.formats.jaeger_decoding import JaegerDecoder
-from otel_perfmon.formats.json_stream import JsonStream
+from otel_perfmon.formats.json_stream import JsonStream, NestingError
 from otel_perfmon.formats.zipkin_decoding import ZipkinDecoder
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece, decode_file
@@ -58,7 +58,7 @@ def _read_json(stream: JsonStream, decoder: _Decoder) -> Iterator[Piece]:
             yield from counter.pieces(decoder.read(stream), stream)
         except DecodeError as error:
             yield Piece(f"line {stream.line:,}", [], error)
-            if stream.line != line:
+            if stream.line != line or isinstance(error, NestingError):
                 return
             stream.skip_line()
 
