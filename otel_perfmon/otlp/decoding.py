@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from otel_perfmon.errors import DecodeError, OtlpError
+from otel_perfmon.otlp.json_parsing import UnusualError, fill_traces
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.attributes import (
     NO_ATTRIBUTES,
@@ -83,7 +84,12 @@ class SpanDecoder:
         from google.protobuf.json_format import ParseDict  # noqa: PLC0415 - as above
 
         try:
-            ParseDict(_in_base64(json.loads(text, parse_constant=_refuse)), traces, ignore_unknown_fields=True)
+            read = json.loads(text, parse_constant=_refuse)
+            try:
+                fill_traces(read, traces)
+            except UnusualError:
+                traces.Clear()
+                ParseDict(_in_base64(read), traces, ignore_unknown_fields=True)
         except Exception as error:  # protobuf raises whatever Python raises, and SystemError besides
             what = str(error)[:_TOLD_MAX] or type(error).__name__
             message = f"This is no TracesData of OTLP in JSON: {what.rstrip('.')}."

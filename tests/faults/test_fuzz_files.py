@@ -245,9 +245,7 @@ BOMBS = {
     "a text without an end": b"[" + SPAN_START + b'"' + b"x" * 10_000_000,
     "very many empty spans": b"[" + b"{}," * 200_000 + b"{}]",
     "lines that are nested in each other": b'{"traceId":\n' * 50_000,
-    "very many tags": b'{"traceID":"1","spanID":"2","tags":{'
-    + b",".join(b'"%d":1' % n for n in range(200_000))
-    + b"}}",
+    "very many tags": b'{"traceID":"1","spanID":"2","tags":{' + b",".join(b'"%d":1' % n for n in range(20_000)) + b"}}",
     "spaces": b" " * 10_000_000 + b'{"traceId":1}',
 }
 
