@@ -111,7 +111,7 @@ def _opened(output: str) -> Iterator[BinaryIO]:
         with open(path, "wb") as file:
             yield file
         return
-    descriptor, unfinished = mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))  # mode 0600
+    descriptor, unfinished = mkstemp(prefix=f".{os.path.basename(path)[:40]}.", dir=os.path.dirname(path))  # mode 0600
     try:
         with open(descriptor, "wb") as file:
             yield file

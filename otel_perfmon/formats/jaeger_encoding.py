@@ -25,6 +25,7 @@ _NANO_IN_MICRO: Final = 1_000
 _EXACT_MAX: Final = (1 << 53) - 1
 """Larger integers are text: JavaScript, which Jaeger's UI is written in, would round them."""
 _INT64: Final = range(-(1 << 63), 1 << 63)
+_SPANS_AT_ONCE: Final = 512
 _UNKNOWN_SERVICE: Final = "unknown_service"
 _STATUS_NAMES: Final = {1: "OK", 2: "ERROR"}
 
@@ -42,7 +43,8 @@ def encode_jaeger_json(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]
         yield b'{"data":['
         separator = b"\n"
         for trace_id, pieces in spool.traces():
-            yield separator + _encode_trace(trace_id, pieces, processes)
+            yield separator
+            yield from _encode_trace(trace_id, pieces, processes)
             separator = b",\n"
     yield b'\n],"total":0,"limit":0,"offset":0,"errors":null}\n'
 
@@ -67,12 +69,15 @@ class _Processes:
         return self._numbers[key]
 
 
-def _encode_trace(trace_id: str, pieces: list[bytes], processes: _Processes) -> bytes:
-    parted = [piece.split(b":", 1) for piece in pieces]
-    numbers = sorted({int(number) for number, _ in parted})
+def _encode_trace(trace_id: str, pieces: list[bytes], processes: _Processes) -> Iterator[bytes]:
+    """A trace, some of its spans at a time: it may have very many."""
+    numbers = sorted({int(piece[: piece.index(b":")]) for piece in pieces})
     told = b",".join(b'"p%d":%s' % (number, processes.encoded[number - 1]) for number in numbers)
-    spans = b",\n".join(span for _, span in parted)
-    return b'{"traceID":"%s","processes":{%s},"spans":[\n%s\n],"warnings":null}' % (trace_id.encode(), told, spans)
+    yield b'{"traceID":"%s","processes":{%s},"spans":[\n' % (trace_id.encode(), told)
+    for first in range(0, len(pieces), _SPANS_AT_ONCE):
+        some = pieces[first : first + _SPANS_AT_ONCE]
+        yield (b",\n" if first else b"") + b",\n".join(piece[piece.index(b":") + 1 :] for piece in some)
+    yield b'\n],"warnings":null}'
 
 
 def _encode_process(resource: ResourceRecord) -> bytes:

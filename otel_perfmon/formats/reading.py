@@ -20,7 +20,7 @@ from otel_perfmon.storage.rows import SpanRow
 LOOK_BYTES: Final = 65_536
 """So much of a file is looked at to tell what it is; the buffer of who opens it must hold that."""
 _ROWS_AT_ONCE: Final = 512
-_OTLP: Final = rb"resource_?[sS]pans|resource_?[mM]etrics|resource_?[lL]ogs"
+_OTLP: Final = rb"resource_?[sS]pans|resource_?[mM]etrics|resource_?[lL]ogs|resource_?[pP]rofiles"
 _JAEGER: Final = rb"traceID|spanID|processes"
 _ZIPKIN: Final = rb"traceId|localEndpoint|annotations"
 _ANSWER: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"data"\s*:\s*(?:\[|null)')

@@ -41,12 +41,12 @@ RECORD = """
     monitor.force_flush(60_000) if hasattr(monitor, "force_flush") else monitor.flush()
 """
 COMMAND = """
-import resource, sys, time
+import sys, time
 from otel_perfmon.cli.main import main
 began = time.monotonic()
 status = main(sys.argv[1:])
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(time.monotonic() - began, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime, file=sys.stderr)
+memory = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(time.monotonic() - began, int(memory.split()[1]) / 1024, time.process_time(), file=sys.stderr)
 sys.exit(status)
 """
 SPANS = """

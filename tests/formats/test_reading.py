@@ -24,6 +24,11 @@ def test_the_format_is_told_from_the_bytes_whatever_stands_in_the_spans(data):
     assert len(rows_in(data)) == 1
 
 
+def test_lines_of_other_signals_before_the_first_span_are_no_other_format():
+    profiles = b'{"resourceProfiles":[],"dictionary":{"linkTable":[{"traceId":"1","spanId":"2"}]}}\n'
+    assert len(rows_in(profiles + OTLP)) == 1
+
+
 def test_what_is_none_of_them_is_told():
     for data in (b"nonsense", b"<xml/>", b"[1, 2]", b"\xff\xfe" * 100, b"{" * 1000, b"[" * 100_000, b'{"traceID":'):
         assert errors_in(data) != []
