@@ -50,7 +50,7 @@ OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
     "otlp": {"opentelemetry.proto", "google.protobuf", "starlette", "zstandard", "grpc"},
-    "formats": set(),
+    "formats": {"pyarrow"},
     "metrics_storage": set(),
     "call": {"opentelemetry"},
     "doctor": set(),
@@ -62,7 +62,19 @@ OUTSIDE = {
     "bench": {"opentelemetry", "sqlite3"},
     "cli": {"rich", "opentelemetry"},
 }
-HEAVY = ("google.protobuf", "starlette", "rich", "httpx", "jinja2", "uvicorn", "grpc", "requests", "pytest")
+HEAVY = (
+    "google.protobuf",
+    "starlette",
+    "rich",
+    "httpx",
+    "jinja2",
+    "uvicorn",
+    "grpc",
+    "requests",
+    "pytest",
+    "pyarrow",
+    "zstandard",
+)
 
 
 def _modules() -> list[Path]:

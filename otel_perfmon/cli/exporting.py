@@ -31,22 +31,28 @@ FORMATS: Final = {
     "otlp-json": ("otlp.files", "encode_json_lines"),
     "otlp-proto": ("otlp.files", "encode_protobuf_messages"),
     "csv": ("formats.csv_table", "encode_csv"),
+    "parquet": ("formats.parquet", "encode_parquet"),
     "chrome-trace": ("formats.chrome_trace", "encode_chrome_trace"),
+    "jaeger-json": ("formats.jaeger_encoding", "encode_jaeger_json"),
 }
 """For each format its module and the function that encodes pages of spans."""
+_BINARY: Final = ("otlp-proto", "parquet")
 _PAGE: Final = 512
 _EPILOG: Final = """\
 examples:
   otel-perfmon export > spans.jsonl
   otel-perfmon export --error --window 1h --format csv -o errors.csv
   otel-perfmon export --format chrome-trace --window 5m -o trace.json
+  otel-perfmon export --format parquet -o spans.parquet
   otel-perfmon export | gzip > spans.jsonl.gz
 
 otlp-json is what the OpenTelemetry Collector's file exporter writes and its
 otlpjsonfile receiver reads: a TracesData a line. otlp-proto is the same in
-protobuf, each behind its size in four bytes. A chrome-trace opens in Perfetto
-(ui.perfetto.dev); it is held in memory. Spans come as they arrived, some
-hundreds at a time, in OTLP by resource and scope."""
+protobuf, each behind its size in four bytes. Parquet takes
+pip install 'otel-perfmon[parquet]'. A chrome-trace opens in Perfetto
+(ui.perfetto.dev); it is held in memory. jaeger-json opens in Jaeger's UI
+("Upload", JSON file), its times in microseconds. Spans come as they arrived,
+some hundreds at a time, in OTLP by resource and scope, in jaeger-json by trace."""
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
@@ -67,19 +73,20 @@ def _run_export(arguments: argparse.Namespace) -> int:
     query = query_of(arguments, window=arguments.window, order="arrival", limit=_PAGE)
     module, function = FORMATS[arguments.format]
     encode: Encode = getattr(import_module(f"otel_perfmon.{module}"), function)
-    if arguments.output == "-" and arguments.format == "otlp-proto" and sys.stdout.isatty():
-        raise QueryError("Protobuf is not for a terminal: name a file with -o, or send it on with |.")
+    if arguments.output == "-" and arguments.format in _BINARY and sys.stdout.isatty():
+        message = f"{arguments.format} is not for a terminal: name a file with -o, or send it on with |."
+        raise QueryError(message)
     with open_store_of(arguments) as store:
         _check_is_other(arguments.output, resolve_setting("path", arguments.db))
         check_names(store, operation=query.operation, service=query.service)
         total_count = store.summarize_store().span_count
         with _opened(arguments.output) as file, show_progress("spans", arguments.limit or total_count) as progress:
-            for piece in encode(_pages(store, query, arguments.limit or sys.maxsize, progress)):
+            for piece in encode(find_pages(store, query, arguments.limit or sys.maxsize, progress)):
                 file.write(piece)
     return 0
 
 
-def _pages(store: Store, query: SpanQuery, limit: int, progress: Progress) -> Iterator[Sequence[SpanRecord]]:
+def find_pages(store: Store, query: SpanQuery, limit: int, progress: Progress) -> Iterator[Sequence[SpanRecord]]:
     """The spans that match, at most ``limit``, in the order in which they arrived."""
     while limit:
         page = store.find_spans(replace(query, limit=min(query.limit, limit)))
@@ -104,7 +111,7 @@ def _opened(output: str) -> Iterator[BinaryIO]:
         with open(path, "wb") as file:
             yield file
         return
-    descriptor, unfinished = mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))  # mode 0600
+    descriptor, unfinished = mkstemp(prefix=f".{os.path.basename(path)[:40]}.", dir=os.path.dirname(path))  # mode 0600
     try:
         with open(descriptor, "wb") as file:
             yield file

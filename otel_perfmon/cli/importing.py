@@ -1,44 +1,51 @@
-"""``otel-perfmon import``: spans into the store, from files of OpenTelemetry's pipelines."""
+"""``otel-perfmon import``: spans into the store, from files of OpenTelemetry's pipelines and of other tools."""
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import io
 import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, BinaryIO, Final
+from typing import Final
 
 from otel_perfmon.cli import options
 from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.escaping import escape
-from otel_perfmon.cli.progress import Progress, show_progress
+from otel_perfmon.cli.exporting import find_pages
+from otel_perfmon.cli.inputs import is_store, open_input, path_of
+from otel_perfmon.cli.progress import show_progress
 from otel_perfmon.cli.report import counted
 from otel_perfmon.config import Config, resolve_config
-from otel_perfmon.errors import OtlpError
+from otel_perfmon.errors import OtlpError, PerfmonError, QueryError
+from otel_perfmon.formats.reading import read_spans
 from otel_perfmon.otlp.decoding import SpanDecoder
-from otel_perfmon.otlp.files import Piece, decode_file
+from otel_perfmon.otlp.files import Piece
+from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.arrivals import as_they_ended
 from otel_perfmon.storage.registry import release_recorder
+from otel_perfmon.storage.row_maker import RowMaker
 from otel_perfmon.storage.rows import ROW_BYTES, SpanRow, key_of
 from otel_perfmon.storage.sqlite.path_status import size_bytes
-from otel_perfmon.storage.url import open_configured_recorder, open_store
+from otel_perfmon.storage.url import open_configured_recorder, open_copy, open_store
 
 _AT_ONCE: Final = 4_096
-_GZIP: Final = b"\x1f\x8b"
+_TOLD_MAX: Final = 100
+"""So many places that could not be read are named."""
 _EPILOG: Final = """\
 examples:
   otel-perfmon import spans.jsonl
   otel-perfmon import --db other.db collector.json spans.pb.gz
+  otel-perfmon import shop.db
+  curl -s localhost:16686/api/traces?service=shop | otel-perfmon import -
 
 Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
-Collector's file exporter writes them) and protobuf, gzipped or not; which it
-is, the file tells. Metrics and logs are passed over. Reading takes
-pip install 'otel-perfmon[otlp]'. What is not OTLP is named, and the rest goes on.
+Collector's file exporter writes them) and protobuf, in Jaeger's JSON, in
+Zipkin's JSON of version 2, and those of another store (a copy of it is read);
+gzip and zstd are unpacked. Which it is, the file tells. Metrics and logs are
+passed over. OTLP and zstd take pip install 'otel-perfmon[otlp]'. What cannot be
+read is named, and the rest goes on.
 
 Spans that the store has, by trace, id and start, are passed over; those that
 retention has removed count again. Retention goes by when a span arrived here.
@@ -59,16 +66,19 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 def _run_import(arguments: argparse.Namespace) -> int:
     config = resolve_config({"path": arguments.db})
-    decoder = SpanDecoder(round(config.slow_threshold_ms * 1e6))
+    threshold_nano = round(config.slow_threshold_ms * 1e6)
+    decoder = SpanDecoder(threshold_nano)
     bad_count = 0
     with _Intake(config) as intake:
         for name in arguments.files:
-            for piece in _pieces(name, decoder):
+            for piece in _pieces(name, decoder, threshold_nano, config.path):
                 if piece.error is not None:
                     bad_count += 1
-                    print(f"{escape(name)}, {piece.place}: {escape(str(piece.error))}", file=sys.stderr)
+                    _tell(name, piece, bad_count)
                 intake.add(piece.rows)
         intake.write()
+    if bad_count > _TOLD_MAX:
+        print(f"{bad_count - _TOLD_MAX:,} more places could not be read.", file=sys.stderr)
     print(f"{counted(intake.stored_count, 'span')} stored in {escape(config.path)}.")
     for count, what in (
         (intake.known_count, "had been there, or came twice"),
@@ -78,6 +88,11 @@ def _run_import(arguments: argparse.Namespace) -> int:
         if count:
             print(f"{counted(count, 'span')} {what}.")
     return FINDINGS if bad_count or decoder.refused_count or intake.lost_count else 0
+
+
+def _tell(name: str, piece: Piece, number: int) -> None:
+    if number <= _TOLD_MAX:
+        print(f"{escape(name)}, {piece.place}: {escape(str(piece.error))}", file=sys.stderr)
 
 
 class _Intake:
@@ -135,43 +150,34 @@ class _Intake:
         return ROW_BYTES + payload.text_size
 
 
-def _pieces(name: str, decoder: SpanDecoder) -> Iterator[Piece]:
-    """What a file holds. Raises `OtlpError` when it cannot be read."""
+def _pieces(name: str, decoder: SpanDecoder, slow_threshold_nano: int, store_path: str) -> Iterator[Piece]:
+    """What a file holds. Raises `OtlpError` when it cannot be read, `QueryError` when it is the store itself."""
+    _check_is_other(name, store_path)
     try:
-        with _opened(name) as file:
-            yield from decode_file(file, decoder)
+        with open_input(name) as file:
+            if not is_store(file):
+                yield from read_spans(file, decoder, slow_threshold_nano)
+                return
+            with path_of(name, file) as path:
+                yield from _read_store(path)
+    except PerfmonError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise OtlpError(message) from error
 
 
-@contextmanager
-def _opened(name: str) -> Iterator[BinaryIO]:
-    """The bytes of a file or of standard input, unpacked, with a bar that tells how far they are read."""
-    if name == "-" and sys.stdin is None:
-        raise OtlpError("There is no standard input to read.")
-    with open(name, "rb") if name != "-" else open(sys.stdin.fileno(), "rb", closefd=False) as raw:
-        size = os.fstat(raw.fileno()).st_size
-        with show_progress(name, size) as progress, io.BufferedReader(_Watched(raw, progress)) as watched:
-            if watched.peek(2)[:2] != _GZIP:
-                yield watched
-                return
-            with gzip.open(watched) as unpacked, io.BufferedReader(unpacked) as buffered:
-                yield buffered
+def _check_is_other(name: str, store_path: str) -> None:
+    """Raise `QueryError` for the store itself: to close another descriptor of it would drop SQLite's locks."""
+    if name != "-" and os.path.exists(name) and os.path.exists(store_path) and os.path.samefile(name, store_path):
+        message = f"{name} is the store into which spans are imported; name another one with --db."
+        raise QueryError(message)
 
 
-class _Watched(io.RawIOBase):
-    """A file that tells of each read."""
-
-    def __init__(self, file: BinaryIO, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._file.read(len(buffer))
-        buffer[: len(piece)] = piece
-        self._progress.advance(len(piece))
-        return len(piece)
+def _read_store(path: str) -> Iterator[Piece]:
+    """The spans of another store, with their flags, in the order in which they arrived there."""
+    rows = RowMaker()
+    query = SpanQuery(order="arrival", limit=_AT_ONCE)
+    with open_copy(path) as store, show_progress("spans", store.summarize_store().span_count) as progress:
+        for page in find_pages(store, query, sys.maxsize, progress):
+            yield Piece("", [rows.row_of(span) for span in page])

@@ -16,6 +16,15 @@ from otel_perfmon.otlp.json_encoding import encode_span
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.attributes import encode_foreign_attributes
 
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""The last four are the full-width forms of the first."""
+
+
+def _text(value: str) -> str:
+    """A text that a spreadsheet would take for a formula behind an apostrophe, as OWASP ("CSV Injection") asks."""
+    clean = value.replace("\0", "\\x00")  # which many readers of CSV take for the end
+    return f"'{clean}" if clean.startswith(_FORMULA_STARTS) else clean
+
 
 def _json(attributes: Any) -> str:
     return encode_foreign_attributes(attributes).text if attributes else ""
@@ -33,18 +42,18 @@ COLUMNS: Final[dict[str, Callable[[SpanRecord], Any]]] = {
     "trace_id": lambda span: span.trace_id,
     "span_id": lambda span: span.span_id,
     "parent_span_id": lambda span: span.parent_span_id or "",
-    "service": lambda span: span.service,
-    "name": lambda span: span.name,
+    "service": lambda span: _text(span.service),
+    "name": lambda span: _text(span.name),
     "kind": lambda span: span.kind_name,
     "start_unix_nano": lambda span: span.start_unix_nano,
     "end_unix_nano": lambda span: span.end_unix_nano,
     "duration_ms": lambda span: span.duration_ms,
     "otel.status_code": lambda span: "" if span.status_name == "unset" else span.status_name.upper(),
-    "otel.status_description": lambda span: span.status_message,
-    "error_type": lambda span: span.error_type or "",
+    "otel.status_description": lambda span: _text(span.status_message),
+    "error_type": lambda span: _text(span.error_type or ""),
     "is_slow": lambda span: "true" if span.is_slow else "false",
-    "otel.scope.name": lambda span: span.scope.name,
-    "otel.scope.version": lambda span: span.scope.version,
+    "otel.scope.name": lambda span: _text(span.scope.name),
+    "otel.scope.version": lambda span: _text(span.scope.version),
     "attributes": lambda span: _json(span.attributes),
     "events": lambda span: _part("events")(span) if span.events else "",
     "links": lambda span: _part("links")(span) if span.links else "",

@@ -1,7 +1,8 @@
 """OTLP in files, as the Collector's file exporter writes them and its ``otlpjsonfile`` receiver reads them.
 
 JSON Lines: one ``TracesData`` a line, in UTF-8 (opentelemetry-specification, ``protocol/file-exporter.md``). Protobuf:
-one ``TracesData`` after another, each behind its size as four bytes, the highest first.
+one ``TracesData`` after another, each behind its size as four bytes, the highest first. With ``compression: zstd`` each
+message, of either form, is a frame of zstd behind its size.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from otel_perfmon.errors import DecodeError
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.encoding import SpanEncoder
 from otel_perfmon.otlp.json_encoding import encode_traces
+from otel_perfmon.otlp.zstd import MAGIC, unpack_zstd
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.rows import SpanRow
 
@@ -133,7 +135,23 @@ def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iter
             yield Piece(place, [], error)
             return
         start = b""
+        yield from _decode_message(place, message, decoder)
+
+
+def _decode_message(place: str, message: bytes, decoder: SpanDecoder) -> Iterator[Piece]:
+    """A message behind its size: protobuf, or a frame of zstd that holds either form."""
+    if not message.startswith(MAGIC):
         yield from _pieces(place, decoder.decode_protobuf, message)
+        return
+    try:
+        unpacked = unpack_zstd(message, MESSAGE_BYTES_MAX)
+    except (EOFError, OSError) as error:
+        yield Piece(place, [], DecodeError(f"It cannot be unpacked: {error}."))
+        return
+    if len(unpacked) > MESSAGE_BYTES_MAX:
+        yield Piece(place, [], _too_large())
+        return
+    yield from _pieces(place, decoder.decode_json if unpacked[:1] == b"{" else decoder.decode_protobuf, unpacked)
 
 
 def _too_large() -> DecodeError:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from otel_perfmon.errors import DecodeError, OtlpError
+from otel_perfmon.otlp.json_parsing import UnusualError, fill_traces
 
 _TOLD_MAX: Final = 200
 """Characters of an error of protobuf's, which quotes what it read."""
@@ -80,7 +81,8 @@ def parse_json(kind: Kind, text: str | bytes) -> Any:
 
     try:
         read = json.loads(text, parse_constant=_refuse)
-        ParseDict(_in_base64(read, kind.paths_to_ids), message, ignore_unknown_fields=True)
+        if kind is not TRACES or not _is_filled(read, message):
+            ParseDict(_in_base64(read, kind.paths_to_ids), message, ignore_unknown_fields=True)
     except Exception as error:  # protobuf raises whatever Python raises, and SystemError besides
         what = str(error)[:_TOLD_MAX] or type(error).__name__
         raise DecodeError(f"This is no {kind.name} of OTLP in JSON: {what.rstrip('.')}.") from error
@@ -113,6 +115,16 @@ def without(message: Any, name: str) -> bytes:
     bare.ClearField(name)
     encoded: bytes = bare.SerializeToString()
     return encoded
+
+
+def _is_filled(read: Any, traces: Any) -> bool:
+    """Whether the short way has filled the message."""
+    try:
+        fill_traces(read, traces)
+    except UnusualError:
+        traces.Clear()
+        return False
+    return True
 
 
 def _refuse(constant: str) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from otel_perfmon.alerts import AlertRule
@@ -29,6 +31,22 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     from otel_perfmon.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - 20 ms, for who asks
 
     return SqliteStore(os.path.realpath(parse_setting("path", path)))
+
+
+@contextmanager
+def open_copy(path: str | os.PathLike[str]) -> Iterator[Store]:
+    """A copy of a store as it stands, of any version that can be brought up to date; the store itself is left as it is.
+
+    Raises as `open_store` and its questions, `StoreFullError` where there is no room for the copy.
+    """
+    from otel_perfmon.storage.sqlite.copying import copy_store  # noqa: PLC0415 - as above
+
+    source = os.path.realpath(parse_setting("path", path))
+    with TemporaryDirectory(prefix="otel-perfmon-") as folder:
+        copy = os.path.join(folder, os.path.basename(source))
+        copy_store(source, copy)
+        with open_store(copy) as store:
+            yield store
 
 
 def open_recorder(path: str, policy: RetentionPolicy, *, is_override: bool) -> Recorder:

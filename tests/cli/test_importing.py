@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "shop.py")
 
@@ -62,6 +64,68 @@ def test_gzipped_files_and_standard_input_are_read(shop, exported, db_path):
     assert not ended.stdout.startswith("0 ")
 
 
+def test_files_of_zstd_are_read_whole_or_by_message(cli, exported):
+    plain = Path(exported).read_bytes()
+    frames = zstandard.ZstdCompressor()
+    half = len(plain) // 2
+    Path("spans.zst").write_bytes(frames.compress(plain[:half]) + frames.compress(plain[half:]))
+    assert cli("import", "spans.zst", "--db", "whole.db").out.split()[0] == "80"
+    messages = plain.splitlines(True) if plain[:1] == b"{" else [plain[4:]]
+    packed = [frames.compress(message) for message in messages]
+    Path("collector.zst").write_bytes(b"".join(struct.pack(">I", len(each)) + each for each in packed))
+    assert cli("import", "collector.zst", "--db", "by_message.db").out.split()[0] == "80"
+
+
+def test_another_store_is_read_with_its_flags_and_left_as_it_was(shop, cli, db_path):
+    shop("stats")
+    before = Path(db_path).read_bytes()
+    Path("packed.db.gz").write_bytes(gzip.compress(before))
+    printed = cli("import", db_path, "packed.db.gz", "--db", "other.db")
+    assert (printed.status, printed.err) == (0, "")
+    assert printed.out.splitlines()[1] == "80 spans had been there, or came twice."
+    assert Path(db_path).read_bytes() == before
+    assert cli("slow", "--db", "other.db", "--json").items == shop("slow", "--json").items != []
+    assert cli("errors", "--db", "other.db", "--json").items == shop("errors", "--json").items
+    with open(db_path, "rb") as file:
+        command = [sys.executable, "-m", "otel_perfmon", "import", "-", "--db", "third.db"]
+        ended = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith("80 spans stored")
+
+
+def test_a_store_is_not_imported_into_itself(shop, cli, db_path):
+    shop("stats")
+    os.link(db_path, "link.db")
+    for name in (db_path, "link.db"):
+        printed = cli("import", name, "--db", db_path)
+        assert (printed.status, "is the store into which" in printed.err) == (2, True)
+    assert len(shop("spans", "--limit", "100", "--json").items) == 80
+
+
+def test_what_is_exported_for_jaeger_comes_in_with_the_same_tree(shop, cli):
+    shop("export", "--format", "jaeger-json", "-o", "jaeger.json")
+    printed = cli("import", "jaeger.json", "--db", "other.db")
+    assert (printed.status, printed.out.split()[0]) == (0, "80")
+    there, here = (
+        {span["span_id"]: (span["parent_span_id"], span["name"], span["is_error"]) for span in items}
+        for items in (
+            shop("spans", "--limit", "100", "--json").items,
+            cli("spans", "--db", "other.db", "--limit", "100", "--json").items,
+        )
+    )
+    assert there == here
+
+
+def test_bad_spans_are_named_up_to_a_hundred(cli):
+    Path("zipkin.json").write_text('[{"traceId": "1", "id": "1"},' + '{"traceId": "1"},' * 150 + '{"traceId": 1}]')
+    printed = cli("import", "zipkin.json", "--db", "other.db")
+    assert printed.status == 1
+    assert printed.out.startswith("1 span stored")
+    lines = printed.err.splitlines()
+    assert lines[0].startswith("zipkin.json, line 1, span 2: This is no span of Zipkin's: its id")
+    assert lines[-1] == "51 more places could not be read."
+    assert len(lines) == 101
+
+
 def test_what_is_no_otlp_is_named_with_its_line_and_the_rest_goes_on(shop, cli):
     lines = shop("export").out
     Path("mixed.jsonl").write_text("nonsense\n" + lines)
@@ -81,7 +145,10 @@ def test_a_file_that_cannot_be_read_is_told_in_one_sentence(cli):
     whole = gzip.compress(b'{"resourceSpans": []}\n' * 50)
     Path("cut.gz").write_bytes(whole[:-12])
     Path("flipped.gz").write_bytes(whole[:10] + b"\xff" + whole[11:])
-    for name in ("none.jsonl", ".", "broken.gz", "cut.gz", "flipped.gz"):
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress(b'{"resourceSpans": []}\n' * 50)
+    Path("cut.zst").write_bytes(packed[:-3])
+    Path("flipped.zst").write_bytes(packed[:-1] + bytes([packed[-1] ^ 1]))
+    for name in ("none.jsonl", ".", "broken.gz", "cut.gz", "flipped.gz", "cut.zst", "flipped.zst"):
         printed = cli("import", name, "--db", "other.db")
         assert printed.status == 3
         assert printed.err.startswith(f"otel-perfmon: {name} cannot be read: ")

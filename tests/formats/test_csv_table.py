@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+
+import pytest
 
 from otel_perfmon.formats.csv_table import COLUMNS, encode_csv
 from otel_perfmon.records import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanRecord
@@ -41,3 +44,20 @@ def test_every_column_tells_what_it_is_called():
 def test_no_spans_are_a_heading_and_pages_follow_one_another():
     assert rows([]) == []
     assert len(rows([[SPAN, SPAN], [SPAN]])) == 3
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\N{FULLWIDTH EQUALS SIGN}"])
+def test_no_spreadsheet_takes_a_text_for_a_formula(start):
+    hostile = f"{start}cmd|'/c calc'!A1"
+    resource, scope = ResourceRecord({"service.name": hostile}), ScopeRecord(hostile, hostile)
+    span = replace(SPAN, name=hostile, status_message=hostile, error_type=hostile, resource=resource, scope=scope)
+    (row,) = rows([[span]])
+    assert [name for name, cell in row.items() if cell.startswith(start)] == []
+    assert row["name"] == f"'{hostile}"
+
+
+def test_what_readers_of_csv_stumble_over_is_quoted_or_escaped():
+    hostile = 'a"b,c\r\nd\u2028e\x00f\x1b[31m'
+    (row,) = rows([[replace(SPAN, name=hostile, attributes={"k": hostile})]])
+    assert row["name"] == hostile.replace("\0", "\\x00")
+    assert json.loads(row["attributes"]) == {"k": hostile}
