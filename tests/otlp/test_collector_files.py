@@ -29,10 +29,10 @@ def in_protobuf() -> list[bytes]:
     """The traces as the exporter writes them with ``format: proto``."""
     import json  # noqa: PLC0415
 
-    from otel_perfmon.otlp.decoding import _in_base64  # noqa: PLC0415
+    from otel_perfmon.otlp.messages import TRACES, _in_base64  # noqa: PLC0415
 
     read = [json.loads(line) for line in LINES.splitlines() if line.startswith(b'{"resourceSpans"')]
-    return [ParseDict(_in_base64(each), TracesData()).SerializeToString() for each in read]
+    return [ParseDict(_in_base64(each, TRACES.paths_to_ids), TracesData()).SerializeToString() for each in read]
 
 
 @pytest.mark.parametrize(
