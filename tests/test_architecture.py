@@ -26,6 +26,7 @@ RANKS = {
     "failure": 1,
     "alerts": 2,
     "trace": 2,
+    "environment_variables": 2,
     "storage": 3,
     "sdk": 4,
     "otlp": 4,
@@ -37,6 +38,7 @@ RANKS = {
     "monitor": 7,
     "application": 8,
     "bench": 9,
+    "launch": 9,
     "cli": 10,
     "__main__": 11,
     "__init__": 11,
@@ -56,6 +58,7 @@ OUTSIDE = {
     "monitor": {"opentelemetry"},
     "application": {"opentelemetry"},
     "bench": {"opentelemetry", "sqlite3"},
+    "launch": {"opentelemetry"},
     "cli": {"rich", "opentelemetry"},
 }
 HEAVY = ("google.protobuf", "starlette", "rich", "httpx", "jinja2", "uvicorn", "grpc", "requests", "pytest")
@@ -181,7 +184,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors, redaction; query, records, account, config, failure; alerts, trace; .*?cli",
+        r"errors, redaction; query, records, account, config, failure; alerts, trace, environment_variables; .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])
