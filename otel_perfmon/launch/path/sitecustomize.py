@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 
@@ -28,6 +30,9 @@ def _run_the_one_behind() -> None:
 
 def _begin() -> None:
     manner = os.environ.pop("_OTEL_PERFMON_RUN", "")  # of the program itself, not of what it starts
+    if os.environ.get("OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH") == "patch_all":
+        with suppress(ImportError):
+            import_module("gevent.monkey").patch_all()  # before any lock is made
     try:
         from otel_perfmon.launch.program import begin  # noqa: PLC0415 - it may be missing
     except ImportError as error:
