@@ -258,7 +258,8 @@ class _Setup:
         provider = global_provider()  # which may have asked us for it
         if provider is None:
             provider = self.provide()
-            trace.set_tracer_provider(provider)
+            if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # OpenTelemetry's word for none
+                trace.set_tracer_provider(provider)
             if trace.get_tracer_provider() is not provider:
                 _logger.warning(NOT_THE_SDKS)
         if provider is not self._own_provider:

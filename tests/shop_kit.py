@@ -28,7 +28,7 @@ def cart():
 
 @app.get("/pay")
 def pay():
-    time.sleep(0.12)
+    time.sleep(0.35)
     return "paid"
 
 @app.get("/fail")
@@ -45,8 +45,8 @@ if __name__ == "__main__":
 """
 PRINTED = ["/cart 200", "/pay 200", "/fail 500"]
 SEEN = [("GET /cart", False, False), ("GET /pay", True, False), ("GET /fail", False, True)]
-"""Name, slow and failed of each request's span, with a threshold of 100 ms."""
-SLOW = {"OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS": "100"}
+"""Name, slow and failed of each request's span, with a threshold of 300 ms."""
+SLOW = {"OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS": "300"}
 NO_OTHER_SIGNALS = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
 
 
@@ -55,15 +55,18 @@ def bin_path(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def run(words: list[str], *, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, with the commands of this environment on the path, in the current folder."""
+def run(
+    words: list[str], *, cwd: str = ".", timeout: float = 60, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, with the commands of this environment on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return subprocess.run(
         words,
+        cwd=cwd,
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=60,
         check=False,
     )
 

@@ -47,7 +47,7 @@ def _tell(monitor: PerformanceMonitor, pid: int, began_unix_nano: int) -> None:
         if os.getpid() == pid and sys.stderr.isatty():
             monitor.force_flush(TELLING_TIMEOUT_MS)
             path = monitor.storage.path
-            told = f"otel-perfmon: {_seen(path, began_unix_nano)} otel-perfmon stats --db {shlex.quote(path)}"
+            told = f"otel-perfmon: {_seen(path, began_unix_nano)}otel-perfmon stats --db {shlex.quote(path)}"
             print(told, file=sys.stderr)  # noqa: T201 - to who started the program with otel-perfmon run
     except Exception as error:  # the outer rim: the program has ended as it wanted to
         _logger.debug("What was seen could not be told: %r", error)
@@ -55,9 +55,17 @@ def _tell(monitor: PerformanceMonitor, pid: int, began_unix_nano: int) -> None:
 
 def _seen(path: str, began_unix_nano: int) -> str:
     if not os.path.exists(path):
-        return "no span was seen. When there are any:"
+        return "no span was seen; when there are any, ask with: "
     with open_store(path) as store:
         operations = store.summarize_operations(window=Window(began_unix_nano, time.time_ns() + 1))
+    if not operations or operations[0].window is None:
+        return "no span was seen; what was there before: "
     calls = sum(each.count for each in operations)
     failed, slow = sum(each.error_count for each in operations), sum(each.slow_count for each in operations)
-    return f"{calls:,} calls of {len(operations):,} operations, {failed:,} failed, {slow:,} slow. Where the time went:"
+    since = time.strftime("%H:%M:%S", time.localtime(operations[0].window.start_unix_nano / 1e9))
+    told = f"{_count(calls, 'call')} of {_count(len(operations), 'operation')}, {failed:,} failed, {slow:,} slow"
+    return f"{told}, since {since}; where the time went: "
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

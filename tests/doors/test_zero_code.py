@@ -20,7 +20,7 @@ tracer_provider:
   processors:
     - batch:
         exporter:
-          sqlite: {path: declared.db, slow_threshold_ms: 100, redact_keys: [badge], retention_seconds: 7200, %s}
+          sqlite: {path: declared.db, slow_threshold_ms: 300, redact_keys: [badge], retention_seconds: 7200, %s}
   sampler: {perfmon: }
   id_generator: {perfmon: }
 """
@@ -58,7 +58,7 @@ def test_each_setting_is_a_flag_of_opentelemetry_instrument():
     assert flags <= set(told.split())
     run_shop(
         *("opentelemetry-instrument", "--traces_exporter", "sqlite", "--perfmon_path", "flags.db"),
-        *("--perfmon_slow_threshold_ms", "100", "--service_name", "shop"),
+        *("--perfmon_slow_threshold_ms", "300", "--service_name", "shop"),
         **NO_OTHER_SIGNALS,
     )
     assert seen("flags.db") == SEEN
@@ -91,7 +91,7 @@ def test_a_configuration_file_leads_to_the_exporter_with_its_arguments():
 
 @pytest.mark.faults
 def test_a_configuration_file_with_wrong_arguments_stores_by_the_defaults():
-    Path("otel.yaml").write_text(CONFIGURATION.replace("100", "soon").replace("7200", "[1]") % "sample_rate: 3")
+    Path("otel.yaml").write_text(CONFIGURATION.replace("300", "soon").replace("7200", "[1]") % "sample_rate: 3")
     run_shop("opentelemetry-instrument", OTEL_CONFIG_FILE="otel.yaml")
     assert seen("declared.db") == [(name, False, is_error) for name, _, is_error in SEEN]
 

@@ -6,7 +6,8 @@ import os
 import sys
 
 import pytest
-from opentelemetry import trace
+from monitor_kit import use_provider
+from opentelemetry import context, trace
 from shop_kit import stored
 
 from otel_perfmon import configure, extract_environment, inject_environment
@@ -14,30 +15,35 @@ from otel_perfmon.sdk.environment import parent_of_process
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 IDS = tuple(PARENT.split("-")[1:3])
-SCRIPT = """
-    import otel_perfmon
-    from opentelemetry import trace
-    monitor = otel_perfmon.configure("metrics.db")
-    with monitor.monitor("first"):
-        with monitor.monitor("inner"):
-            pass
-    with trace.get_tracer("library").start_as_current_span("second"):
+
+
+def record() -> list:
+    """Three root spans, of which the first has a child; gives what is stored of them."""
+    monitor = configure("metrics.db")
+    with monitor.monitor("first"), monitor.monitor("inner"):
         pass
-    trace.get_tracer("library").start_span("third").end()
-"""
+    tracer = trace.get_tracer("library")
+    with tracer.start_as_current_span("second"):
+        pass
+    tracer.start_span("third").end()
+    monitor.force_flush()
+    return stored()
 
 
-def test_the_root_spans_of_a_process_continue_the_trace_of_who_started_it(run_python):
-    run_python(SCRIPT, TRACEPARENT=PARENT, TRACESTATE="vendor=1")
-    inner, *roots = stored()
+@pytest.mark.usefixtures("fresh_process")
+def test_the_root_spans_of_a_process_continue_the_trace_of_who_started_it(monkeypatch):
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+    monkeypatch.setenv("TRACESTATE", "vendor=1")
+    inner, *roots = record()
     assert [(span.trace_id, span.parent_span_id) for span in roots] == [IDS] * 3
     assert {span.trace_state for span in roots} == {"vendor=1"}
     assert (inner.trace_id, inner.parent_span_id) == (IDS[0], roots[0].span_id)
 
 
 def test_other_propagators_have_their_own_variables(run_python):
-    run_python(SCRIPT, B3="-".join([*IDS, "1"]), OTEL_PROPAGATORS="b3")
-    assert {span.trace_id for span in stored()} == {IDS[0]}
+    program = "import otel_perfmon\nwith otel_perfmon.configure('metrics.db').monitor('op'): pass"
+    run_python(program, B3="-".join([*IDS, "1"]), OTEL_PROPAGATORS="b3")
+    assert [(span.trace_id, span.parent_span_id) for span in stored()] == [IDS]
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", PARENT.replace("b7ad6b7169203331", "0" * 16)])
@@ -46,9 +52,10 @@ def test_a_value_that_tells_no_span_is_none(monkeypatch, value):
     assert parent_of_process() is None
 
 
-def test_a_trace_that_was_not_sampled_elsewhere_is_stored_and_goes_nowhere(run_python):
-    run_python(SCRIPT, TRACEPARENT=PARENT[:-1] + "0")
-    assert [span.flags & 1 for span in stored()] == [0] * 4
+@pytest.mark.usefixtures("fresh_process")
+def test_a_trace_that_was_not_sampled_elsewhere_is_stored_and_goes_nowhere(monkeypatch):
+    monkeypatch.setenv("TRACEPARENT", PARENT[:-1] + "0")
+    assert [span.flags & 1 for span in record()] == [0] * 4
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -56,11 +63,20 @@ def test_a_span_with_a_parent_has_that_one(monkeypatch):
     monkeypatch.setenv("TRACEPARENT", PARENT)
     monitor = configure("metrics.db")
     other = trace.SpanContext(5, 6, is_remote=True, trace_flags=trace.TraceFlags(1))
-    context = trace.set_span_in_context(trace.NonRecordingSpan(other))
-    trace.get_tracer("x").start_span("op", context).end()
+    trace.get_tracer("x").start_span("op", trace.set_span_in_context(trace.NonRecordingSpan(other))).end()
     monitor.force_flush()
     (span,) = stored()
     assert (int(span.trace_id, 16), int(span.parent_span_id, 16)) == (5, 6)
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_on_a_provider_of_the_programs_what_was_attached_is_continued(monkeypatch):
+    monkeypatch.setenv("TRACEPARENT", PARENT)
+    use_provider()
+    token = context.attach(extract_environment())
+    _inner, *roots = record()
+    context.detach(token)
+    assert [(span.trace_id, span.parent_span_id) for span in roots] == [IDS] * 3
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -70,11 +86,11 @@ def test_what_is_handed_on_is_the_current_span_and_nothing_of_another_trace(monk
     monkeypatch.setenv("TRACESTATE", "vendor=1")
     assert inject_environment() == dict(os.environ)
     with monitor.monitor("op") as span:
-        context = span.get_span_context()
+        current = span.get_span_context()
         carried = inject_environment({"PATH": "/bin", "TRACESTATE": "vendor=1"})
-    assert carried == {"PATH": "/bin", "TRACEPARENT": f"00-{context.trace_id:032x}-{context.span_id:016x}-03"}
+    assert carried == {"PATH": "/bin", "TRACEPARENT": f"00-{current.trace_id:032x}-{current.span_id:016x}-03"}
     (found,) = extract_environment(carried).values()
-    assert found.get_span_context().span_id == context.span_id
+    assert found.get_span_context().span_id == current.span_id
     assert os.environ["TRACEPARENT"] == PARENT
 
 

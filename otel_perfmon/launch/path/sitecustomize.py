@@ -35,9 +35,9 @@ def _begin() -> None:
             import_module("gevent.monkey").patch_all()  # before any lock is made
     try:
         from otel_perfmon.launch.program import begin  # noqa: PLC0415 - it may be missing
-    except ImportError as error:
+    except Exception as error:  # another Python's: it is not installed there, or needs a newer one
         if manner:
-            problem = f"{sys.executable} does not find otel_perfmon ({error}), so nothing is recorded."
+            problem = f"{sys.executable} cannot load otel_perfmon ({error}), so nothing is recorded."
             advice = f"Install it there: {sys.executable} -m pip install otel-perfmon"
             print(f"otel-perfmon: {problem} {advice}", file=sys.stderr)  # noqa: T201
         return
