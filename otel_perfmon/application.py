@@ -216,21 +216,13 @@ class _Setup:
         if self._own_provider is None:
             self._own_provider = make_provider(**self._identity)
             add_first(self._own_provider, self._processor)
-            give_way(self._own_provider, self.follow)
+            give_way(self._own_provider, _follow)
         return self._own_provider
 
-    def follow(self, successor: trace.TracerProvider) -> None:
-        """Store the spans of the provider that the program has set in place of ours."""
-        with _process.lock:
-            provider = sdk_provider_of(successor)
-            if self._own_provider is None or not self._processor.is_open:
-                return
-            if provider is None:
-                _logger.warning(NOT_THE_SDKS)
-                return
-            self._adopt(provider)
-            follow(self._own_provider, successor)
-            self._monitor.move(provider)
+    def move(self, provider: TracerProvider) -> None:
+        """Store the spans of a provider that the program has set in place of ours, and measure on it."""
+        self._adopt(provider)
+        self._monitor.move(provider)
 
     def warn_of_differences(self, arguments: dict[str, Any], others: dict[str, Any]) -> None:
         """Log each argument of a later call that is given and is not what holds."""
@@ -308,6 +300,23 @@ def _set_up(
         _process.setup_at_work = None
     _process.setup = setup
     return setup
+
+
+def _follow(provider: TracerProvider, successor: trace.TracerProvider) -> None:
+    """What is done when the program has set ``successor`` in place of ``provider``, which is ours."""
+    with _process.lock:
+        try:
+            setup, target = _process.setup, sdk_provider_of(successor)
+            if setup is not None and target is None:
+                _logger.warning(NOT_THE_SDKS)
+                return
+            if setup is not None and target is not None:
+                setup.move(target)
+            follow(provider, successor)
+        except Exception:  # the outer rim: the program sets its provider, and knows nothing of ours
+            _logger.exception(
+                "The monitor could not move to the tracer provider that was set now: some of its spans are not stored."
+            )
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

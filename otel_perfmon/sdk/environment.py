@@ -6,6 +6,7 @@ variable ``TRACEPARENT``. Which propagators there are says ``OTEL_PROPAGATORS``.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, MutableMapping
@@ -16,30 +17,43 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.trace import SpanContext
 
+_logger = logging.getLogger("otel_perfmon")
+
 
 def extract_environment(environ: Mapping[str, str] | None = None) -> Context:
     """The trace context that ``environ`` (default `os.environ`) carries; an empty one if it carries none.
 
     ``opentelemetry.context.attach(extract_environment())`` has what follows continue the trace of who started this
-    process. Providers that `configure()` makes do so by themselves.
+    process. Providers that `configure()` makes do so by themselves. Never raises.
     """
-    from opentelemetry import propagate  # noqa: PLC0415 - it looks for propagators among all packages: 20 ms
+    try:
+        from opentelemetry import propagate  # noqa: PLC0415 - it looks for propagators among all packages: 20 ms
 
-    return propagate.extract(os.environ if environ is None else environ, context=Context(), getter=_GETTER)
+        return propagate.extract(os.environ if environ is None else environ, context=Context(), getter=_GETTER)
+    except Exception as error:  # the outer rim: OTEL_PROPAGATORS names one that is not installed
+        _logger.warning("The environment's trace is not continued: %r", error)
+        return Context()
 
 
 def inject_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """A copy of ``environ`` (default `os.environ`) that carries the current trace context, for a process to be started.
 
-    ``subprocess.run(command, env=inject_environment())``. Without a current span it carries what it carried.
+    ``subprocess.run(command, env=inject_environment())``. Without a current span it carries what it carried. Never
+    raises.
     """
-    from opentelemetry import propagate  # noqa: PLC0415 - as above
-
     carrier = dict(os.environ if environ is None else environ)
     if trace.get_current_span().get_span_context().is_valid:
-        for field in propagate.get_global_textmap().fields:  # the state of another trace, perhaps
-            carrier.pop(_variable_of(field), None)
-        propagate.inject(carrier, setter=_SETTER)
+        try:
+            from opentelemetry import propagate  # noqa: PLC0415 - as above
+
+            current: dict[str, str] = {}
+            propagate.inject(current, setter=_SETTER)
+        except Exception as error:  # the outer rim, as above
+            _logger.warning("The environment of a process does not carry its trace: %r", error)
+            return carrier
+        if "TRACEPARENT" in current:
+            carrier.pop("TRACESTATE", None)  # that of another trace; this one has none, or brings it
+        carrier.update(current)
     return carrier
 
 

@@ -14,9 +14,12 @@ from opentelemetry import trace
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.util._once import Once
 
+Tell = Callable[[sdk.TracerProvider, trace.TracerProvider], None]
+"""What is called once with the provider that gave way, and the one that was set in its place."""
 
-def give_way(provider: sdk.TracerProvider, tell: Callable[[trace.TracerProvider], None]) -> None:
-    """Let another global provider be set after ``provider``, which is about to be; ``tell`` is called with it, once."""
+
+def give_way(provider: sdk.TracerProvider, tell: Tell) -> None:
+    """Let another global provider be set after ``provider``, which is about to be."""
     if trace._TRACER_PROVIDER is None:
         trace._TRACER_PROVIDER_SET_ONCE = _Succession(provider, tell)
 
@@ -36,7 +39,7 @@ def follow(provider: sdk.TracerProvider, successor: trace.TracerProvider) -> Non
 class _Succession(Once):
     """What the API sets its global provider through: once for ours, and once more for another."""
 
-    def __init__(self, provider: sdk.TracerProvider, tell: Callable[[trace.TracerProvider], None]) -> None:
+    def __init__(self, provider: sdk.TracerProvider, tell: Tell) -> None:
         super().__init__()
         self._provider = provider
         self._tell = tell
@@ -53,5 +56,5 @@ class _Succession(Once):
             successor: Any = trace._TRACER_PROVIDER
             self._is_over = successor is not self._provider
         if self._is_over:
-            self._tell(successor)
+            self._tell(self._provider, successor)
         return self._is_over

@@ -102,6 +102,40 @@ def test_after_shutdown_a_provider_that_follows_ours_is_left_alone():
 
 
 @pytest.mark.usefixtures("fresh_process")
+def test_a_provider_that_follows_after_shutdown_and_another_configure_is_stored():
+    configure("first.db")
+    early = trace.get_tracer("early")
+    get_monitor().shutdown()
+    monitor = configure("second.db")
+    _, exporter = use_provider()
+    for tracer in (early, trace.get_tracer("late")):
+        tracer.start_span("early" if tracer is early else "late").end()
+    with monitor.monitor("ours"):
+        pass
+    monitor.force_flush()
+    assert exported_names(exporter) == sorted(span.name for span in stored("second.db")) == ["early", "late", "ours"]
+
+
+class _Broken(TracerProvider):
+    is_broken = True
+
+    def get_tracer(self, *args, **kwargs):
+        if self.is_broken:
+            raise RuntimeError
+        return super().get_tracer(*args, **kwargs)
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_provider_that_breaks_when_it_is_asked_for_a_tracer_is_set_all_the_same(caplog):
+    configure("metrics.db")
+    trace.get_tracer("early")
+    theirs = _Broken(shutdown_on_exit=False)
+    trace.set_tracer_provider(theirs)
+    assert trace.get_tracer_provider() is theirs
+    assert any("could not move" in each for each in warnings_in(caplog))
+    theirs.is_broken = False
+
+
 def test_a_provider_set_by_the_environment_gives_way_too(run_python):
     run_python(
         """

@@ -87,11 +87,28 @@ def test_what_is_handed_on_is_the_current_span_and_nothing_of_another_trace(monk
     assert inject_environment() == dict(os.environ)
     with monitor.monitor("op") as span:
         current = span.get_span_context()
-        carried = inject_environment({"PATH": "/bin", "TRACESTATE": "vendor=1"})
-    assert carried == {"PATH": "/bin", "TRACEPARENT": f"00-{current.trace_id:032x}-{current.span_id:016x}-03"}
-    (found,) = extract_environment(carried).values()
-    assert found.get_span_context().span_id == current.span_id
+        carried = inject_environment({"PATH": "/bin", "TRACESTATE": "vendor=1", "BAGGAGE": "a=1"})
+    assert carried == {
+        "PATH": "/bin",
+        "BAGGAGE": "a=1",
+        "TRACEPARENT": f"00-{current.trace_id:032x}-{current.span_id:016x}-03",
+    }
+    assert trace.get_current_span(extract_environment(carried)).get_span_context().span_id == current.span_id
     assert os.environ["TRACEPARENT"] == PARENT
+
+
+def test_a_propagator_that_is_not_installed_is_logged_and_stops_nothing(run_python):
+    printed = run_python(
+        """
+        import otel_perfmon
+        monitor = otel_perfmon.configure("metrics.db")
+        with monitor.monitor("op"):
+            print(len(otel_perfmon.inject_environment({"A": "1"})))
+        """,
+        OTEL_PROPAGATORS="no-such-propagator",
+    )
+    assert printed == "1\n"
+    assert [span.name for span in stored()] == ["op"]
 
 
 def test_a_subprocess_continues_the_trace_in_the_same_file(run_python):
