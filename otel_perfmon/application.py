@@ -315,7 +315,7 @@ def _follow(provider: TracerProvider, successor: trace.TracerProvider) -> None:
             follow(provider, successor)
         except Exception:  # the outer rim: the program sets its provider, and knows nothing of ours
             _logger.exception(
-                "The monitor could not move to the tracer provider that was set now: some of its spans are not stored."
+                "The monitor could not move to the tracer provider that was set now."
             )
 
 
