@@ -11,10 +11,11 @@ At the root stand the road itself and the values that travel on it: `config` (se
 `trace` and `account` (answers), `failure` (what an exception tells), `errors` (ours), what `redaction` takes out, and
 the rule of the `alerts`. A `monitor` gives an `operation`, each `call` of which is a span; `metrics_storage` is the
 plain face of a store, `otlp` what goes out of it and comes in on OpenTelemetry's pipelines, `formats` other tools'
-files, `application` wires a program, `web` is what faces over HTTP share, `server` wires the standing service, `bench`
-measures what all that costs, and `doctor` finds out what is wrong with a file. Imports point down these ranks:
-errors, redaction; query, records, account, config, failure; alerts, trace; storage; sdk, otlp; formats,
-metrics_storage, call, doctor; operation; monitor; application, web; server, bench; cli.
+files, `application` wires a program, `launch` one without a line of ours, `web` is what faces over HTTP share, `server`
+wires the standing service, `bench` measures what all that costs, and `doctor` finds out what is wrong with a file.
+Imports point down these ranks: errors, redaction; query, records, account, config, failure; alerts, trace,
+environment_variables; storage; sdk, otlp; formats, metrics_storage, call, doctor; operation; monitor; application, web;
+server, bench, launch; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         SpanRecord,
         SqlRows,
     )
+    from otel_perfmon.sdk.environment import extract_environment, inject_environment
     from otel_perfmon.sdk.exporter import SQLiteMetricExporter, SQLiteSpanExporter
     from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
     from otel_perfmon.storage.base import RetentionPolicy, Store
@@ -121,7 +123,9 @@ __all__ = [
     "TraceTree",
     "Window",
     "configure",
+    "extract_environment",
     "get_monitor",
+    "inject_environment",
     "open_store",
 ]
 
@@ -175,6 +179,8 @@ _HOMES = {
     "TraceTree": "trace",
     "Window": "query",
     "configure": "application",
+    "extract_environment": "sdk.environment",
+    "inject_environment": "sdk.environment",
     "get_monitor": "application",
     "open_store": "storage.url",
 }

@@ -10,18 +10,30 @@ from typing import Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_perfmon.alerts import AlertCallback, check_callback
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config, resolve_config_leniently
 from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
+from otel_perfmon.sdk.exporter import SQLiteMetricExporter
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
-from otel_perfmon.sdk.provider import GlobalProvider, OwnProvider, global_provider, make_provider, make_resource
+from otel_perfmon.sdk.provider import (
+    GlobalProvider,
+    OwnProvider,
+    global_provider,
+    make_provider,
+    make_resource,
+    sdk_provider_of,
+)
+from otel_perfmon.sdk.succession import follow, give_way
 
 _logger = logging.getLogger("otel_perfmon")
 
+NOT_THE_SDKS: Final = (
+    "The global tracer provider is not the OpenTelemetry SDK's: only the monitor's own operations are stored."
+)
 _NOBODY: Final[dict[str, Any]] = {"service_name": None, "resource_attributes": None}
 _NOTHING: Final[dict[str, Any]] = {"metric_readers": None, "on_alert": None}
 
@@ -49,11 +61,11 @@ def configure(
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
 
-    Installs the global tracer provider when none is set; to an SDK provider that is there it adds its processor, once
-    and first. A global meter provider is installed only when ``metric_readers`` are given. ``on_alert`` is called with
-    each `Alert` that this process raises, on a thread of its own; what it raises is logged. What is left out comes from
-    the environment, else the default (see the README's "Settings"). Called again, it returns the same monitor and
-    warns if a given argument differs. Raises `ConfigError` for a wrong setting.
+    Installs the global tracer provider when none is set; to an SDK provider that is there, or set later, it adds its
+    processor, once and first. A global meter provider is installed only when ``metric_readers`` are given. ``on_alert``
+    is called with each `Alert` that this process raises, on a thread of its own; what it raises is logged. What is left
+    out comes from the environment, else the default (see the README's "Settings"). Called again, it returns the same
+    monitor and warns if a given argument differs. Raises `ConfigError` for a wrong setting.
     """
     arguments = {
         "path": path,
@@ -92,6 +104,23 @@ def provide_tracer_provider() -> TracerProvider:
         if setup is None:
             setup = _set_up(resolve_config_leniently({}), {}, _NOBODY, _NOTHING, is_provider_installed=False)
         return setup.provide()
+
+
+def provide_meter_provider() -> MeterProvider:
+    """The entry point ``perfmon`` of meter providers: with ``OTEL_PYTHON_METER_PROVIDER=perfmon`` points are stored."""
+    with _process.lock:
+        if _process.meter_provider is None:
+            reader = PeriodicExportingMetricReader(SQLiteMetricExporter())
+            _process.meter_provider = MeterProvider([reader], make_resource(**_NOBODY))
+        return _process.meter_provider
+
+
+def configure_from_environment() -> PerformanceMonitor:
+    """What `configure()` does, by the environment's settings alone; a wrong one is logged."""
+    with _process.lock:
+        if _process.setup is None:
+            _set_up(resolve_config_leniently({}), {}, _NOBODY, _NOTHING, is_provider_installed=True)
+        return get_monitor()
 
 
 def get_monitor() -> PerformanceMonitor:
@@ -134,6 +163,10 @@ class ProcessMonitor(PerformanceMonitor):
         if is_given or not self._is_threshold_set:
             self.slow_threshold_ms = config.slow_threshold_ms
         self._bind(storage, OwnProvider(provider, storage.recorder), door, on_alert)
+
+    def move(self, provider: TracerProvider) -> None:
+        """Measure on another provider from now on, whose spans the same door stores."""
+        self._source = OwnProvider(provider, self.storage.recorder)
 
     def unbind(self) -> None:
         """Let spans go where OpenTelemetry sends them."""
@@ -183,7 +216,13 @@ class _Setup:
         if self._own_provider is None:
             self._own_provider = make_provider(**self._identity)
             add_first(self._own_provider, self._processor)
+            give_way(self._own_provider, _follow)
         return self._own_provider
+
+    def move(self, provider: TracerProvider) -> None:
+        """Store the spans of a provider that the program has set in place of ours, and measure on it."""
+        self._adopt(provider)
+        self._monitor.move(provider)
 
     def warn_of_differences(self, arguments: dict[str, Any], others: dict[str, Any]) -> None:
         """Log each argument of a later call that is given and is not what holds."""
@@ -211,18 +250,19 @@ class _Setup:
         provider = global_provider()  # which may have asked us for it
         if provider is None:
             provider = self.provide()
-            trace.set_tracer_provider(provider)
+            if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # OpenTelemetry's word for none
+                trace.set_tracer_provider(provider)
             if trace.get_tracer_provider() is not provider:
-                _logger.warning(
-                    "The global tracer provider is not the OpenTelemetry SDK's: only the monitor's own operations"
-                    " are stored."
-                )
-        if provider is self._own_provider:
-            return provider
+                _logger.warning(NOT_THE_SDKS)
+        if provider is not self._own_provider:
+            self._adopt(provider)
+        return provider
+
+    def _adopt(self, provider: TracerProvider) -> None:
+        """Store the spans of a provider that the program has made."""
         add_first(provider, self._processor)
         if any(value is not None for value in self._identity.values()):
             _logger.warning("A tracer provider is set already: its resource stands, service_name and others do not.")
-        return provider
 
     def _install_meter_provider(self) -> MeterProvider | None:
         if self._ends["metric_readers"] is None:
@@ -242,6 +282,7 @@ class _Process:
         self.setup: _Setup | None = None
         self.setup_at_work: _Setup | None = None
         self.monitor: ProcessMonitor | None = None
+        self.meter_provider: MeterProvider | None = None
 
 
 def _set_up(
@@ -259,6 +300,23 @@ def _set_up(
         _process.setup_at_work = None
     _process.setup = setup
     return setup
+
+
+def _follow(provider: TracerProvider, successor: trace.TracerProvider) -> None:
+    """What is done when the program has set ``successor`` in place of ``provider``, which is ours."""
+    with _process.lock:
+        try:
+            setup, target = _process.setup, sdk_provider_of(successor)
+            if setup is not None and target is None:
+                _logger.warning(NOT_THE_SDKS)
+                return
+            if setup is not None and target is not None:
+                setup.move(target)
+            follow(provider, successor)
+        except Exception:  # the outer rim: the program sets its provider, and knows nothing of ours
+            _logger.exception(
+                "The monitor could not move to the tracer provider that was set now."
+            )
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

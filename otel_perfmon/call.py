@@ -112,7 +112,7 @@ class Call:
         self._context = self._start()
 
     def _start(self) -> otel_context.Context:
-        context = current()
+        context = current() or _NO_CONTEXT  # None where a propagator gave none, which somebody attached
         outer_span: Any = context.get(SPAN_KEY)
         if outer_span is not None and type(outer_span) is not OurSpan and not isinstance(outer_span, Span):
             outer_span = None

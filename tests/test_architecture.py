@@ -26,6 +26,7 @@ RANKS = {
     "failure": 1,
     "alerts": 2,
     "trace": 2,
+    "environment_variables": 2,
     "storage": 3,
     "sdk": 4,
     "otlp": 4,
@@ -39,6 +40,7 @@ RANKS = {
     "web": 8,
     "server": 9,
     "bench": 9,
+    "launch": 9,
     "cli": 10,
     "__main__": 11,
     "__init__": 11,
@@ -60,6 +62,7 @@ OUTSIDE = {
     "web": {"uvicorn", "h11"},
     "server": {"starlette", "uvicorn"},
     "bench": {"opentelemetry", "sqlite3"},
+    "launch": {"opentelemetry"},
     "cli": {"rich", "opentelemetry"},
 }
 HEAVY = (
@@ -197,7 +200,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors, redaction; query, records, account, config, failure; alerts, trace; .*?cli",
+        r"errors, redaction; query, records, account, config, failure; alerts, trace, environment_variables; .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])

@@ -9,9 +9,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from shop_kit import NO_OTHER_SIGNALS, PRINTED, SEEN, SHOP, collector, run, seen
 
 from otel_perfmon import MetricsStorage, PerformanceMonitor
 from otel_perfmon.cli.main import COMMANDS, main
@@ -29,8 +31,34 @@ def _blocks(language: str) -> list[str]:
 def test_the_readmes_python_runs_in_one_program_after_another(run_python) -> None:
     blocks = _blocks("python")
     assert len(blocks) >= 3
-    for block in blocks:
-        run_python(block)
+    with collector() as (address, names):
+        for block in blocks:
+            run_python(block, OTEL_EXPORTER_OTLP_ENDPOINT=address)
+    assert names == ["charge_card", "checkout"]
+
+
+def test_the_readmes_doors_without_code_store_the_spans_of_a_flask_app(tmp_path: Path) -> None:
+    lines = "from opentelemetry.instrumentation.flask import FlaskInstrumentor\nFlaskInstrumentor().instrument()\n"
+    (tmp_path / "otel.yaml").write_text(_blocks("yaml")[0])
+    commands = [line for block in _blocks("sh") for line in block.splitlines() if "python app.py" in line]
+    assert len(commands) == 4
+    with collector() as (address, names):
+        for command in commands:
+            (tmp_path / "app.py").write_text((lines if "TRACER_PROVIDER" in command else "") + SHOP)
+            environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+            result = run(["bash", "-c", command], **environment, **NO_OTHER_SIGNALS)
+            assert result.stdout.splitlines() == PRINTED, result.stderr
+    stored = [name for name, _, _ in SEEN]
+    assert [name for name, _, _ in seen("shop.db")] == stored * 2  # by run, and by the file
+    assert [name for name, _, _ in seen("metrics.db")] == stored * 2
+    assert names == stored
+
+
+def test_the_readmes_packages_are_there_to_be_installed() -> None:
+    named = set(re.findall(r"`pip install (opentelemetry-[\w-]+)`", README)) | {"opentelemetry-configuration"}
+    assert len(named) >= 3
+    for name in named:
+        assert distribution(name).version
 
 
 def test_the_readmes_sql_runs_on_a_store(storage: MetricsStorage) -> None:
@@ -96,7 +124,7 @@ def _examples(command: str, capsys: pytest.CaptureFixture) -> list[str]:
     return [re.split(r"\s{3,}|\s[|>]", example.strip())[0] for example in examples]
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"tail", "serve", "demo", "bench"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run", "serve", "tail", "demo", "bench"}))
 def test_the_examples_of_a_commands_help_are_understood(command: str, shop: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(shop)
     examples = _examples(command, capsys)

@@ -69,7 +69,9 @@ def test_the_names_of_the_package_are_these() -> None:
         "TraceTree",
         "Window",
         "configure",
+        "extract_environment",
         "get_monitor",
+        "inject_environment",
         "open_store",
     ]
 

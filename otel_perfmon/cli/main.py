@@ -22,6 +22,7 @@ from otel_perfmon.cli.escaping import escape
 from otel_perfmon.errors import ConfigError, PerfmonError, QueryError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("launching", "run a program under the monitor, without a line of code"),
     "stats": ("operations", "where the time goes: all operations, or one of them"),
     "heatmap": ("heatmap", "how the durations of an operation spread over time"),
     "slow": ("spans", "the newest or the slowest of the slow spans"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.sdk.metrics import (
@@ -52,7 +52,8 @@ PREFERRED_TEMPORALITY: Final[dict[type, AggregationTemporality]] = {
 class SQLiteSpanExporter(SpanExporter):
     """Exports spans into a local SQLite file: ``BatchSpanProcessor(SQLiteSpanExporter("metrics.db"))``.
 
-    Arguments left at None come from the environment (see the README's "Settings"). Unknown ones are logged.
+    Arguments left at None come from the environment (see the README's "Settings"). Unknown ones are logged. In
+    declarative configuration they are what stands under ``exporter: {sqlite: …}``.
     """
 
     def __init__(
@@ -61,10 +62,32 @@ class SQLiteSpanExporter(SpanExporter):
         *,
         slow_threshold_ms: float | None = None,
         retention_seconds: float | None = None,
+        keep_seconds: float | None = None,
+        size_max_bytes: int | str | None = None,
+        error_rate_threshold: float | None = None,
+        error_rate_min_count: int | None = None,
+        sample_rate: float | None = None,
+        sample_rates: Mapping[str, float] | None = None,
+        redact: bool | None = None,
+        redact_keys: Sequence[str] | None = None,
+        redact_patterns: Sequence[str] | None = None,
         **unknown: Any,
     ) -> None:
         _log_unknown(unknown)
-        arguments = {"path": path, "slow_threshold_ms": slow_threshold_ms, "retention_seconds": retention_seconds}
+        arguments = {
+            "path": path,
+            "slow_threshold_ms": slow_threshold_ms,
+            "retention_seconds": retention_seconds,
+            "keep_seconds": keep_seconds,
+            "size_max_bytes": size_max_bytes,
+            "error_rate_threshold": error_rate_threshold,
+            "error_rate_min_count": error_rate_min_count,
+            "sample_rate": sample_rate,
+            "sample_rates": sample_rates,
+            "redact": redact,
+            "redact_keys": redact_keys,
+            "redact_patterns": redact_patterns,
+        }
         config = resolve_config_leniently(arguments)
         self._recorder = open_configured_recorder(config, arguments)
         self._door = SpanDoor(self._recorder, nano_of_ms(config.slow_threshold_ms))
@@ -102,11 +125,19 @@ class SQLiteMetricExporter(MetricExporter):
     left at None come from the environment; unknown ones are logged.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, **unknown: Any) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        keep_seconds: float | None = None,
+        size_max_bytes: int | str | None = None,
+        **unknown: Any,
+    ) -> None:
         super().__init__(preferred_temporality=PREFERRED_TEMPORALITY)
         _log_unknown(unknown)
-        config = resolve_config_leniently({"path": path})
-        self._recorder = open_configured_recorder(config, {})
+        arguments = {"path": path, "keep_seconds": keep_seconds, "size_max_bytes": size_max_bytes}
+        config = resolve_config_leniently(arguments)
+        self._recorder = open_configured_recorder(config, arguments)
         self._encoder = PointEncoder()
         self._unwritten: list[PointRow] = []
         self._is_shut_down = False

@@ -10,7 +10,9 @@ from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, sampling
 
+from otel_perfmon.sdk.environment import parent_of_process
 from otel_perfmon.sdk.processor import SpanDoor, changes, doors_of
+from otel_perfmon.sdk.sampler import sampler_of_environment
 from otel_perfmon.sdk.tracer import TracerProvider
 from otel_perfmon.storage.recorder import Recorder
 
@@ -26,15 +28,19 @@ def make_provider(
     """A provider of ours, by OpenTelemetry's own variables where they say something.
 
     What ``OTEL_TRACES_SAMPLER`` drops is recorded all the same, unsampled: it is stored here and goes nowhere else.
-    Only ``always_off`` and ``parentbased_always_off`` turn tracing off.
+    Only ``always_off`` and ``parentbased_always_off`` turn tracing off. Root spans continue the trace that the
+    environment carries (``TRACEPARENT``).
     """
-    sampler = sampling._get_from_env_or_default()
+    sampler = sampler_of_environment()
     root = sampler._root if isinstance(sampler, sampling.ParentBased) else sampler
-    return TracerProvider(
-        sampler=sampler if root is sampling.ALWAYS_OFF else sampling.AlwaysRecordSampler(sampler),
+    is_left_so = root is sampling.ALWAYS_OFF or isinstance(sampler, sampling.AlwaysRecordSampler)
+    provider = TracerProvider(
+        sampler=sampler if is_left_so else sampling.AlwaysRecordSampler(sampler),
         resource=make_resource(service_name, resource_attributes),
         shutdown_on_exit=shutdown_on_exit,
     )
+    provider.parent_of_roots = parent_of_process()
+    return provider
 
 
 def make_resource(service_name: str | None, resource_attributes: Mapping[str, Any] | None) -> Resource:
@@ -46,9 +52,16 @@ def make_resource(service_name: str | None, resource_attributes: Mapping[str, An
 
 
 def global_provider() -> sdk.TracerProvider | None:
-    """The global provider if it is the SDK's, else None."""
-    provider = trace.get_tracer_provider()
-    return provider if isinstance(provider, sdk.TracerProvider) else None
+    """The global provider if it is the SDK's, or stands before one; else None."""
+    return sdk_provider_of(trace.get_tracer_provider())
+
+
+def sdk_provider_of(provider: trace.TracerProvider | None) -> sdk.TracerProvider | None:
+    """``provider`` if it is the SDK's, or the one of the SDK's that it stands before, as logfire's does; else None."""
+    for each in (provider, getattr(provider, "provider", None)):
+        if isinstance(each, sdk.TracerProvider):
+            return each
+    return None
 
 
 def started_at(span: trace.Span) -> int:

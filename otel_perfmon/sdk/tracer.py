@@ -33,7 +33,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
-from otel_perfmon.sdk.context import SPAN_KEY, current
+from otel_perfmon.sdk.context import SPAN_KEY, current, with_span
 from otel_perfmon.sdk.current_span import CurrentSpan
 from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
 from otel_perfmon.sdk.open_spans import note, watch
@@ -184,11 +184,28 @@ class Tracer(sdk.Tracer):
         )
 
 
+class ContinuingTracer(Tracer):
+    """A tracer whose root spans continue a trace that was begun elsewhere: that of who started this process."""
+
+    parent_of_roots: trace.Span
+
+    def start_span(self, name: str, context: Context | None = None, *args: Any, **kwargs: Any) -> trace.Span:
+        """As the SDK's, but for spans without a parent."""
+        around = current() if context is None else context
+        outer = around.get(SPAN_KEY)
+        if not isinstance(outer, trace.Span) or not outer.get_span_context().is_valid:
+            context = with_span(around, self.parent_of_roots)
+        return super().start_span(name, context, *args, **kwargs)
+
+
 class TracerProvider(sdk.TracerProvider):
     """A drop-in for the SDK's: the same arguments, the same behaviour, cheaper spans.
 
     Ids are in time order unless an ``id_generator`` is given.
     """
+
+    parent_of_roots: SpanContext | None = None
+    """What the spans without a parent continue, when it is set before the first tracer is got."""
 
     def __init__(  # noqa: PLR0917 - the SDK's signature
         self,
@@ -216,7 +233,7 @@ class TracerProvider(sdk.TracerProvider):
         if tracer.__class__ is sdk.Tracer:
             with self._tracers_lock:  # nobody gives it another configuration meanwhile
                 if tracer.__class__ is sdk.Tracer:
-                    _make_ours(tracer)
+                    _make_ours(tracer, self.parent_of_roots)
         return tracer
 
 
@@ -236,9 +253,12 @@ def _set_rest(span: Any, links: Any, record_end: Any, record_exception: bool, se
         span._is_plain = False
 
 
-def _make_ours(tracer: Any) -> None:
+def _make_ours(tracer: Any, parent_of_roots: SpanContext | None) -> None:
     """Make a tracer of the SDK, which has made it and keeps it for who asks again, one of ours."""
-    tracer.__class__ = Tracer
+    if parent_of_roots is None:
+        tracer.__class__ = Tracer
+    else:
+        tracer.__class__, tracer.parent_of_roots = ContinuingTracer, NonRecordingSpan(parent_of_roots)
     tracer.__dict__ = dict(tracer.__dict__)  # that of another class cost ten slow look-ups a span, 0.02 of the SDK's
     tracer.look_at_limits()
 

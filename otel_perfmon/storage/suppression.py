@@ -12,7 +12,9 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 @contextmanager
 def suppressed() -> Iterator[None]:
     """A block in which OpenTelemetry's instrumentations stand still."""
-    token = otel_context.attach(otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    # None is current where somebody has attached what a propagator gave that knows no format (OTEL_PROPAGATORS=none).
+    context = otel_context.get_current() or otel_context.Context()
+    token = otel_context.attach(otel_context.set_value(_SUPPRESS_INSTRUMENTATION_KEY, True, context))
     try:
         yield
     finally:

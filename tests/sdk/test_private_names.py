@@ -49,11 +49,11 @@ OWNERS = {
     "a sampler that always records": lambda: sampling.AlwaysRecordSampler(sampling.ALWAYS_ON),
 }
 TOUCHED = {
-    "opentelemetry.trace": ["_TRACER_PROVIDER"],
+    "opentelemetry.trace": ["_TRACER_PROVIDER", "_TRACER_PROVIDER_SET_ONCE"],
     "the runtime context": ["_current_context"],
     "opentelemetry.sdk.trace": ["_Span"],
     "opentelemetry.sdk.trace.sampling": ["_get_from_env_or_default"],
-    "a provider": ["_active_span_processor", "_tracers_lock"],
+    "a provider": ["_active_span_processor", "_tracers", "_tracers_lock"],
     "a processor of processors": ["_lock", "_on_ending", "_span_processors"],
     "a tracer": ["_instrumentation_scope", "_span_limits", "_tracer_config", "_tracer_metrics"],
     "a span": [
