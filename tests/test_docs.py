@@ -95,7 +95,7 @@ def _examples(command: str) -> list[str]:
     return [re.split(r"\s{3,}|\s[|>]", example.strip())[0] for example in examples]
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"tail", "demo", "bench"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"tail", "demo", "bench", "forward"}))
 def test_the_examples_of_a_commands_help_are_understood(command: str, shop: Path) -> None:
     examples = _examples(command)
     assert len(examples) >= 2
