@@ -51,7 +51,7 @@ SAME_RANK_ALLOWED = {("records", "query")}
 OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
-    "otlp": {"opentelemetry.proto", "google.protobuf", "starlette", "zstandard", "grpc"},
+    "otlp": {"opentelemetry.proto", "google.protobuf", "starlette", "zstandard", "grpc", "httpcore"},
     "formats": {"pyarrow"},
     "metrics_storage": set(),
     "call": {"opentelemetry"},
@@ -70,6 +70,7 @@ HEAVY = (
     "starlette",
     "rich",
     "httpx",
+    "httpcore",
     "jinja2",
     "uvicorn",
     "grpc",

@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor", "whether the file is sound and something was lost, and what to do"),
     "export": ("exporting", "spans for OpenTelemetry's pipelines and for other tools"),
     "import": ("importing", "spans from files of OpenTelemetry's pipelines and of other tools"),
+    "forward": ("forwarding", "send spans on to OpenTelemetry's receivers, now or later"),
     "serve": ("serving", "receive spans of programs in any language over the network"),
     "prune": ("files", "do now what retention does each minute"),
     "scan": ("scan", "find secrets that are stored, and take them out"),

@@ -14,14 +14,15 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.sdk.trace import ReadableSpan
 from otlp_kit import EXAMPLES, Station, check_batches
 
-from otel_perfmon.otlp.messages import TRACES, _in_base64
 from otel_perfmon.otlp.json_encoding import encode_traces
 from otel_perfmon.otlp.json_parsing import UnusualError, fill_traces
+from otel_perfmon.otlp.messages import TRACES, _in_base64
 
 
 def by_protobuf(document) -> TracesData | None:
     try:
-        return ParseDict(_in_base64(copy.deepcopy(document), TRACES.paths_to_ids), TracesData(), ignore_unknown_fields=True)
+        with_ids = _in_base64(copy.deepcopy(document), TRACES.paths_to_ids)
+        return ParseDict(with_ids, TracesData(), ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, AttributeError):
         return None
 

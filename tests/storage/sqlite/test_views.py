@@ -24,6 +24,7 @@ from storage_kit import (
 from otel_perfmon.storage.attributes import encode_attributes, encode_items
 from otel_perfmon.storage.base import OpenSpans
 from otel_perfmon.storage.rows import OpenSpanRow
+from otel_perfmon.storage.sqlite.outbox import SqliteOutbox
 
 SHELL = "/usr/bin/sqlite3"
 
@@ -49,6 +50,8 @@ COLUMNS = {
     " start_unix_nano seen_unix_nano",
     "logs": "id time severity service body event_name trace_id span_id attributes scope altered severity_number"
     " moment_unix_nano",
+    "destinations": "name sent_count refused_count parked_count left_out_count pruned_count waiting_count last_sent"
+    " failing_since last_failure span_cursor",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
 }
 
@@ -74,6 +77,9 @@ def filled(writer, db_path):
     beside = {"edges": [edge_row()], "points": [point_row()], "logs": [log_row(trace_id=b"t" * 16, span_id=b"s" * 8)]}
     write(writer, child, root, dropped={"full": 2, "odd": 1}, **beside, **sampled_out(1))
     write(writer, open_spans=OpenSpans([OpenSpanRow(span_row("open"), SECOND, 7, "worker-1")]))
+    outbox = SqliteOutbox(db_path, "http://collector:4318/v1/traces")
+    outbox.acquire()
+    outbox.release()
     return db_path
 
 
