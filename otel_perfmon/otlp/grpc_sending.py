@@ -66,7 +66,7 @@ class GrpcSender:
         if self._destination.compression != "none":
             compression = getattr(grpc.Compression, self._destination.compression.capitalize())
         self._channel = channel
-        callable_ = channel.unary_unary(_METHOD, request_serializer=None, response_deserializer=None)
+        callable_: Any = channel.unary_unary(_METHOD, request_serializer=None, response_deserializer=None)
         self._export = lambda body, **options: callable_(body, compression=compression, **options)
 
     def _credentials(self) -> grpc.ChannelCredentials:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import grpc
 
@@ -42,7 +42,7 @@ def start_grpc(intakes: Sequence[Intake], host: str, port: int, token: str) -> t
     server = grpc.server(ThreadPoolExecutor(_THREADS, "otel-perfmon-grpc"), options=_OPTIONS)
     room = Room()
     for intake in intakes:
-        method = grpc.unary_unary_rpc_method_handler(_export(intake, room, token))
+        method: Any = grpc.unary_unary_rpc_method_handler(_export(intake, room, token))
         service = _SERVICES[intake.signal.name]
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
     name = f"[{host}]" if ":" in host else host
