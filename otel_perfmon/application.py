@@ -314,9 +314,7 @@ def _follow(provider: TracerProvider, successor: trace.TracerProvider) -> None:
                 setup.move(target)
             follow(provider, successor)
         except Exception:  # the outer rim: the program sets its provider, and knows nothing of ours
-            _logger.exception(
-                "The monitor could not move to the tracer provider that was set now."
-            )
+            _logger.exception("The monitor could not move to the tracer provider that was set now.")
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:
