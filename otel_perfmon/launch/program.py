@@ -45,26 +45,28 @@ def _tell(monitor: PerformanceMonitor, pid: int, began_unix_nano: int) -> None:
     """Say where the file is and what was seen in it since then, of this process and the others."""
     try:
         if os.getpid() == pid and sys.stderr.isatty():
-            monitor.force_flush(TELLING_TIMEOUT_MS)
-            path = monitor.storage.path
-            told = f"otel-perfmon: {_seen(path, began_unix_nano)}otel-perfmon stats --db {shlex.quote(path)}"
-            print(told, file=sys.stderr)  # noqa: T201 - to who started the program with otel-perfmon run
+            is_written, path = monitor.force_flush(TELLING_TIMEOUT_MS), monitor.storage.path
+            told = _seen(path, began_unix_nano) if is_written else "not all was written; why: otel-perfmon doctor"
+            # To who started the program with otel-perfmon run.
+            print(f"otel-perfmon: {told} --db {shlex.quote(path)}", file=sys.stderr)  # noqa: T201
     except Exception as error:  # the outer rim: the program has ended as it wanted to
         _logger.debug("What was seen could not be told: %r", error)
 
 
 def _seen(path: str, began_unix_nano: int) -> str:
+    """The sentence, and the command that tells more."""
+    stats = "otel-perfmon stats"
     if not os.path.exists(path):
-        return "no span was seen; when there are any, ask with: "
+        return f"no span was seen; when there are any: {stats}"
     with open_store(path) as store:
         operations = store.summarize_operations(window=Window(began_unix_nano, time.time_ns() + 1))
     if not operations or operations[0].window is None:
-        return "no span was seen; what was there before: "
+        return f"no span was seen; what was there before: {stats}"
     calls = sum(each.count for each in operations)
     failed, slow = sum(each.error_count for each in operations), sum(each.slow_count for each in operations)
     since = time.strftime("%H:%M:%S", time.localtime(operations[0].window.start_unix_nano / 1e9))
     told = f"{_count(calls, 'call')} of {_count(len(operations), 'operation')}, {failed:,} failed, {slow:,} slow"
-    return f"{told}, since {since}; where the time went: "
+    return f"{told}, since {since}; where the time went: {stats}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -79,6 +79,15 @@ def test_on_a_terminal_the_last_line_says_what_was_seen_and_where():
 
 
 @pytest.mark.faults
+def test_on_a_terminal_the_last_line_tells_of_a_file_that_cannot_be_written():
+    Path("file").write_text("")
+    program = "import otel_perfmon\nwith otel_perfmon.get_monitor().monitor('op'): pass"
+    words = [bin_path("otel-perfmon"), "run", "--db", "file/metrics.db", "--", sys.executable, "-c", program]
+    line = f"otel-perfmon: not all was written; why: otel-perfmon doctor --db {os.path.abspath('file/metrics.db')}"
+    assert line in on_a_terminal(*words).splitlines()
+
+
+@pytest.mark.faults
 def test_quietly_it_says_nothing():
     assert on_a_terminal(bin_path("otel-perfmon"), "run", "-q", "--", sys.executable, "-c", "") == ""
 

@@ -1,10 +1,9 @@
 """What a Python under ``otel-perfmon run`` does before its program: its folder is the first of ``PYTHONPATH``.
 
 Python looks for a module of this name when it starts. The one that it would have found comes first, and this folder
-stays in ``PYTHONPATH`` for the processes that the program starts, but not in ``sys.path``.
+stays in ``PYTHONPATH`` for the processes that the program starts, but not in ``sys.path``. Those may be of an older
+Python: this file is understood from 3.6 on.
 """
-
-from __future__ import annotations
 
 import os
 import sys
