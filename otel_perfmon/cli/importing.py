@@ -37,7 +37,7 @@ _EPILOG: Final = """\
 examples:
   otel-perfmon import spans.jsonl
   otel-perfmon import --db other.db collector.json spans.pb.gz
-  otel-perfmon import shop.db
+  otel-perfmon import yesterday.db
   otel-perfmon import jaeger.json zipkin.json.zst
 
 Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
