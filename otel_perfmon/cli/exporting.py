@@ -60,7 +60,13 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     add_filters(parser)
     options.add_window_option(parser)
-    parser.add_argument("--format", choices=FORMATS, default="otlp-json", help="(default: otlp-json)")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        choices=FORMATS,
+        default="otlp-json",
+        help=f"{', '.join(FORMATS)} (default: the first)",
+    )
     parser.add_argument(
         "--limit", metavar="N", type=options.count_at_least_1, help="the first N to arrive (default: all)"
     )

@@ -37,8 +37,8 @@ _EPILOG: Final = """\
 examples:
   otel-perfmon import spans.jsonl
   otel-perfmon import --db other.db collector.json spans.pb.gz
-  otel-perfmon import shop.db
-  curl -s localhost:16686/api/traces?service=shop | otel-perfmon import -
+  otel-perfmon import yesterday.db
+  otel-perfmon import jaeger.json zipkin.json.zst
 
 Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
 Collector's file exporter writes them) and protobuf, in Jaeger's JSON, in

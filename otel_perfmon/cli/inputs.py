@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final
 
 from otel_perfmon.cli.progress import Progress, show_progress
@@ -49,15 +49,19 @@ def is_store(file: io.BufferedReader) -> bool:
 @contextmanager
 def path_of(name: str, file: io.BufferedReader) -> Iterator[str]:
     """Where the bytes of an input are found: at its own path, or at that of a copy that goes again."""
-    with open(name, "rb") if name != "-" else io.BytesIO() as plain:
-        is_plain = plain.read(len(_SQLITE)) == _SQLITE
-    if is_plain:
+    if name != "-" and os.path.isfile(name) and _begins_as_store(name):
         yield name
         return
-    with NamedTemporaryFile(prefix="otel-perfmon-", suffix=".db") as unpacked:
-        shutil.copyfileobj(file, unpacked)
-        unpacked.flush()
-        yield unpacked.name
+    with TemporaryDirectory(prefix="otel-perfmon-") as folder:
+        path = os.path.join(folder, "unpacked.db")
+        with open(path, "wb") as unpacked:
+            shutil.copyfileobj(file, unpacked)
+        yield path
+
+
+def _begins_as_store(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 def _buffered(raw: Any) -> io.BufferedReader:

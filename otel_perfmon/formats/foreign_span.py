@@ -6,6 +6,7 @@ translators take them out again as we do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _OLD_SCOPE_NAMES: Final = {SCOPE_NAME: "otel.library.name", SCOPE_VERSION: "otel
 INTERNAL: Final = KIND_NAMES.index("internal")
 _STATUS_OK, _STATUS_ERROR = 1, 2
 _STATUS_CODES: Final = {"OK": _STATUS_OK, "ERROR": _STATUS_ERROR}
+_HEX: Final = re.compile("[0-9a-fA-F]+")
 _UINT32_MAX: Final = (1 << 32) - 1
 
 Tags = dict[str, Any]
@@ -38,7 +40,9 @@ def kind_of(name: Any) -> int:
 def take_status_code(tags: Tags) -> int:
     """The status that ``otel.status_code`` tells, which is taken out of the tags; 0 without one."""
     code = tags.pop(STATUS_CODE, None)
-    return _STATUS_CODES.get(code.upper(), 0) if isinstance(code, str) else code if code in (1, 2) else 0
+    if isinstance(code, str):
+        return _STATUS_CODES.get(code.upper(), 0)
+    return code if type(code) is int and code in _STATUS_CODES.values() else 0
 
 
 def take_scope(tags: Tags) -> ScopeRecord:
@@ -87,11 +91,8 @@ def is_slow(attributes: Mapping[str, Any], duration_nano: int, threshold_nano: i
 def id_of(span: Mapping[str, Any], name: str, digits: int) -> str:
     """An id in as many hex digits as OpenTelemetry has; shorter ones are filled up. Raises `DecodeError`."""
     text = span.get(name)
-    try:
-        if isinstance(text, str) and 0 < len(text) <= digits and int(text, 16) > 0 and text.isalnum():
-            return text.lower().rjust(digits, "0")
-    except ValueError:
-        pass
+    if isinstance(text, str) and len(text) <= digits and _HEX.fullmatch(text) and text.strip("0"):
+        return text.lower().rjust(digits, "0")
     message = f"its {name} is no id of up to {digits} hex digits: {text!r:.60}"
     raise DecodeError(message)
 

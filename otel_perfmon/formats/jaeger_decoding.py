@@ -41,6 +41,7 @@ class JaegerDecoder:
     def __init__(self, slow_threshold_nano: int) -> None:
         self._slow_threshold_nano = slow_threshold_nano
         self._resources: dict[str, ResourceRecord] = {}
+        self._latest: tuple[Any, ResourceRecord] = None, ResourceRecord()
 
     def read(self, stream: JsonStream, depth: int = 0) -> Iterator[Callable[[], SpanRecord]]:
         """The spans of a document, each to be decoded by a call, which raises `DecodeError` for one that is none."""
@@ -126,6 +127,8 @@ class JaegerDecoder:
         )
 
     def _resource(self, process: Any) -> ResourceRecord:
+        if process is not None and process is self._latest[0]:
+            return self._latest[1]
         if not isinstance(process, dict):
             process = {}
         key = json.dumps(process, sort_keys=True)
@@ -135,6 +138,7 @@ class JaegerDecoder:
             name = process.get("serviceName")
             named = {"service.name": name} if isinstance(name, str) and name not in ("", NO_SERVICE_NAME) else {}
             self._resources[key] = ResourceRecord({**named, **_tags(process, "tags")[0]})
+        self._latest = process, self._resources[key]
         return self._resources[key]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import struct
 import subprocess
@@ -191,6 +192,18 @@ for _ in range(20):
     cli("export", "--db", "shop.db", "-o", "spans.jsonl")
     cli("import", "spans.jsonl", "--db", "other.db")
     assert cli("stats", "--db", "other.db", "--json").items == cli("stats", "--db", "shop.db", "--json").items
+
+
+def test_a_time_or_an_id_that_could_be_the_number_of_a_card_goes_out_again_as_it_came(cli):
+    event = {"name": "e", "timeUnixNano": "4111111111111111110"}
+    link = {"traceId": "4111111111111111" * 2, "spanId": "4111111111111111"}
+    span = {"traceId": "ab" * 16, "spanId": "4111111111111111", "events": [event], "links": [link]}
+    Path("spans.jsonl").write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+    assert cli("import", "spans.jsonl", "--db", "other.db").status == 0
+    printed = cli("export", "--db", "other.db")
+    assert printed.status == 0
+    (found,) = json.loads(printed.out)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (found["events"], found["links"], found["spanId"]) == ([event], [link], span["spanId"])
 
 
 def test_spans_without_ids_are_told(cli):

@@ -157,6 +157,7 @@ def test_what_is_told_of_a_hostile_file_does_nothing_to_a_terminal():
     assert not {"\x1b", "\x9b", "\u202e"} & set(ended.stderr)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is not told there")
 @pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_a_trace_of_very_many_spans_goes_out_in_every_form_and_comes_in(db_path, count, figure):
     store(db_path, *many(count, parent_span_id="f" * 16, attributes={"http.route": "/cart/{id}", "n": 1}))

@@ -93,6 +93,7 @@ def statistics(path: str) -> list[dict]:
     return found
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is not told there")
 @pytest.mark.parametrize("count", [5_000, pytest.param(1_000_000, marks=pytest.mark.long)])
 def test_a_store_that_went_out_and_came_in_elsewhere_has_the_same_spans_and_statistics(
     start_python, figure, count, monkeypatch

@@ -124,6 +124,7 @@ def test_an_annotation_is_an_event_whose_attributes_may_be_in_its_text(value, na
         ({"traceId": "0" * 32, "id": "1"}, "its traceId is no id"),
         ({"traceId": "1" * 33, "id": "1"}, "its traceId is no id"),
         ({"traceId": "1", "id": "+1"}, "its id is no id"),
+        ({"traceId": "1", "id": "\N{FULLWIDTH DIGIT ONE}"}, "its id is no id"),
         ({"traceId": "1", "id": "1", "timestamp": {}}, "its timestamp is no number"),
         ({"traceId": "1", "id": "1", "timestamp": "9" * 5_000}, "its timestamp is no number"),
         ({"traceId": "1", "id": "1", "duration": 1e999}, "its duration is no number"),

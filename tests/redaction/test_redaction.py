@@ -310,3 +310,15 @@ def test_a_value_made_to_be_slow_is_not_slow(value):
     began = time.thread_time()
     Redaction().redact_json(json.dumps({"session": value, "x_key": value, "note": f"session={value}"}))
     assert time.thread_time() - began < 1.0
+
+
+def test_ids_of_links_and_times_of_events_stay_even_where_they_could_be_the_number_of_a_card():
+    card = "4111111111111111"
+    ids = {"trace_id": card * 2, "span_id": card, "flags": 1}
+    kept = json.dumps([{**ids, "attributes": {}}, {"name": "e", "time_unix_nano": 4111111111111111110}])
+    for redaction in (Redaction(), Redaction(keys=["trace", "span id"], patterns=[r"\d{16}"])):
+        assert redaction.redact_json(kept) == kept
+    (link,) = json.loads(Redaction().redact_json(json.dumps([{**ids, "attributes": {"card": card}}])))
+    assert link == {**ids, "attributes": {"card": "[redacted]"}}
+    for other in ({"span_id": card}, {"span_id": card, "trace_id": "x"}, {"time_unix_nano": card}, {"n": int(card)}):
+        assert card not in Redaction().redact_json(json.dumps(other))
