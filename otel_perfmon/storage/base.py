@@ -46,6 +46,8 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
 
 TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
+TRACE_LOGS_MAX: Final = 1_000
+"""Log records of one trace that an answer holds, the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class SpanReader(Protocol):
         """The page token, for the order of arrival, after which nothing has arrived yet."""
 
     def get_trace(self, trace_id: str) -> Trace:
-        """The spans of a trace, ordered by start; `NotFoundError` when there is none.
+        """The spans of a trace, ordered by start, and its log records; `NotFoundError` when there is no span.
 
         Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive (of those of a million spans at most),
         and ``is_complete`` is False.
