@@ -294,11 +294,16 @@ class SpanReader(Protocol):
     ) -> list[LogRecord]:
         """Log records, newest first; of one trace, of one service, and of a severity number or more."""
 
-    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord]:
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord, int]:
         """Metric data points in the order in which they arrived, behind the one that another page ended with."""
 
-    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord]:
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord, int]:
         """The same of log records."""
+
+    def find_rollup_points(
+        self, after: tuple[int, int] = (0, 0), *, limit: int = 512
+    ) -> ArrivalPage[PointRecord, tuple[int, int]]:
+        """Statistics as metric data points, for ``limit`` hours of operations: delta, exponential histograms."""
 
     def get_health(self) -> Health:
         """The account of everything that ended."""

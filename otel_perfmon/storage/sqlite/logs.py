@@ -45,7 +45,7 @@ def find_logs(
     return [_record(row, names) for row in connection.execute(sql, (*values, limit))]
 
 
-def find_arrived_logs(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[LogRecord]:
+def find_arrived_logs(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[LogRecord, int]:
     """The next log records in the order of arrival."""
     names = Shared(connection)
     rows = connection.execute(f"{_SELECT} WHERE l.id > ? ORDER BY l.id LIMIT ?", (after, limit)).fetchall()
