@@ -71,16 +71,16 @@ class SpanEncoder:
             sized(_FOUR, bytes.fromhex(span.parent_span_id)) if span.parent_span_id else b"",
             text(_FIVE, span.name),
             number(_KIND, span.kind),
-            _fixed64(_START, span.start_unix_nano),
-            _fixed64(_END, span.end_unix_nano),
-            _encode_attributes(_NINE, span.attributes),
+            fixed64(_START, span.start_unix_nano),
+            fixed64(_END, span.end_unix_nano),
+            encode_attributes(_NINE, span.attributes),
             number(_DROPPED_ATTRIBUTES, span.dropped_attributes_count),
             b"".join([sized(_ELEVEN, _encode_event(event)) for event in span.events]) if span.events else b"",
             number(_DROPPED_EVENTS, span.dropped_events_count),
             b"".join([sized(_THIRTEEN, self._encode_link(link)) for link in span.links]) if span.links else b"",
             number(_DROPPED_LINKS, span.dropped_links_count),
             sized(_FIFTEEN, status),
-            _fixed32(_FLAGS, span.flags & self._flags_mask),
+            fixed32(_FLAGS, span.flags & self._flags_mask),
         ]
         return b"".join(parts)
 
@@ -90,9 +90,9 @@ class SpanEncoder:
                 sized(_ONE, bytes.fromhex(link.trace_id)),
                 sized(_TWO, bytes.fromhex(link.span_id)),
                 b"" if self._is_compat else text(_THREE, link.trace_state),
-                _encode_attributes(_FOUR, link.attributes),
+                encode_attributes(_FOUR, link.attributes),
                 number(_LINK_DROPPED, link.dropped_attributes_count),
-                _fixed32(_LINK_FLAGS, link.flags & self._flags_mask),
+                fixed32(_LINK_FLAGS, link.flags & self._flags_mask),
             )
         )
 
@@ -120,12 +120,12 @@ def around_items(scope: ScopeRecord, encoded: bytes) -> bytes:
 
 def encode_resource(resource: ResourceRecord) -> bytes:
     """A ``Resource``."""
-    return _encode_attributes(_ONE, resource.attributes)
+    return encode_attributes(_ONE, resource.attributes)
 
 
 def encode_scope(scope: ScopeRecord) -> bytes:
     """An ``InstrumentationScope``."""
-    return text(_ONE, scope.name) + text(_TWO, scope.version) + _encode_attributes(_THREE, scope.attributes)
+    return text(_ONE, scope.name) + text(_TWO, scope.version) + encode_attributes(_THREE, scope.attributes)
 
 
 def encode_value(value: Any) -> bytes:
@@ -142,13 +142,13 @@ def encode_value(value: Any) -> bytes:
     if kind is bytes:
         return sized(_BYTES, value)
     if isinstance(value, Mapping):
-        return sized(_MAP, _encode_attributes(_ONE, value))
+        return sized(_MAP, encode_attributes(_ONE, value))
     if isinstance(value, Sequence):
         return sized(_ARRAY, b"".join([sized(_ONE, encode_value(each)) for each in value]))
     return b""
 
 
-def _encode_attributes(tag: bytes, attributes: Attributes) -> bytes:
+def encode_attributes(tag: bytes, attributes: Attributes) -> bytes:
     """``KeyValue`` fields under the same tag."""
     if not attributes:
         return b""
@@ -169,17 +169,19 @@ def _encode_key(key: str) -> bytes:
 def _encode_event(event: EventRecord) -> bytes:
     return b"".join(
         (
-            _fixed64(_EVENT_TIME, event.time_unix_nano),
+            fixed64(_EVENT_TIME, event.time_unix_nano),
             text(_TWO, event.name),
-            _encode_attributes(_THREE, event.attributes),
+            encode_attributes(_THREE, event.attributes),
             number(_EVENT_DROPPED, event.dropped_attributes_count),
         )
     )
 
 
-def _fixed64(tag: bytes, value: int) -> bytes:
+def fixed64(tag: bytes, value: int) -> bytes:
+    """A field of a number of 64 bits; nothing where it is 0."""
     return tag + pack_fixed64(value) if value else b""
 
 
-def _fixed32(tag: bytes, value: int) -> bytes:
+def fixed32(tag: bytes, value: int) -> bytes:
+    """A field of a number of 32 bits; nothing where it is 0."""
     return tag + pack_fixed32(value) if value else b""

@@ -26,23 +26,22 @@ class Kind(NamedTuple):
     paths_to_ids: tuple[tuple[_Names, ...], ...]
 
 
-def _below(signal: str, leaves: str, *more: _Names) -> tuple[_Names, ...]:
-    """Names in JSON's way and in protobuf's own, from the top down to ``leaves`` and further."""
+def _below(signal: str, *more: _Names) -> tuple[_Names, ...]:
+    """Names in JSON's way and in protobuf's own, from the top down through resources and scopes, and further."""
     title = signal.title()
-    first = (f"resource{title}", f"resource_{signal}"), (f"scope{title}", f"scope_{signal}")
-    return (*first, (leaves[0].lower() + leaves[1:].title().replace("_", ""), leaves), *more)
+    return ((f"resource{title}", f"resource_{signal}"), (f"scope{title}", f"scope_{signal}"), *more)
 
 
 _KINDS_OF_METRIC: Final = ("gauge", "sum", "histogram", "exponentialHistogram", "exponential_histogram")
 TRACES: Final = Kind(
-    "TracesData", "trace.v1.trace_pb2", (_below("spans", "spans"), _below("spans", "spans", ("links",)))
+    "TracesData", "trace.v1.trace_pb2", (_below("spans", ("spans",)), _below("spans", ("spans",), ("links",)))
 )
 METRICS: Final = Kind(
     "MetricsData",
     "metrics.v1.metrics_pb2",
-    (_below("metrics", "metrics", _KINDS_OF_METRIC, ("dataPoints", "data_points"), ("exemplars",)),),
+    (_below("metrics", ("metrics",), _KINDS_OF_METRIC, ("dataPoints", "data_points"), ("exemplars",)),),
 )
-LOGS: Final = Kind("LogsData", "logs.v1.logs_pb2", (_below("logs", "log_records"),))
+LOGS: Final = Kind("LogsData", "logs.v1.logs_pb2", (_below("logs", ("logRecords", "log_records")),))
 SPAN: Final = Kind("Span", TRACES.module, ((), (("links",),)))
 METRIC: Final = Kind("Metric", METRICS.module, (METRICS.paths_to_ids[0][3:],))
 LOG: Final = Kind("LogRecord", LOGS.module, ((),))

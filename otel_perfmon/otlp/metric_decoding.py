@@ -5,14 +5,14 @@ What a row's JSON cannot tell is kept as it came, under the name ``otlp``: the m
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Any, Final
 
 from otel_perfmon.otlp.messages import METRICS, has_unknown_fields, parse_json, parse_protobuf
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
-from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, decode_attributes, encode_pairs, text_of
+from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, decode_attributes, encode_pairs, note_odd_numbers, text_of
 from otel_perfmon.storage.attributes import encode_foreign_attributes
+from otel_perfmon.storage.raw_points import add_raw
 from otel_perfmon.storage.rows import PointRow, ResourceRow, ScopeRow
 
 _FIGURES: Final = {
@@ -62,6 +62,7 @@ def _points(metric: Any, resource: ResourceRow, scope: ScopeRow, *, is_untold: b
     for point in of_kind.data_points:
         notes = Notes([UNTOLD] if is_untold else ())
         figures = _figures(point, kind, notes)
+        note_odd_numbers(figures, notes)
         if metric.metadata:
             figures["metadata"] = decode_attributes(metric.metadata, UNTOLD, notes)
         encoded = encode_foreign_attributes(figures)
@@ -93,10 +94,7 @@ def _with_raw(row: PointRow, metric: Any, point: Any) -> PointRow:
     del points[:]
     points.append(point)
     raw = alone.SerializeToString()
-    if len(raw) > RAW_BYTES_MAX:
-        return row
-    text = f'"otlp":{{"@bytes":"{base64.b64encode(raw).decode()}"}}'
-    return row._replace(data=f"{row.data[:-1]}{',' if row.data != '{}' else ''}{text}}}")
+    return row if len(raw) > RAW_BYTES_MAX else row._replace(data=add_raw(row.data, raw))
 
 
 def _figures(point: Any, kind: str, notes: Notes) -> dict[str, Any]:
@@ -114,7 +112,7 @@ def _figures(point: Any, kind: str, notes: Notes) -> dict[str, Any]:
             if point.HasField(side):
                 buckets = getattr(point, side)
                 figures[side] = {"offset": buckets.offset, "bucket_counts": list(buckets.bucket_counts)}
-        if point.zero_threshold:
+        if str(point.zero_threshold) != "0.0":  # -0.0 is another one
             figures["zero_threshold"] = point.zero_threshold
     if kind == "summary":
         values = point.quantile_values

@@ -76,26 +76,35 @@ def decode_value(value: Any, notes: Notes) -> Any:
             notes.add(UNTOLD)
         return decoded
     found = getattr(value, kind)
-    if kind == "double_value" and found != found and _pack_double(found) != _NAN:  # noqa: PLR0124 - which NaN
-        notes.add(UNTOLD)
+    if kind == "double_value":
+        note_odd_numbers(found, notes)
     if kind == "string_value_strindex":  # of profiles, whose table of texts is nowhere here
         notes.add(UNTOLD)
         return None
     return found
 
 
+def note_odd_numbers(figures: Any, notes: Notes) -> None:
+    """Note a NaN that is not the usual one, of which JSON knows but one; anywhere in objects and lists."""
+    if isinstance(figures, float):
+        if figures != figures and _pack_double(figures) != _NAN:  # noqa: PLR0124
+            notes.add(UNTOLD)
+    elif isinstance(figures, dict):
+        for each in figures.values():
+            note_odd_numbers(each, notes)
+    elif isinstance(figures, list):
+        for each in figures:
+            note_odd_numbers(each, notes)
+
+
 def _decode_pairs(pairs: Sequence[Any], notes: Notes) -> dict[str, Any]:
     decoded: dict[str, Any] = {}
     for pair in pairs:
         value = decoded[pair.key] = decode_value(pair.value, notes)
-        if (value is None and not pair.HasField("value")) or (not pair.key and _has_index(pair)):
+        # A key in the table of texts that only profiles have; older versions of OTLP know of none.
+        if (value is None and not pair.HasField("value")) or getattr(pair, "key_strindex", False):
             notes.add(UNTOLD)
     return decoded
-
-
-def _has_index(pair: Any) -> bool:
-    """Whether a key stands in the table of texts that only profiles have; older versions of OTLP know of none."""
-    return getattr(pair, "key_strindex", 0) != 0
 
 
 def text_of(value: str, part: str, notes: Notes, characters_max: int | None = None) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_perfmon.storage.columns import SpanColumns
+from otel_perfmon.storage.raw_points import MARK, redact_data
 from otel_perfmon.storage.rows import NO_DETAILS, LogRow, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ _PARTS: Final = tuple(
 )
 _JSON_PARTS: Final = frozenset((SpanDetails._fields.index("events"), SpanDetails._fields.index("links")))
 _JSON_FIELDS: Final = frozenset(("body_json", "attributes"))
-_SAYING: Final = ('"exemplars"', '"metadata"')
+_SAYING: Final = ('"exemplars"', '"metadata"', MARK)
 """The parts of a data point in which there is text."""
+_POINT_TEXTS: Final = slice(PointRow._fields.index("instrument"), PointRow._fields.index("attributes") + 1)
 _T = TypeVar("_T", ResourceRow, ScopeRow)
 
 
@@ -88,18 +90,21 @@ class Redactor:
         redaction = self._follow_policy()
         if redaction is None:
             return list(points)
-        text, json = partial(_guarded, redaction.redact_text), partial(_guarded, redaction.redact_json)
-        return [
-            point._replace(
-                resource=self._redact_shared(point.resource),
-                scope=self._redact_shared(point.scope),
-                instrument=text(point.instrument),
-                description=text(point.description),
-                attributes=json(point.attributes),
-                data=json(point.data) if any(map(point.data.__contains__, _SAYING)) else point.data,
-            )
-            for point in points
-        ]
+        return [self._redact_point(point, redaction) for point in points]
+
+    def _redact_point(self, point: PointRow, redaction: Redaction) -> PointRow:
+        text = partial(_guarded, redaction.redact_text)
+        clean = point._replace(
+            resource=self._redact_shared(point.resource),
+            scope=self._redact_shared(point.scope),
+            instrument=text(point.instrument),
+            description=text(point.description),
+            attributes=_guarded(redaction.redact_json, point.attributes),
+        )
+        if not any(map(point.data.__contains__, _SAYING)):
+            return clean
+        is_changed = clean[_POINT_TEXTS] != point[_POINT_TEXTS]
+        return clean._replace(data=_guarded(partial(redact_data, redaction, is_changed=is_changed), point.data))
 
     def redact_logs(self, logs: Sequence[LogRow]) -> list[LogRow]:
         """Log records without secrets, marked where there were any."""

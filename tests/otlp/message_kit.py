@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,7 +16,8 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
     FieldDescriptor.CPPTYPE_ENUM: (-(2**31), 2**31 - 1),
 }
-_DEPTH_MAX = 9
+_DEPTH_MAX = 8
+_SELDOM = st.sampled_from((True, True, True, False))
 keys = st.sampled_from(("", "a", "b", "service.name", "perfmon.slow", "exception.type", "@bytes", "@double", "@"))
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
 texts = st.one_of(*[keys, words] * 10, st.just("x" * 70_000))
@@ -38,7 +40,7 @@ def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     if kind == FieldDescriptor.CPPTYPE_BOOL:
         return st.booleans()
     if kind in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
-        return st.floats()
+        return st.one_of(st.floats(allow_nan=False), st.just(math.nan))  # JSON knows of one NaN
     if field.type == FieldDescriptor.TYPE_STRING:
         return texts
     if field.name in ids:
@@ -49,11 +51,12 @@ def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
 
 @st.composite
 def messages(draw, kind: type, depth: int = 0) -> Any:
-    """A message of that type, with about half of its fields, and perhaps one that nobody knows."""
+    """A message of that type with half of its fields, further down a quarter, and perhaps one that nobody knows."""
     message = kind()
     for field in message.DESCRIPTOR.fields:
         is_wanted = field.name in ITEMS
-        if (not is_wanted and draw(st.booleans())) or (depth > _DEPTH_MAX and field.message_type is not None):
+        is_left_out = not is_wanted and draw(st.booleans() if depth < 4 else _SELDOM)
+        if is_left_out or (depth > _DEPTH_MAX and field.message_type is not None):
             continue
         if field.message_type is not None:
             inner = messages(field.message_type._concrete_class, depth + 1)
@@ -92,6 +95,23 @@ def traces(draw) -> TracesData:
                 number += 1
                 valid_ids(span, number)
     return data
+
+
+def metrics_alone(data: Any) -> None:
+    """Make each metric one of a single point, and let go of those that hold none."""
+    for resource in data.resource_metrics:
+        for scope in resource.scope_metrics:
+            alone = []
+            for metric in scope.metrics:
+                kind = metric.WhichOneof("data")
+                for point in getattr(metric, kind).data_points if kind else ():
+                    copy = type(metric)()
+                    copy.CopyFrom(metric)
+                    del getattr(copy, kind).data_points[:]
+                    getattr(copy, kind).data_points.append(point)
+                    alone.append(copy)
+            del scope.metrics[:]
+            scope.metrics.extend(alone)
 
 
 def items_of(data: Any, names: tuple[str, str, str]) -> list[tuple[bytes, bytes, bytes]]:

@@ -112,7 +112,7 @@ def log_row(body="it happened", *, at=NOW, **changes) -> LogRow:
         resource=resource_row(),
         scope=scope_row(),
         time_unix_nano=at,
-        observed_unix_nano=at + 1,
+        observed_unix_nano=min(at + 1, 2**63 - 1),
         severity_number=9,
         severity_text="",
         event_name="",
