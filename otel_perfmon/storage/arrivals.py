@@ -11,7 +11,7 @@ from itertools import accumulate, islice, takewhile
 from operator import itemgetter, le
 from typing import Final
 
-from otel_perfmon.storage.base import Batch, SpanReader
+from otel_perfmon.storage.base import Batch, Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.known_spans import KnownSpans
 from otel_perfmon.storage.lineage import Lineage
@@ -27,9 +27,9 @@ _UNWRITTEN_MAX: Final = 100_000
 class Arrivals:
     """Writes such spans into one store; one thread at a time."""
 
-    def __init__(self, recorder: Recorder, reader: SpanReader) -> None:
+    def __init__(self, recorder: Recorder, store: Store) -> None:
         self._recorder = recorder
-        self._known = KnownSpans(reader)
+        self._known = KnownSpans(store)
         self._lineage = Lineage()
         self._edges: list[EdgeRow] = []
         self._own_of_unwritten: dict[SpanKey, int] = {}

@@ -194,13 +194,6 @@ class SpanReader(Protocol):
     def find_known_spans(self, keys: Collection[SpanKey]) -> set[SpanKey]:
         """Which of these spans the store has."""
 
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
-        """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
-
-        Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not
-        there yet, none.
-        """
-
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""
 
@@ -332,6 +325,13 @@ class SpanReader(Protocol):
 
 class Store(SpanReader, Protocol):
     """One store, to ask and to tidy. A context manager."""
+
+    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+        """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
+
+        Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not
+        there yet, none.
+        """
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Do now, and wholly, what retention does each minute, by the store's own policy unless one is given.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.rows import SpanRow
 
@@ -32,8 +32,8 @@ class _Trace:
 class KnownSpans:
     """The spans of one store. One thread at a time, which holds the right to write there."""
 
-    def __init__(self, reader: SpanReader, remembered_max: int = REMEMBERED_MAX) -> None:
-        self._reader = reader
+    def __init__(self, store: Store, remembered_max: int = REMEMBERED_MAX) -> None:
+        self._store = store
         self._remembered_max = remembered_max
         self._remembered_count = 0
         self._traces: dict[bytes, _Trace] = {}
@@ -63,7 +63,7 @@ class KnownSpans:
         for trace_id in trace_ids:
             trace = traces.pop(trace_id) if trace_id in traces else _Trace()
             traces[trace_id] = trace  # the latest stand last
-        found = self._reader.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
+        found = self._store.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
         for row_id, (trace_id, span_id, start_unix_nano) in found:
             trace, before_count = traces[trace_id], len(traces[trace_id].spans)
             trace.spans.add((span_id, start_unix_nano))

@@ -19,7 +19,7 @@ from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
 from otel_perfmon.otlp.receiver.bodies import Body
 from otel_perfmon.otlp.receiver.commits import Commits
 from otel_perfmon.storage.arrivals import Arrivals
-from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.recorder import Recorder
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
@@ -63,7 +63,7 @@ class Signal(NamedTuple):
         return f"/v1/{self.name}"
 
 
-def signals_of(recorder: Recorder, reader: SpanReader, slow_threshold_nano: int) -> list[Signal]:
+def signals_of(recorder: Recorder, store: Store, slow_threshold_nano: int) -> list[Signal]:
     """The signals that a store keeps."""
 
     def write_all(write_some: Callable[[Sequence[Any]], int]) -> Callable[[Sequence[Any]], None]:
@@ -74,7 +74,7 @@ def signals_of(recorder: Recorder, reader: SpanReader, slow_threshold_nano: int)
         return write
 
     return [
-        Signal("traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, reader).write, "rejectedSpans"),
+        Signal("traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, store).write, "rejectedSpans"),
         Signal("metrics", MetricDecoder, write_all(recorder.write_points), "rejectedDataPoints"),
         Signal("logs", LogDecoder, write_all(recorder.write_logs), "rejectedLogRecords"),
     ]

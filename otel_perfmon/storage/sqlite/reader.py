@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -47,7 +47,6 @@ from otel_perfmon.storage.sqlite.answers import find_arrived_points, find_points
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
-from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
@@ -106,13 +105,6 @@ class SqliteReader:
         """Which of these spans the store has; see `SpanReader`."""
         with self._transaction() as connection:
             return traces.find_known_spans(connection, keys)
-
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
-        """Row ids and keys of the spans of those traces; see `SpanReader`."""
-        if not size_bytes(self.path):
-            return []
-        with self._transaction() as connection:
-            return list(traces.find_span_keys(connection, after))
 
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""
