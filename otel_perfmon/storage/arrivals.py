@@ -36,20 +36,13 @@ class Arrivals:
         self._is_tended = False
 
     def write(self, rows: Sequence[SpanRow]) -> None:
-        """Commit the rows that the store does not have, in as few transactions as they fit into.
-
-        Raises `StoreError` when one of those fails: then what came before it is stored, which does no harm when all of
-        the rows are brought again.
-        """
+        """Commit the rows that the store does not have, in as few transactions as they fit into; or `StoreError`."""
         done_count = 0
         while done_count < len(rows):
-            done_count += self._write_first(rows[done_count : done_count + BATCH_MAX])
-        if not self._is_tended:
-            self._is_tended = True
-            self._recorder.look_at_open_spans()  # there are none; this begins the thread that prunes each minute
+            done_count += self.write_first(rows[done_count : done_count + BATCH_MAX])
 
-    def _write_first(self, rows: Sequence[SpanRow]) -> int:
-        """Write as many of the rows as fit into a transaction, and one at least; how many."""
+    def write_first(self, rows: Sequence[SpanRow]) -> int:
+        """Commit the first rows, as many as fit into a transaction, and one at least; how many. Raises `StoreError`."""
         taken = SpanColumns.of(())
         batch = Batch()
 
@@ -71,6 +64,9 @@ class Arrivals:
         if self._own_of_unwritten:
             for key in map(key_of, batch.spans):
                 self._own_of_unwritten.pop(key, None)
+        if not self._is_tended:
+            self._is_tended = True
+            self._recorder.look_at_open_spans()  # there are none; this begins the thread that prunes each minute
         return len(taken)
 
     def _batch_of(self, spans: SpanColumns) -> Batch:
