@@ -394,14 +394,15 @@ class LogRecord:
 
 
 _Item = TypeVar("_Item")
+_Position = TypeVar("_Position")
 
 
 @dataclass(frozen=True, slots=True)
-class ArrivalPage(Generic[_Item]):
-    """Some of what arrived, in that order; ``last`` is what the next page comes after, None when nothing is left."""
+class ArrivalPage(Generic[_Item, _Position]):
+    """Some of what is stored, in an order that stays; the next page comes after ``last``, None when nothing is left."""
 
     items: tuple[_Item, ...]
-    last: int | None
+    last: _Position | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ This is where it is put together. What it needs beyond the core is the extra ``w
 from __future__ import annotations
 
 import logging
+import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +25,7 @@ from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
 from otel_perfmon.otlp.receiver.intake import Intake, signals_of
 from otel_perfmon.storage.registry import release_recorder
+from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.url import open_configured_recorder, open_store
 from otel_perfmon.web.connections import BoundedProtocol
 from otel_perfmon.web.guard import App, Guard, check_exposure, is_loopback
@@ -56,23 +59,30 @@ def run_server(config: Config, address: Address, on_ready: Callable[[str, str], 
     Raises `ConfigError` when others could send without a token, and `OtlpError` when a port is not to be had.
     """
     check_exposure(address.host, address.token)
-    with _listening(address.host, address.port) as listener:
-        recorder = open_configured_recorder(config, _EVERYTHING)
-        store = open_store(config.path)
-        signals = signals_of(recorder, store, nano_of_ms(config.slow_threshold_ms))
-        intakes = [Intake(signal, recorder) for signal in signals]
+    with _listening(address.host, address.port) as listener, _intakes(config) as intakes:
+        stop_grpc, grpc_target = _start_grpc(intakes, address)
+        server = _Server(_uvicorn_config(make_app(intakes, address)))
+        server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
         try:
-            stop_grpc, grpc_target = _start_grpc(intakes, address)
-            server = _Server(_uvicorn_config(make_app(intakes, address)))
-            server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
-            try:
-                server.run(sockets=[listener])
-            finally:
-                stop_grpc()
+            server.run(sockets=[listener])
+        finally:
+            stop_grpc()
+
+
+@contextmanager
+def _intakes(config: Config) -> Iterator[list[Intake]]:
+    """The ways into the store, for a block; `StoreError` when it is none of ours."""
+    with open_store(config.path) as store:
+        if size_bytes(config.path):
+            store.summarize_store()  # a file that is not ours is found out now, not with the first request
+        recorder = open_configured_recorder(config, _EVERYTHING)
+        signals = signals_of(recorder, store, nano_of_ms(config.slow_threshold_ms))
+        intakes = [Intake(each, recorder) for each in signals]
+        try:
+            yield intakes
         finally:
             for intake in intakes:
                 intake.close()
-            store.close()
             release_recorder(recorder)
 
 
@@ -86,9 +96,22 @@ def make_app(intakes: Sequence[Intake], address: Address) -> App:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Tells when it listens, and ends in order when it is told to stop.
+
+    uvicorn sends itself the signal again at the end, which would leave the store open.
+    """
 
     on_started: Callable[[], None] = staticmethod(lambda: None)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at SIGINT and SIGTERM, for a block."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -15,6 +15,7 @@ from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.exporting import find_pages
 from otel_perfmon.cli.inputs import is_store, open_input, path_of
+from otel_perfmon.cli.other_signals import OtherIntake, add_signal_option
 from otel_perfmon.cli.progress import show_progress
 from otel_perfmon.cli.report import counted
 from otel_perfmon.config import Config, resolve_config
@@ -22,6 +23,7 @@ from otel_perfmon.errors import OtlpError, PerfmonError, QueryError
 from otel_perfmon.formats.reading import read_spans
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece
+from otel_perfmon.otlp.signal_files import SignalDecoder
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.arrivals import as_they_ended
 from otel_perfmon.storage.registry import release_recorder
@@ -43,9 +45,10 @@ examples:
 Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
 Collector's file exporter writes them) and protobuf, in Jaeger's JSON, in
 Zipkin's JSON of version 2, and those of another store (a copy of it is read);
-gzip and zstd are unpacked. Which it is, the file tells. Metrics and logs are
-passed over. OTLP and zstd take pip install 'otel-perfmon[otlp]'. What cannot be
-read is named, and the rest goes on.
+gzip and zstd are unpacked. Which it is, the file tells, but for metrics and log
+records in protobuf: say --signal. Those of them that come twice are stored
+twice. OTLP and zstd take pip install 'otel-perfmon[otlp]'. What cannot be read
+is named, and the rest goes on.
 
 Spans that the store has, by trace, id and start, are passed over; those that
 retention has removed count again. Retention goes by when a span arrived here.
@@ -60,16 +63,18 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``import``."""
     parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", nargs="+", help="what to read; - is standard input")
+    add_signal_option(parser, "what protobuf holds: its messages do not say")
     options.add_db_option(parser)
     parser.set_defaults(run=_run_import)
 
 
 def _run_import(arguments: argparse.Namespace) -> int:
     config = resolve_config({"path": arguments.db})
-    threshold_nano = round(config.slow_threshold_ms * 1e6)
-    decoder = SpanDecoder(threshold_nano)
     bad_count = 0
     with _Intake(config) as intake:
+        other = intake.other
+        threshold_nano = round(config.slow_threshold_ms * 1e6)
+        decoder = SignalDecoder(threshold_nano, other.add_points, other.add_logs, arguments.signal)
         for name in arguments.files:
             for piece in _pieces(name, decoder, threshold_nano, config.path):
                 if piece.error is not None:
@@ -80,6 +85,9 @@ def _run_import(arguments: argparse.Namespace) -> int:
     if bad_count > _TOLD_MAX:
         print(f"{bad_count - _TOLD_MAX:,} more places could not be read.", file=sys.stderr)
     print(f"{counted(intake.stored_count, 'span')} stored in {escape(config.path)}.")
+    for count, what in ((other.point_count, "data point"), (other.log_count, "log record")):
+        if count:
+            print(f"{counted(count, what)} stored.")
     for count, what in (
         (intake.known_count, "had been there, or came twice"),
         (decoder.refused_count, "had no ids of 16 and 8 bytes, and were left out"),
@@ -108,6 +116,7 @@ class _Intake:
             config = replace(config, **{name: getattr(kept, name) for name in names})
         config = replace(config, sample_rate=1.0, sample_rates={})
         self._recorder = open_configured_recorder(config, {"sample_rate": 1.0, "sample_rates": {}})
+        self.other = OtherIntake(self._recorder)
         self._rows: list[SpanRow] = []
 
     def __enter__(self) -> _Intake:

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from otel_perfmon.cli.moments import iso
 from otel_perfmon.query import Window
-from otel_perfmon.records import OpenSpanRecord, OperationStats, SpanRecord
+from otel_perfmon.records import LogRecord, OpenSpanRecord, OperationStats, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
 
 _DERIVED: Final[dict[type, tuple[str, ...]]] = {
     SpanRecord: ("service", "duration_ms", "kind_name", "status_name"),
     OpenSpanRecord: ("is_interrupted",),
+    LogRecord: ("service", "severity", "moment_unix_nano"),
     OperationStats: ("rate_per_second",),
 }
 """Properties that are given like fields."""

@@ -11,13 +11,15 @@ from itertools import accumulate, islice, takewhile
 from operator import itemgetter, le
 from typing import Final
 
-from otel_perfmon.storage.base import Batch, SpanReader
+from otel_perfmon.storage.base import Batch, Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.known_spans import KnownSpans
 from otel_perfmon.storage.lineage import Lineage
 from otel_perfmon.storage.recorder import BATCH_MAX, Recorder
 from otel_perfmon.storage.rows import ROW_BYTES, EdgeRow, SpanKey, SpanRow, key_of
 
+_END: Final = SpanRow._fields.index("end_unix_nano")
+_CHARACTER_BYTES_MAX: Final = 4
 _UNWRITTEN_MAX: Final = 100_000
 """Spans that could not be written and whose self times are kept until they come again."""
 
@@ -25,35 +27,28 @@ _UNWRITTEN_MAX: Final = 100_000
 class Arrivals:
     """Writes such spans into one store; one thread at a time."""
 
-    def __init__(self, recorder: Recorder, reader: SpanReader) -> None:
+    def __init__(self, recorder: Recorder, store: Store) -> None:
         self._recorder = recorder
-        self._known = KnownSpans(reader)
+        self._known = KnownSpans(store)
         self._lineage = Lineage()
         self._edges: list[EdgeRow] = []
         self._own_of_unwritten: dict[SpanKey, int] = {}
         self._is_tended = False
 
     def write(self, rows: Sequence[SpanRow]) -> None:
-        """Commit the rows that the store does not have, in as few transactions as they fit into.
-
-        Raises `StoreError` when one of those fails: then what came before it is stored, which does no harm when all of
-        the rows are brought again.
-        """
+        """Commit the rows that the store does not have, in as few transactions as they fit into; or `StoreError`."""
         done_count = 0
         while done_count < len(rows):
-            done_count += self._write_first(rows[done_count : done_count + BATCH_MAX])
-        if not self._is_tended:
-            self._is_tended = True
-            self._recorder.look_at_open_spans()  # there are none; this begins the thread that prunes each minute
+            done_count += self.write_first(rows[done_count : done_count + BATCH_MAX])
 
-    def _write_first(self, rows: Sequence[SpanRow]) -> int:
-        """Write as many of the rows as fit into a transaction, and one at least; how many."""
-        taken: Sequence[SpanRow] = ()
+    def write_first(self, rows: Sequence[SpanRow]) -> int:
+        """Commit the first rows, as many as fit into a transaction, and one at least; how many. Raises `StoreError`."""
+        taken = SpanColumns.of(())
         batch = Batch()
 
         def make_batch(bytes_max: int) -> Batch:
             nonlocal taken, batch
-            taken = _first(rows, bytes_max)
+            taken = _first(SpanColumns.of(rows), bytes_max)
             batch = self._batch_of(taken)
             return batch
 
@@ -69,25 +64,42 @@ class Arrivals:
         if self._own_of_unwritten:
             for key in map(key_of, batch.spans):
                 self._own_of_unwritten.pop(key, None)
+        if not self._is_tended:
+            self._is_tended = True
+            self._recorder.look_at_open_spans()  # there are none; this begins the thread that prunes each minute
         return len(taken)
 
-    def _batch_of(self, rows: Sequence[SpanRow]) -> Batch:
-        """The rows without those known, without secrets, with their self times and calls."""
-        unknown, own = as_they_ended(self._known.sift(rows)), []
+    def _batch_of(self, spans: SpanColumns) -> Batch:
+        """The spans without those known, without secrets, with their self times and calls."""
+        spans, own = _as_columns_ended(self._known.sift(spans)), []
         known_own = self._own_of_unwritten
         if known_own:  # of some the lineage has been told; those must come first
-            unknown.sort(key=lambda row: key_of(row) not in known_own)
-            own = [known_own[key] for key in map(key_of, unknown) if key in known_own]
-        spans = self._recorder.redactor.redact_spans(SpanColumns.of(unknown))
+            rows = sorted(spans, key=lambda row: key_of(row) not in known_own)
+            own = [known_own[key] for key in map(key_of, rows) if key in known_own]
+            spans = SpanColumns.of(rows)
+        spans = self._recorder.redactor.redact_spans(spans)
         self._lineage.add_self_times(spans, own)
         self._edges += self._lineage.take_edges()
         return Batch(spans, own, self._edges, state=self._recorder.ledger.state(is_closed=False))
 
 
-def _first(rows: Sequence[SpanRow], bytes_max: int) -> Sequence[SpanRow]:
-    """The first rows, as many as have so many bytes together, and one at least."""
-    sizes = accumulate(ROW_BYTES + row.text_size for row in rows)
-    return rows[: 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))]
+def _first(spans: SpanColumns, bytes_max: int) -> SpanColumns:
+    """The first spans, as many as have so many bytes together, and one at least."""
+    attributes, details = spans.columns[-2:]
+    character_count = sum(map(len, attributes)) + sum(
+        [len(text) for each in details if each for text in (*each[:6], each.otlp)]
+    )
+    if ROW_BYTES * len(spans) + _CHARACTER_BYTES_MAX * character_count < bytes_max:  # as a rule
+        return spans
+    sizes = accumulate(ROW_BYTES + row.text_size for row in spans)
+    return spans[: 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))]
+
+
+def _as_columns_ended(spans: SpanColumns) -> SpanColumns:
+    ends = spans.columns[_END]
+    if all(map(le, ends, islice(ends, 1, None))):
+        return spans
+    return SpanColumns.of(as_they_ended(spans))
 
 
 def as_they_ended(rows: Iterable[SpanRow]) -> list[SpanRow]:
@@ -95,10 +107,6 @@ def as_they_ended(rows: Iterable[SpanRow]) -> list[SpanRow]:
 
     Those of one scope stay in their order, which tells more than ends by a clock that was set meanwhile.
     """
-    rows = list(rows)
-    ends = [row.end_unix_nano for row in rows]
-    if all(map(le, ends, islice(ends, 1, None))):
-        return rows
     latest: dict[tuple[int, int], int] = {}
     placed: list[tuple[int, int, SpanRow]] = []
     for number, row in enumerate(rows):

@@ -48,6 +48,8 @@ TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
 KEYS_MAX: Final = 100_000
 """Spans of one trace among which those that came before are known."""
+TRACE_LOGS_MAX: Final = 1_000
+"""Log records of one trace that an answer holds, the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,18 +194,11 @@ class SpanReader(Protocol):
     def find_known_spans(self, keys: Collection[SpanKey]) -> set[SpanKey]:
         """Which of these spans the store has."""
 
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
-        """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
-
-        Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not
-        there yet, none.
-        """
-
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""
 
     def get_trace(self, trace_id: str) -> Trace:
-        """The spans of a trace, ordered by start; `NotFoundError` when there is none.
+        """The spans of a trace, ordered by start, and its log records; `NotFoundError` when there is no span.
 
         Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive (of those of a million spans at most),
         and ``is_complete`` is False.
@@ -301,11 +296,16 @@ class SpanReader(Protocol):
     ) -> list[LogRecord]:
         """Log records, newest first; of one trace, of one service, and of a severity number or more."""
 
-    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord]:
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord, int]:
         """Metric data points in the order in which they arrived, behind the one that another page ended with."""
 
-    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord]:
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord, int]:
         """The same of log records."""
+
+    def find_rollup_points(
+        self, after: tuple[int, int] = (0, 0), *, limit: int = 512
+    ) -> ArrivalPage[PointRecord, tuple[int, int]]:
+        """Statistics as metric data points, for ``limit`` hours of operations: delta, exponential histograms."""
 
     def get_health(self) -> Health:
         """The account of everything that ended."""
@@ -328,6 +328,13 @@ class SpanReader(Protocol):
 
 class Store(SpanReader, Protocol):
     """One store, to ask and to tidy. A context manager."""
+
+    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+        """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
+
+        Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not
+        there yet, none.
+        """
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Do now, and wholly, what retention does each minute, by the store's own policy unless one is given.

@@ -7,15 +7,16 @@ read whole with every request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Final
 
-from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.base import Store
+from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.rows import SpanRow
 
 REMEMBERED_MAX: Final = 200_000
 """Spans remembered, about 150 bytes each. The traces that were not heard of for the longest time are forgotten, and
 read again when they come again."""
+_KEY_COLUMNS: Final = tuple(map(SpanRow._fields.index, ("trace_id", "span_id", "start_unix_nano")))
 
 
 class _Trace:
@@ -31,28 +32,29 @@ class _Trace:
 class KnownSpans:
     """The spans of one store. One thread at a time, which holds the right to write there."""
 
-    def __init__(self, reader: SpanReader, remembered_max: int = REMEMBERED_MAX) -> None:
-        self._reader = reader
+    def __init__(self, store: Store, remembered_max: int = REMEMBERED_MAX) -> None:
+        self._store = store
         self._remembered_max = remembered_max
         self._remembered_count = 0
         self._traces: dict[bytes, _Trace] = {}
 
-    def sift(self, rows: Iterable[SpanRow]) -> list[SpanRow]:
-        """Those rows that the store does not have, each once. From now on it counts as having them, until `forget`."""
-        rows = list(rows)
-        self._read({row.trace_id for row in rows})
-        traces, unknown = self._traces, []
-        for row in rows:
-            known, key = traces[row.trace_id].spans, (row.span_id, row.start_unix_nano)
+    def sift(self, spans: SpanColumns) -> SpanColumns:
+        """Those spans that the store does not have, each once. From now on it counts as having them, until `forget`."""
+        trace_ids, span_ids, starts = (spans.columns[column] for column in _KEY_COLUMNS)
+        self._read(set(trace_ids))
+        traces = self._traces
+        unknown: list[int] = []
+        for number, (trace_id, key) in enumerate(zip(trace_ids, zip(span_ids, starts, strict=True), strict=True)):
+            known = traces[trace_id].spans
             if key not in known:
                 known.add(key)
-                unknown.append(row)
+                unknown.append(number)
         self._remembered_count += len(unknown)
-        return unknown
+        return spans.pick(unknown)
 
-    def forget(self, rows: Sequence[SpanRow]) -> None:
-        """Those rows could not be written: what the file has of their traces is to be read again."""
-        for trace_id in {row.trace_id for row in rows}:
+    def forget(self, spans: SpanColumns) -> None:
+        """Those spans could not be written: what the file has of their traces is to be read again."""
+        for trace_id in set(spans.columns[_KEY_COLUMNS[0]]):
             self._forget_trace(trace_id)
 
     def _read(self, trace_ids: set[bytes]) -> None:
@@ -61,7 +63,7 @@ class KnownSpans:
         for trace_id in trace_ids:
             trace = traces.pop(trace_id) if trace_id in traces else _Trace()
             traces[trace_id] = trace  # the latest stand last
-        found = self._reader.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
+        found = self._store.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
         for row_id, (trace_id, span_id, start_unix_nano) in found:
             trace, before_count = traces[trace_id], len(traces[trace_id].spans)
             trace.spans.add((span_id, start_unix_nano))

@@ -1,6 +1,6 @@
 """How fast the receiver is: spans a second until they are committed, beside a bare loop that does the least possible.
 
-Run:  python tests/benchmarks/receiver.py [--short] [--rounds N]
+Run:  python tests/benchmarks/receiver.py [--short] [--rounds N] [--phoenix COMMAND]
 
 One client sends protobuf batches of 512 spans (a shop's: traces of eight, six attributes, one span in ten with an
 event, one in twenty failed) over one connection to `otel-perfmon serve`, each after the answer to the one before. The
@@ -8,13 +8,18 @@ bare loop runs in the same process as a receiver would: it parses the same reque
 every field of every span into a row, and inserts the rows, one transaction a request, into a table without indexes: no
 HTTP, no rollups, no second look at what came before. Rounds of both alternate; the figure is the median of their
 ratios.
+
+With `--phoenix venv/bin/phoenix` (pip install arize-phoenix, in an environment of its own) the same requests also go to
+Phoenix, until its database has all of the spans: it answers before.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import socket
 import sqlite3
 import statistics
 import subprocess
@@ -189,10 +194,56 @@ def send(requests: Sequence[bytes], port: int) -> float:
     return SPANS * len(requests) / seconds
 
 
+def run_phoenix(command: str, requests: Sequence[bytes]) -> float:
+    """Spans a second until Phoenix has stored them."""
+    with tempfile.TemporaryDirectory() as folder:
+        ports = {"PHOENIX_PORT": "16006", "PHOENIX_GRPC_PORT": "14317"}
+        variables = {**os.environ, **ports, "PHOENIX_WORKING_DIR": folder, "PHOENIX_TELEMETRY_ENABLED": "false"}
+        variables.pop("PYTHONPATH", None)
+        log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([command, "serve"], env=variables, **log) as process:
+            try:
+                _wait_for_port(16_006)
+                began = time.perf_counter()
+                _send_patiently(requests, 16_006)
+                _wait_for_spans(Path(folder, "phoenix.db"), SPANS * len(requests))
+                return SPANS * len(requests) / (time.perf_counter() - began)
+            finally:
+                process.terminate()
+
+
+def _wait_for_port(port: int) -> None:
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    sys.exit(f"nothing listens at {port}")
+
+
+def _send_patiently(requests: Sequence[bytes], port: int) -> None:
+    for data in requests:
+        while True:
+            with closing(HTTPConnection("127.0.0.1", port)) as connection:
+                connection.request("POST", "/v1/traces", data, {"Content-Type": "application/x-protobuf"})
+                status = connection.getresponse().status
+            if status == 200:
+                break
+            assert status in {429, 503}, status
+            time.sleep(0.1)
+
+
+def _wait_for_spans(path: Path, count: int) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        while connection.execute("SELECT count(*) FROM spans").fetchone()[0] < count:
+            time.sleep(0.05)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--phoenix", metavar="COMMAND", help="measure Phoenix too")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (3 if arguments.short else 9)
     count = 20 if arguments.short else 60
@@ -208,6 +259,10 @@ def main() -> None:
     print(f"bare loop  {statistics.median(bare):8,.0f} spans/s")
     print(f"receiver   {statistics.median(ours):8,.0f} spans/s")
     print(f"receiver / bare loop  {ratio:.2f}  (must: 0.5 or more)")
+    if arguments.phoenix:
+        theirs = run_phoenix(arguments.phoenix, [make_request(rng) for _ in range(4)])
+        print(f"Phoenix    {theirs:8,.0f} spans/s")
+        print(f"receiver / Phoenix    {statistics.median(ours) / theirs:.0f}  (must: 20 or more)")
 
 
 if __name__ == "__main__":

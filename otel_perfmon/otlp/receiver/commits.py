@@ -24,11 +24,12 @@ _Waiting = tuple[Sequence[Any], "Future[None]"]
 class Commits:
     """A queue of requests, each stored whole or refused whole. Any number of threads.
 
-    ``write`` commits rows, or raises a `StoreError`; then who sent them is to send them again.
+    ``write_first`` commits the first rows, as many as one transaction may hold, and says how many; or it raises a
+    `StoreError`, and who sent them is to send them again.
     """
 
-    def __init__(self, write: Callable[[Sequence[Any]], None]) -> None:
-        self._write_rows = write
+    def __init__(self, write_first: Callable[[Sequence[Any]], int]) -> None:
+        self._write_first = write_first
         self._waiting: deque[_Waiting] = deque()
         self._is_stopping = False
         self._arrived = threading.Condition()
@@ -55,7 +56,10 @@ class Commits:
 
     def _run(self) -> None:
         while group := self._next_group():
-            _settle(group, self._write([row for rows, _ in group for row in rows]))
+            done_count, error = self._write([row for rows, _ in group for row in rows])
+            for rows, future in group:
+                _settle(future, error if done_count < len(rows) else None)
+                done_count -= len(rows)
 
     def _next_group(self) -> list[_Waiting]:
         """What waits, up to so many rows; nothing when it is time to end."""
@@ -69,31 +73,31 @@ class Commits:
                 count += len(group[-1][0])
             return group
 
-    def _write(self, rows: Sequence[Any]) -> StoreError | None:
-        """Commit the rows; what prevents it."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while (error := self._try_to_write(rows)) is not None:
+    def _write(self, rows: Sequence[Any]) -> tuple[int, StoreError | None]:
+        """Commit the rows; how many of the first ones are, and what prevents the others."""
+        deadline, done_count, error = time.monotonic() + _PATIENCE_SECONDS, 0, None
+        while done_count < len(rows):
+            written_count, error = self._write_some(rows[done_count : done_count + ROWS_AT_ONCE])
+            done_count += written_count
             is_over = time.monotonic() > deadline or self._is_stopping
-            if is_over or not isinstance(error, StoreBusyError):
+            if error is not None and (is_over or not isinstance(error, StoreBusyError)):
                 break
-        return error
+        return done_count, error
 
-    def _try_to_write(self, rows: Sequence[Any]) -> StoreError | None:
+    def _write_some(self, rows: Sequence[Any]) -> tuple[int, StoreError | None]:
         try:
-            self._write_rows(rows)
+            return self._write_first(rows), None
         except StoreError as error:
-            return error
+            return 0, error
         except BaseException as error:  # the outer rim: the thread must live, and each sender be answered
             _logger.exception("What was received could not be stored.")
-            return StoreError(f"It could not be stored: {error!r:.200}")
-        return None
+            return 0, StoreError(f"It could not be stored: {error!r:.200}")
 
 
-def _settle(group: Sequence[_Waiting], error: StoreError | None = None) -> None:
-    for _, future in group:
-        if not future.set_running_or_notify_cancel():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+def _settle(future: Future[None], error: StoreError | None) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -27,7 +27,7 @@ _UNAVAILABLE: Final = 503
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", BODY_BYTES_MAX),
     ("grpc.so_reuseport", 0),
-    ("grpc.max_concurrent_streams", 64),
+    ("grpc.max_concurrent_streams", 16),
 )
 _SERVICES: Final = {
     "traces": "opentelemetry.proto.collector.trace.v1.TraceService",

@@ -19,13 +19,15 @@ from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
 from otel_perfmon.otlp.receiver.bodies import Body
 from otel_perfmon.otlp.receiver.commits import Commits
 from otel_perfmon.storage.arrivals import Arrivals
-from otel_perfmon.storage.base import SpanReader
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.recorder import Recorder
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
 """Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
 _VALUES_MAX: Final = 4_000_000
-"""Values of one JSON request: 64 MiB of ``{}`` would be 2 GiB of objects."""
+"""Values of a request in JSON, and empty ones in protobuf: 64 MiB of them would be gibibytes of objects."""
+_JSON_MARKS: Final = (b",", b"{", b"[")
+_EMPTY_FIELDS: Final = tuple(bytes((number << 3 | 2, 0)) for number in range(1, 16))
 _ROWS_MAX: Final = 250_000
 """Items of one request: 64 MiB of the smallest spans would be a gibibyte of rows."""
 _logger = logging.getLogger("otel_perfmon")
@@ -54,7 +56,7 @@ class Signal(NamedTuple):
 
     name: str
     make_decoder: Callable[[], Decoder]
-    write: Callable[[Sequence[Any]], None]
+    write_first: Callable[[Sequence[Any]], int]
     rejected_name: str
 
     @property
@@ -63,20 +65,14 @@ class Signal(NamedTuple):
         return f"/v1/{self.name}"
 
 
-def signals_of(recorder: Recorder, reader: SpanReader, slow_threshold_nano: int) -> list[Signal]:
+def signals_of(recorder: Recorder, store: Store, slow_threshold_nano: int) -> list[Signal]:
     """The signals that a store keeps."""
-
-    def write_all(write_some: Callable[[Sequence[Any]], int]) -> Callable[[Sequence[Any]], None]:
-        def write(rows: Sequence[Any]) -> None:
-            while rows:
-                rows = rows[write_some(rows) :]
-
-        return write
-
     return [
-        Signal("traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, reader).write, "rejectedSpans"),
-        Signal("metrics", MetricDecoder, write_all(recorder.write_points), "rejectedDataPoints"),
-        Signal("logs", LogDecoder, write_all(recorder.write_logs), "rejectedLogRecords"),
+        Signal(
+            "traces", partial(SpanDecoder, slow_threshold_nano), Arrivals(recorder, store).write_first, "rejectedSpans"
+        ),
+        Signal("metrics", MetricDecoder, recorder.write_points, "rejectedDataPoints"),
+        Signal("logs", LogDecoder, recorder.write_logs, "rejectedLogRecords"),
     ]
 
 
@@ -87,7 +83,7 @@ class Intake:
         self.signal = signal
         self._recorder = recorder
         self._decoders = threading.local()
-        self._commits = Commits(signal.write)
+        self._commits = Commits(signal.write_first)
         self._small, self._large = (ThreadPoolExecutor(1, f"otel-perfmon-{signal.name}") for _ in range(2))
 
     async def take_in(self, body: Body, coding: str, media_type: str) -> Received:
@@ -109,8 +105,7 @@ class Intake:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
         before_count = getattr(decoder, "refused_count", 0)
-        if media_type == JSON:
-            _check_values(unpacked)
+        _check_values(unpacked, media_type)
         try:
             decoded = decoder.decode_json(unpacked) if media_type == JSON else decoder.decode_protobuf(unpacked)
             rows = list(islice(decoded, _ROWS_MAX + 1))
@@ -152,6 +147,9 @@ def refusal_of(error: StoreError) -> RefusedError:
     return RefusedError(503, f"Nothing was stored: {error}")
 
 
-def _check_values(text: bytes) -> None:
-    if sum(map(text.count, (b",", b"{", b"["))) > _VALUES_MAX:
-        raise RefusedError(413, f"A request may have {_VALUES_MAX:,} values of JSON; send fewer spans at once.")
+def _check_values(data: bytes, media_type: str) -> None:
+    """Refuse what is small as a request, and large as objects."""
+    if len(data) < _LARGE_BYTES:
+        return
+    if sum(map(data.count, _JSON_MARKS if media_type == JSON else _EMPTY_FIELDS)) > _VALUES_MAX:
+        raise RefusedError(413, f"A request may have {_VALUES_MAX:,} values; send fewer items at once.")

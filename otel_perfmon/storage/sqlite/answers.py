@@ -112,7 +112,7 @@ def find_points(
     return [read_point(row, names) for row in connection.execute(sql, (*named, *bounds, limit))]
 
 
-def find_arrived_points(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[PointRecord]:
+def find_arrived_points(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[PointRecord, int]:
     """The next data points in the order of arrival."""
     sql = (
         f"SELECT {_POINT_COLUMNS}, p.id FROM _points p CROSS JOIN _instruments i ON i.id = p.instrument_id"

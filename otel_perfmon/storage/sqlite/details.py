@@ -55,6 +55,14 @@ def decode_details(text: str) -> dict[str, Any]:
     return _decode(text) if text else {}
 
 
+def encode_error_type(text: str, error_type: str) -> str:
+    """The object of a span with another error type; everything else in it stays as it is, to the letter."""
+    old = decode_details(text).get("error_type")
+    if old is not None:
+        return text.replace(f'"error_type":{_quoted(old)}', f'"error_type":{_quoted(error_type)}', 1)
+    return f'{{"error_type":{_quoted(error_type)}{"," + text[1:] if text else "}"}'
+
+
 def has_error_type(details: str, error_type: str) -> bool:
     """Whether the object of a span says that type; the JSON is only parsed where the text occurs in it."""
     if error_type and f'"error_type":{_quoted(error_type)}' not in details:

@@ -1,48 +1,26 @@
-"""Log records, into their table and out of it."""
+"""Finding log records."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_perfmon.query import parse_id
 from otel_perfmon.records import ArrivalPage, LogRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
-from otel_perfmon.storage.rows import LogRow
 from otel_perfmon.storage.sqlite.answers import Shared
 from otel_perfmon.storage.sqlite.log_retention import SEVERE
-from otel_perfmon.storage.sqlite.names import Names
-from otel_perfmon.storage.sqlite.statements import run_multirow
-
-_COLUMNS: Final = (
-    "trace_id, span_id, flags, resource_id, scope_id, time_unix_nano, observed_unix_nano, arrived_unix_s, "
-    "severity_number, severity_text, event_name, body, body_json, attributes, dropped_attributes_count, altered, otlp"
-)
-_WIDTH: Final = _COLUMNS.count(",") + 1
-
-
-def insert_logs(connection: sqlite3.Connection, names: Names, logs: Sequence[LogRow]) -> None:
-    """Insert log records; the caller holds a transaction."""
-    values: list[Any] = []
-    for log in logs:
-        resource_id, scope_id = names.resource(log.resource), names.scope(log.scope)
-        altered = ",".join(filter(None, (log.altered, names.lost_of(resource_id, scope_id))))
-        values += (bytearray(log.trace_id), bytearray(log.span_id), log.flags, resource_id, scope_id)
-        values += (log.time_unix_nano, log.observed_unix_nano, names.now_unix_s)
-        values += (log.severity_number, log.severity_text, log.event_name, log.body, log.body_json)
-        values += (log.attributes, log.dropped_attributes_count, altered, bytearray(log.otlp))
-    run_multirow(connection, f"INSERT INTO _logs ({_COLUMNS})", _WIDTH, values)
+from otel_perfmon.storage.sqlite.log_rows import COLUMNS
 
 
 def find_logs(
     connection: sqlite3.Connection,
     *,
-    trace_id: str | None,
-    service: str | None,
-    severity_min: int,
-    bounds: tuple[int, int] | None,
+    trace_id: str | None = None,
+    service: str | None = None,
+    severity_min: int = 0,
+    bounds: tuple[int, int] | None = None,
     limit: int,
 ) -> list[LogRecord]:
     """The log records between two times in nanoseconds, newest first; see `SpanReader`."""
@@ -67,14 +45,14 @@ def find_logs(
     return [_record(row, names) for row in connection.execute(sql, (*values, limit))]
 
 
-def find_arrived_logs(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[LogRecord]:
+def find_arrived_logs(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[LogRecord, int]:
     """The next log records in the order of arrival."""
     names = Shared(connection)
     rows = connection.execute(f"{_SELECT} WHERE l.id > ? ORDER BY l.id LIMIT ?", (after, limit)).fetchall()
     return ArrivalPage(tuple(_record(row, names) for row in rows), rows[-1][0] if rows else None)
 
 
-_SELECT: Final = f"SELECT l.id, {', '.join(f'l.{name}' for name in _COLUMNS.split(', '))} FROM _logs l"
+_SELECT: Final = f"SELECT l.id, {', '.join(f'l.{name}' for name in COLUMNS.split(', '))} FROM _logs l"
 
 
 def _record(row: tuple[Any, ...], names: Shared) -> LogRecord:

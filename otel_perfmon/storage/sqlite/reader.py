@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
@@ -43,8 +43,8 @@ from otel_perfmon.storage.sqlite.destinations import list_destinations
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
-from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
+from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
@@ -66,13 +66,6 @@ class SqliteReader(ReadConnections):
         """Which of these spans the store has; see `SpanReader`."""
         with self._transaction() as connection:
             return traces.find_known_spans(connection, keys)
-
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
-        """Row ids and keys of the spans of those traces; see `SpanReader`."""
-        if not size_bytes(self.path):
-            return []
-        with self._transaction() as connection:
-            return list(traces.find_span_keys(connection, after))
 
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""
@@ -222,25 +215,28 @@ class SqliteReader(ReadConnections):
         limit: int = 1000,
     ) -> list[LogRecord]:
         """Log records, newest first; see `SpanReader`."""
+        bounds = search.bounds(check_window(window)) if window is not None else None
+        chosen = {"trace_id": trace_id, "service": _name("service", service)}
         with self._transaction() as connection:
-            return logs.find_logs(
-                connection,
-                trace_id=trace_id,
-                service=_name("service", service),
-                severity_min=severity_min,
-                bounds=search.bounds(check_window(window)) if window is not None else None,
-                limit=min(check_count("limit", limit), INT64_MAX),
-            )
+            limit = min(check_count("limit", limit), INT64_MAX)
+            return logs.find_logs(connection, severity_min=severity_min, bounds=bounds, limit=limit, **chosen)
 
-    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord]:
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord, int]:
         """Metric data points in the order in which they arrived; see `SpanReader`."""
         with self._transaction() as connection:
             return find_arrived_points(connection, after, min(check_count("limit", limit), INT64_MAX))
 
-    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord]:
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord, int]:
         """Log records in the order in which they arrived; see `SpanReader`."""
         with self._transaction() as connection:
             return logs.find_arrived_logs(connection, after, min(check_count("limit", limit), INT64_MAX))
+
+    def find_rollup_points(
+        self, after: tuple[int, int] = (0, 0), *, limit: int = 512
+    ) -> ArrivalPage[PointRecord, tuple[int, int]]:
+        """Statistics as metric data points; see `SpanReader`."""
+        with self._transaction() as connection:
+            return find_rollup_points(connection, after, min(check_count("limit", limit), INT64_MAX))
 
     def find_open_spans(self) -> list[OpenSpanRecord]:
         """What is running now, in every process, and what was when a process died; see `SpanReader`."""

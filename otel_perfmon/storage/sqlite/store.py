@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -14,7 +14,10 @@ from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.redactor import RedactionPolicy
+from otel_perfmon.storage.rows import SpanKey
+from otel_perfmon.storage.sqlite import traces
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
+from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -37,6 +40,13 @@ class SqliteStore(SqliteReader):
             return recorder.delete_spans_before(end_unix_nano)
         with self._own_writer() as writer:
             return remove_in_steps(partial(writer.delete_spans_before, end_unix_nano))
+
+    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+        """Row ids and keys of the spans of those traces; see `Store`."""
+        if not size_bytes(self.path):
+            return []
+        with self._transaction() as connection:
+            return list(traces.find_span_keys(connection, after))
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Take every step of retention that is due, by the store's own policy unless one is given; how many went."""

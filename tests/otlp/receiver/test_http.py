@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from serve_kit import JSON, PROTOBUF, span_json, traces_json
 
 from otel_perfmon import SpanQuery
+from otel_perfmon.otlp.wire import varint
 
 
 def names_in(store, operation):
@@ -207,6 +208,10 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent(served):
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_64_mib_of_empty_values_are_refused(served):
+def test_millions_of_empty_values_are_refused(served):
     body = gzip.compress(b'{"resourceSpans": [' + b"{}," * 5_000_000 + b"{}]}")
     assert served.post(body, Content_Encoding="gzip").status == 413
+    empty = b"\x12\x00" * 5_000_000
+    data = b"\x0a" + varint(len(empty)) + empty
+    for path in ("/v1/traces", "/v1/metrics", "/v1/logs"):
+        assert served.post(gzip.compress(data), path, media_type=PROTOBUF, Content_Encoding="gzip").status == 413
