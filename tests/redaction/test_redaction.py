@@ -296,9 +296,9 @@ def test_an_address_that_anybody_may_post_to_who_knows_it_is_a_secret(address):
 def test_a_text_made_to_be_slow_is_not_slow(piece):
     def seconds(size: int) -> float:
         text = (piece * (size // len(piece) + 1))[:size] + "!"
-        began = time.perf_counter()
+        began = time.thread_time()
         Redaction().redact_text(text)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     assert min(seconds(65_536) for _ in range(2)) < 2.0
 
@@ -307,6 +307,6 @@ def test_a_text_made_to_be_slow_is_not_slow(piece):
     "value", ["a-" * 5_000 + "!", "Aa" * 5_000 + "!", "a." * 5_000 + "(", "1" * 10_000 + "x", "A_" * 5_000]
 )
 def test_a_value_made_to_be_slow_is_not_slow(value):
-    began = time.perf_counter()
+    began = time.thread_time()
     Redaction().redact_json(json.dumps({"session": value, "x_key": value, "note": f"session={value}"}))
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0

@@ -146,7 +146,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps=STEPS)
 def test_the_accounts_balance_after_every_step_of_any_program(steps, tmp_path_factory, monkeypatch):
     monkeypatch.setattr("otel_perfmon.storage.recorder.FINISH_TIMEOUT_SECONDS", 0.02)

@@ -182,8 +182,9 @@ class Companions:
         known = self._read()
         if known is not None and known[:3] == self._mine:
             others = tuple(each for each in known.holders if each != self._holder)
-            if not inode_number(self._log_path) and not any(map(_may_run, others)):
-                known, others = known._replace(log=0, log_index=0), ()  # SQLite removes it with the last connection
+            is_gone = not inode_number(self._log_path)  # SQLite removes it with the last connection, and so may others
+            if is_gone and (self._is_log_empty() or not any(map(_may_run, others))):
+                known, others = known._replace(log=0, log_index=0), ()
             self._write(known._replace(holders=others))
         self.release()
 

@@ -121,7 +121,7 @@ def self_nanos(rows):
     return {row.span_id: row.duration_nano - children[row.trace_id, row.span_id] for row in rows}
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=programs(), window=WINDOWS)
 def test_statistics_are_those_of_the_spans_and_so_is_self_time(store_of, rows, window):
     reader = store_of(rows)
@@ -137,7 +137,7 @@ def test_statistics_are_those_of_the_spans_and_so_is_self_time(store_of, rows, w
         assert stats.self_ms == sum(own[row.span_id] for row in by_name[stats.operation]) / 1e6
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=programs(), window=WINDOWS, operation=st.sampled_from((None, *OPERATIONS)), cells_max=st.integers(1, 70))
 def test_a_series_holds_the_figures_of_each_of_its_cells_without_a_gap(store_of, rows, window, operation, cells_max):
     series = store_of(rows).summarize_series(operation, window=window, cells_max=cells_max)
@@ -159,7 +159,7 @@ def test_a_series_holds_the_figures_of_each_of_its_cells_without_a_gap(store_of,
         assert_figures(point, inside(wanted, point.window))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=programs(), window=WINDOWS, service=st.sampled_from((None, "shop", "stock")))
 def test_counts_over_time_are_those_of_the_series(store_of, rows, window, service):
     reader = store_of(rows)
@@ -172,7 +172,7 @@ def test_counts_over_time_are_those_of_the_series(store_of, rows, window, servic
         assert each.error_counts == tuple(point.error_count for point in series.points)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=programs(), window=WINDOWS, rows_max=st.integers(1, 30))
 def test_a_heatmap_counts_each_call_once_in_the_cell_of_its_end_and_duration(store_of, rows, window, rows_max):
     heatmap = store_of(rows).summarize_heatmap(window=window, rows_max=rows_max)
@@ -203,7 +203,7 @@ def _row_of(duration_nano, bounds_ms):
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(rows=programs(), window=WINDOWS, operation=st.sampled_from(OPERATIONS))
 def test_a_distribution_and_its_percentile_ranks_are_those_of_the_durations(store_of, rows, window, operation):
     found = store_of(rows).summarize_distribution(operation, window=window)
@@ -220,7 +220,7 @@ def test_a_distribution_and_its_percentile_ranks_are_those_of_the_durations(stor
         assert found.percentile_rank(each / 1e6) == faster / len(durations)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=programs(), window=WINDOWS, operation=st.sampled_from((None, *OPERATIONS)))
 def test_calls_are_those_between_spans_and_their_parents(store_of, rows, window, operation):
     found = store_of(rows).summarize_calls(operation=operation, window=window)
@@ -251,7 +251,7 @@ def may_be_within(rows, window):
     return window is None or (min(ends) < window.end_unix_nano and max(ends) >= window.start_unix_nano)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=programs(), window=WINDOWS, operation=st.sampled_from((None, *OPERATIONS)))
 def test_error_groups_count_alike_errors_and_name_the_first_and_the_last(store_of, rows, window, operation):
     found = store_of(rows).summarize_errors(operation=operation, window=window)

@@ -152,7 +152,7 @@ queries = st.builds(
 
 
 @given(queries)
-@settings(max_examples=250)
+@settings(max_examples=100)
 def test_every_question_is_answered_as_by_going_through_all_spans(sample, query):
     page = sample.reader.find_spans(query)
     assert [span.span_id for span in page] == expected(sample.rows, query)
