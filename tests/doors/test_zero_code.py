@@ -73,6 +73,17 @@ def test_configure_in_the_code_beside_the_exporter_stores_each_span_once_in_each
     assert "otel_perfmon" not in told.replace("site-packages/otel_perfmon", "")
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize(("share", "sent"), [("0", []), ("1", [name for name, _, _ in SEEN])])
+def test_with_our_sampler_configure_stores_everything_and_a_share_of_it_is_sent(share, sent):
+    Path("app.py").write_text(f"import otel_perfmon\notel_perfmon.configure()\n{SHOP}")
+    with collector() as (address, names):
+        variables = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": address}
+        sampler = {"OTEL_TRACES_SAMPLER": "perfmon", "OTEL_TRACES_SAMPLER_ARG": share}
+        run_shop("opentelemetry-instrument", **variables, **sampler, **SLOW, **OTLP)
+    assert (seen(), names) == (SEEN, sent)
+
+
 def test_a_tracer_provider_of_ours_is_made_when_the_programs_instrumentation_asks_for_one():
     lines = "from opentelemetry.instrumentation.flask import FlaskInstrumentor\nFlaskInstrumentor().instrument()\n"
     Path("app.py").write_text(lines + SHOP)
