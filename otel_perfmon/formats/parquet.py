@@ -13,7 +13,7 @@ from otel_perfmon.otlp.wire import utf8
 from otel_perfmon.records import Attributes, EventRecord, LinkRecord, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
 
-_GROUP_ROWS_MAX: Final = 65_536
+_GROUP_ROWS_MAX: Final = 16_384
 _GROUP_BYTES_MAX: Final = 64 * 1024 * 1024
 """So much of their texts is held at most before a row group is written."""
 
