@@ -37,7 +37,7 @@ from otel_perfmon.storage.rows import (
 
 _REMOTE: Final = 0x200
 _RESOURCE_SPANS, _BELOW = 1, 2
-_REMEMBERED_MAX: Final = 1_000
+_REMEMBERED_MAX, _REMEMBERED_BYTES_MAX = 1_000, 16_384
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
 _JsonObject = dict[str, Any]
 
@@ -76,21 +76,20 @@ class SpanDecoder:
 
     def _rows_of_resource(self, data: bytes, start: int, end: int) -> Iterator[SpanRow]:
         above, below = places_of(_BELOW, data, start, end)
-        if above not in self._resources:
-            _make_room(self._resources)
+        resource = self._resources.get(above)
+        if resource is None:
             resource_spans = parse_protobuf(RESOURCE_SPANS, above)
-            self._resources[above] = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=True)
-        resource = self._resources[above]
+            resource = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=True)
+            _remember(self._resources, above, resource)
         for place in below:
             yield from self._rows_of_scope(data, *place, resource)
 
     def _rows_of_scope(self, data: bytes, start: int, end: int, resource: ResourceRow) -> Iterator[SpanRow]:
         above, below = places_of(_BELOW, data, start, end)
-        if above not in self._scopes:
-            _make_room(self._scopes)
-            scope_spans = parse_protobuf(SCOPE_SPANS, above)
-            self._scopes[above] = self._origins.scope(scope_spans, "spans", may_be_unknown=True)
-        scope = self._scopes[above]
+        scope = self._scopes.get(above)
+        if scope is None:
+            scope = self._origins.scope(parse_protobuf(SCOPE_SPANS, above), "spans", may_be_unknown=True)
+            _remember(self._scopes, above, scope)
         scan = self._scanner.scan
         for place in below:
             row = scan(data, *place, resource, scope) or self._read(data, *place, resource, scope)
@@ -137,9 +136,11 @@ class SpanDecoder:
         )
 
 
-def _make_room(remembered: dict[Any, Any]) -> None:
+def _remember(remembered: dict[bytes, Any], above: bytes, row: Any) -> None:
     if len(remembered) >= _REMEMBERED_MAX:
         remembered.clear()
+    if len(above) <= _REMEMBERED_BYTES_MAX:
+        remembered[above] = row
 
 
 def _with_raw(details: SpanDetails, raw: bytes, notes: Notes) -> SpanDetails:

@@ -1,8 +1,8 @@
 """Spans of OTLP's protobuf read by hand, straight into rows: those that are as most are.
 
 Attributes repeat: for the bytes of one that came before, its JSON is at hand, which takes a third of what reading it
-through protobuf's library takes. What is not as expected anywhere in a span (nested values, links, errors, fields
-nobody knows, a cut) is left to that library, the judge of all that is read here.
+through protobuf's library takes. What is not as expected anywhere in a span (nested values, links, fields nobody
+knows, a cut) is left to that library, the judge of all that is read here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ _KEY, _VALUE = 0x0A, 0x12
 _DOUBLE_BYTES: Final = 9
 _TEXT, _TRUTH, _INTEGER, _DOUBLE = 0x0A, 0x10, 0x18, 0x21
 _SHORT: Final = 0x80
+_UINT64_MAX: Final = (1 << 64) - 1
 _LENGTH: Final = 2
+_PLACES_MAX: Final = 2_500_000
+"""More than 64 MiB can hold of spans with ids."""
 _HEAD_BYTES_MAX: Final = 3
 _REMEMBERED_MAX: Final = 4_096
 """Attributes whose JSON is at hand; when there are more, all are forgotten."""
@@ -102,8 +105,12 @@ def places_of(number: int, data: bytes, start: int, end: int) -> tuple[bytes, li
 
     The number is below 16.
     """
-    wanted, others, places = number << 3 | 2, [], []
+    wanted = number << 3 | _LENGTH
+    others: list[bytes] = []
+    places: list[tuple[int, int]] = []
     while start < end:
+        if len(places) + len(others) > _PLACES_MAX:
+            raise _broken()
         if data[start] == wanted and end - start > _HEAD_BYTES_MAX:  # the rule; without a call for each
             size, content = data[start + 1], start + 2
             if size >= _SHORT:
@@ -120,7 +127,9 @@ def places_of(number: int, data: bytes, start: int, end: int) -> tuple[bytes, li
 
 
 def _broken() -> DecodeError:
-    return DecodeError("This is no TracesData of OTLP in protobuf: it ends within a field, or is none at all.")
+    return DecodeError(
+        "This is no TracesData of OTLP in protobuf: it ends within a field, or has millions, or is none."
+    )
 
 
 class SpanScanner:
@@ -260,7 +269,8 @@ def _integer(pair: bytes, at: int) -> str:
     number, end = varint_at(pair, at, len(pair))
     if end != len(pair):
         raise Unlike
-    return str(number if number <= INT64_MAX else number - (1 << 64))
+    number &= _UINT64_MAX
+    return str(number if number <= INT64_MAX else number - _UINT64_MAX - 1)
 
 
 def _text_or_truth(pair: bytes, at: int) -> str:

@@ -1,0 +1,111 @@
+"""Requests share transactions, and each is told what became of its own rows."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from otel_perfmon.errors import StoreBusyError, StoreError, StoreFullError
+from otel_perfmon.otlp.receiver.commits import Commits
+
+
+@pytest.fixture
+def commits_of():
+    made = []
+
+    def make(write_first):
+        made.append(Commits(write_first))
+        return made[-1]
+
+    yield make
+    for commits in made:
+        commits.stop()
+
+
+def outcome(future):
+    error = future.exception(timeout=10)
+    return "stored" if error is None else type(error).__name__
+
+
+class Gate:
+    """Holds the first call back, until the others have come."""
+
+    def __init__(self) -> None:
+        self.is_reached, self.may_go = threading.Event(), threading.Event()
+
+    def pass_through(self) -> None:
+        self.is_reached.set()
+        self.may_go.wait(10)
+
+
+def test_what_comes_while_one_is_written_is_written_together(commits_of):
+    written, gate = [], Gate()
+
+    def write_first(rows):
+        gate.pass_through()
+        written.append(list(rows))
+        return len(rows)
+
+    commits = commits_of(write_first)
+    futures = [commits.submit([0])]
+    gate.is_reached.wait(10)
+    futures += [commits.submit([number, number]) for number in (1, 2, 3)]
+    gate.may_go.set()
+    assert [outcome(future) for future in futures] == ["stored"] * 4
+    assert written == [[0], [1, 1, 2, 2, 3, 3]]
+
+
+def test_who_was_stored_before_a_failure_is_told_so(commits_of):
+    gate = Gate()
+
+    def write_first(rows):
+        gate.pass_through()
+        if 9 in rows[:3]:
+            raise StoreFullError("the disk is full")
+        return min(len(rows), 3)
+
+    commits = commits_of(write_first)
+    futures = [commits.submit([0])]
+    gate.is_reached.wait(10)
+    futures += [commits.submit(rows) for rows in ([1, 2], [3, 4], [5, 9], [7])]
+    gate.may_go.set()
+    full = "StoreFullError"
+    assert [outcome(future) for future in futures] == ["stored", "stored", full, full, full]
+
+
+def test_a_busy_store_is_tried_again_from_where_it_was(commits_of):
+    calls = []
+
+    def write_first(rows):
+        calls.append(list(rows))
+        if len(calls) in {2, 3}:
+            raise StoreBusyError("another process writes")
+        return 2
+
+    assert outcome(commits_of(write_first).submit([1, 2, 3, 4])) == "stored"
+    assert calls == [[1, 2, 3, 4], [3, 4], [3, 4], [3, 4]]
+
+
+def test_a_fault_of_ours_is_answered_too_and_the_next_request_stored(commits_of):
+    def write_first(rows):
+        if rows == ["bad"]:
+            raise KeyError("bad")
+        return len(rows)
+
+    commits = commits_of(write_first)
+    assert outcome(commits.submit(["bad"])) == "StoreError"
+    assert outcome(commits.submit(["good"])) == "stored"
+
+
+def test_when_it_stops_what_waits_is_stored_and_what_comes_later_refused(commits_of):
+    commits = commits_of(len)
+    futures = [commits.submit([number]) for number in range(10)]
+    commits.stop()
+    assert [outcome(future) for future in futures] == ["stored"] * 10
+    with pytest.raises(StoreError, match="stopping"):
+        commits.submit([1]).result(1)
+
+
+def test_a_request_without_rows_succeeds(commits_of):
+    assert outcome(commits_of(len).submit([])) == "stored"
