@@ -47,7 +47,7 @@ SAME_RANK_ALLOWED = {("records", "query")}
 OUTSIDE = {
     "storage": {"sqlite3", "opentelemetry.context"},
     "sdk": {"opentelemetry"},
-    "otlp": {"opentelemetry.proto", "google.protobuf"},
+    "otlp": {"opentelemetry.proto", "google.protobuf", "httpcore", "grpc"},
     "formats": set(),
     "metrics_storage": set(),
     "call": {"opentelemetry"},
@@ -58,7 +58,7 @@ OUTSIDE = {
     "bench": {"opentelemetry", "sqlite3"},
     "cli": {"rich", "opentelemetry"},
 }
-HEAVY = ("google.protobuf", "starlette", "rich", "httpx", "jinja2", "uvicorn", "grpc", "requests", "pytest")
+HEAVY = ("google.protobuf", "starlette", "rich", "httpx", "httpcore", "jinja2", "uvicorn", "grpc", "requests", "pytest")
 
 
 def _modules() -> list[Path]:

@@ -71,7 +71,7 @@ class SpanEncoder:
             number(_KIND, span.kind),
             _fixed64(_START, span.start_unix_nano),
             _fixed64(_END, span.end_unix_nano),
-            _encode_attributes(_NINE, span.attributes),
+            encode_attributes(_NINE, span.attributes),
             number(_DROPPED_ATTRIBUTES, span.dropped_attributes_count),
             b"".join([sized(_ELEVEN, _encode_event(event)) for event in span.events]) if span.events else b"",
             number(_DROPPED_EVENTS, span.dropped_events_count),
@@ -88,7 +88,7 @@ class SpanEncoder:
                 sized(_ONE, bytes.fromhex(link.trace_id)),
                 sized(_TWO, bytes.fromhex(link.span_id)),
                 b"" if self._is_compat else text(_THREE, link.trace_state),
-                _encode_attributes(_FOUR, link.attributes),
+                encode_attributes(_FOUR, link.attributes),
                 number(_LINK_DROPPED, link.dropped_attributes_count),
                 _fixed32(_LINK_FLAGS, link.flags & self._flags_mask),
             )
@@ -104,12 +104,12 @@ _EVENT_DROPPED, _LINK_DROPPED = tag(4, VARINT), tag(5, VARINT)
 
 def encode_resource(resource: ResourceRecord) -> bytes:
     """A ``Resource``."""
-    return _encode_attributes(_ONE, resource.attributes)
+    return encode_attributes(_ONE, resource.attributes)
 
 
 def encode_scope(scope: ScopeRecord) -> bytes:
     """An ``InstrumentationScope``."""
-    return text(_ONE, scope.name) + text(_TWO, scope.version) + _encode_attributes(_THREE, scope.attributes)
+    return text(_ONE, scope.name) + text(_TWO, scope.version) + encode_attributes(_THREE, scope.attributes)
 
 
 def encode_value(value: Any) -> bytes:
@@ -126,24 +126,27 @@ def encode_value(value: Any) -> bytes:
     if kind is bytes:
         return sized(_BYTES, value)
     if isinstance(value, Mapping):
-        return sized(_MAP, _encode_attributes(_ONE, value))
+        return sized(_MAP, encode_attributes(_ONE, value))
     if isinstance(value, Sequence):
         return sized(_ARRAY, b"".join([sized(_ONE, encode_value(each)) for each in value]))
     return b""
 
 
-def _encode_attributes(tag: bytes, attributes: Attributes) -> bytes:
+def encode_attributes(tag: bytes, attributes: Attributes) -> bytes:
     """``KeyValue`` fields under the same tag."""
     if not attributes:
         return b""
     parts: list[bytes] = []
     for key, value in attributes.items():
-        pair = (_keys.get(key) or _encode_key(key)) + sized(_TWO, encode_value(value))
+        pair = encode_key(key) + sized(_TWO, encode_value(value))
         parts += (tag, varint(len(pair)), pair)
     return b"".join(parts)
 
 
-def _encode_key(key: str) -> bytes:
+def encode_key(key: str) -> bytes:
+    """The key of a ``KeyValue``: there are few of them."""
+    if key in _keys:
+        return _keys[key]
     if len(_keys) >= _KEYS_MAX:
         _keys.clear()
     encoded = _keys[key] = text(_ONE, key)
@@ -155,7 +158,7 @@ def _encode_event(event: EventRecord) -> bytes:
         (
             _fixed64(_EVENT_TIME, event.time_unix_nano),
             text(_TWO, event.name),
-            _encode_attributes(_THREE, event.attributes),
+            encode_attributes(_THREE, event.attributes),
             number(_EVENT_DROPPED, event.dropped_attributes_count),
         )
     )

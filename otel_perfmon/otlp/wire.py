@@ -6,11 +6,13 @@ messages, which may be there and empty.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
 VARINT, FIXED64, LENGTH, FIXED32 = range(4)
 _WIRE_TYPES: Final = (0, 1, 2, 5)
+_SIZES: Final = {1: 8, 5: 4}
 _SHORT: Final = 1 << 14
 _UINT64: Final = (1 << 64) - 1
 
@@ -47,6 +49,42 @@ def utf8(value: str) -> bytes:
 def number(tag: bytes, value: int) -> bytes:
     """A field of a number as varint; nothing where it is 0."""
     return tag + varint(value) if value else b""
+
+
+def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a message by number, integers as they are, all else as bytes; `ValueError` for what is none."""
+    place = 0
+    while place < len(message):
+        head, place = _read_varint(message, place)
+        kind = head & 7
+        if kind == _WIRE_TYPES[VARINT]:
+            value, place = _read_varint(message, place)
+            yield head >> 3, value
+            continue
+        size, place = _read_varint(message, place) if kind == _WIRE_TYPES[LENGTH] else (_size_of(kind), place)
+        if place + size > len(message):
+            message_text = "The message ends within a field."
+            raise ValueError(message_text)
+        yield head >> 3, message[place : place + size]
+        place += size
+
+
+def _size_of(kind: int) -> int:
+    if kind not in _SIZES:
+        message_text = f"There is no wire type {kind}."
+        raise ValueError(message_text)
+    return _SIZES[kind]
+
+
+def _read_varint(message: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(message) and shift < 64:  # noqa: PLR2004
+        value |= (message[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if message[place - 1] < 0x80:  # noqa: PLR2004
+            return value & _UINT64, place
+    message_text = "The message holds a number that does not end."
+    raise ValueError(message_text)
 
 
 def _varint(value: int) -> bytes:

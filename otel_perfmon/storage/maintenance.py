@@ -42,6 +42,8 @@ class Maintenance:
         self.path = path
         self._writer = writer
         self._alarm = alarm
+        self.each_minute: list[Callable[[], object]] = []
+        """What is called besides, first: bounded calls that raise nothing."""
         writer.now = SteadyClock().now
         self.start_afresh(Losses())
 
@@ -63,6 +65,8 @@ class Maintenance:
         ``go_on`` is called and says whether to. Raises `StoreError` when retention fails.
         """
         self._due_at = time.monotonic() + MAINTAIN_SECONDS
+        for call in self.each_minute:
+            call()
         self._alarm.evaluate(writing())
         is_more = True
         while is_more and go_on():

@@ -229,3 +229,8 @@ def _bound_of(rate: float) -> bytes:
     """The least of the last 56 bits of a trace id that is sampled at that rate; none reaches that of 0."""
     least = round((1 - rate) * 2**56)
     return least.to_bytes(_RANDOM_BYTES, "big") if least < 2**56 else b"\xff" * (_RANDOM_BYTES + 1)
+
+
+def is_sampled(trace_id: bytes, rate: float) -> bool:
+    """Whether a trace is among those that are sampled at that rate, as every process sees it."""
+    return trace_id[-_RANDOM_BYTES:] >= _bound_of(rate)

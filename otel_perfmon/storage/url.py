@@ -9,6 +9,7 @@ from typing import Any, Final
 from otel_perfmon.alerts import AlertRule
 from otel_perfmon.config import Config, parse_setting
 from otel_perfmon.storage.base import RetentionPolicy, Store
+from otel_perfmon.storage.outbox import LEASE_SECONDS, ForwardPolicy, Outbox
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.redactor import RedactionPolicy
 from otel_perfmon.storage.registry import recorder_for
@@ -29,6 +30,20 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     from otel_perfmon.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - 20 ms, for who asks
 
     return SqliteStore(os.path.realpath(parse_setting("path", path)))
+
+
+def open_outbox(
+    path: str,
+    name: str,
+    policy: ForwardPolicy | None = None,
+    *,
+    lease_seconds: float = LEASE_SECONDS,
+    since_unix_s: float | None = None,
+) -> Outbox:
+    """The spans of the store at ``path`` as a queue for the destination ``name``, without touching the disk."""
+    from otel_perfmon.storage.sqlite.outbox import SqliteOutbox  # noqa: PLC0415 - as above, for who forwards
+
+    return SqliteOutbox(os.path.realpath(path), name, policy, lease_seconds=lease_seconds, since_unix_s=since_unix_s)
 
 
 def open_recorder(path: str, policy: RetentionPolicy, *, is_override: bool) -> Recorder:

@@ -16,13 +16,12 @@ from typing import Any, Final
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.account import bury_dead
+from otel_perfmon.storage.sqlite.arrivals import ARRIVAL_CELL_SECONDS, last_id, last_id_arrived_before
 from otel_perfmon.storage.sqlite.figures import delete_cells, delete_oldest_groups, middle_of_cells, prune_figures
 from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 ROWS_AT_ONCE: Final = 2_000
-ARRIVAL_CELL_SECONDS: Final = 10
-"""Arrivals are noted once in so many seconds: row ids below a cell's first one arrived before the cell ended."""
 KEPT_TRACE_SPANS_MAX: Final = 1_000
 """Of a kept trace, beside slow and failed spans and their ancestors, so many other spans stay."""
 PROCESSES_MAX: Final = 1_000
@@ -150,25 +149,10 @@ class Retention:
     # --- by age
 
     def _last_id_arrived_before(self, unix_s: float) -> int:
-        """A row id such that it and all below had arrived by then: at most one arrival cell too low.
-
-        Rows arrive in the order of their ids. So the last cell that began early enough tells, whatever a clock that was
-        wrong for a while wrote down before it.
-        """
-        whole_cells_before = int(max(0, unix_s)) - ARRIVAL_CELL_SECONDS
-        row = self._connection.execute(
-            "SELECT max(first_span_id) FROM _arrivals WHERE unix_s <= ?", (whole_cells_before,)
-        ).fetchone()
-        if row[0] is None:
-            return 0
-        row = self._connection.execute(
-            "SELECT min(first_span_id) - 1 FROM _arrivals WHERE first_span_id > ?", (row[0],)
-        ).fetchone()
-        return self._last_id() if row[0] is None else int(row[0])
+        return last_id_arrived_before(self._connection, unix_s)
 
     def _last_id(self) -> int:
-        row = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
-        return int(row[0]) if row else 0
+        return last_id(self._connection)
 
     def _prune_ordinary(self, last_id: int, process: str, rows_max: int | None = None) -> bool:
         """Remove ordinary spans up to ``last_id``, from where the last step ended."""

@@ -24,6 +24,7 @@ from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.attributes import decode_attributes, storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OVERFLOW_OPERATION, STATUS_ERROR
 from otel_perfmon.storage.sqlite.answers import read_spans
+from otel_perfmon.storage.sqlite.arrivals import last_id
 from otel_perfmon.storage.sqlite.details import decode_details, has_error_type
 
 SCAN_ROWS_MAX: Final = 200_000
@@ -67,12 +68,6 @@ def _ends(window: Window | None) -> tuple[int, int]:
 def make_token(order: str, position: Position) -> str:
     """The page token for what comes after ``position``."""
     return f"{_LETTERS[order]}{position[0]}.{position[1]}"
-
-
-def last_id(connection: sqlite3.Connection) -> int:
-    """The row id of the span that arrived last, be it stored still or not; 0 without any."""
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = '_spans'").fetchone()
-    return int(row[0]) if row else 0
 
 
 def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
