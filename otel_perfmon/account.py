@@ -53,6 +53,31 @@ class ProcessHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationHealth:
+    """How far the spans have come that are sent on to one destination; ``name`` is its URL, without credentials.
+
+    ``sent_count`` it took, ``refused_count`` it rejected among others that it took; ``parked_count`` it would not take
+    by themselves, ``left_out_count`` were not chosen, ``pruned_count`` went before their turn; ``waiting_count`` are
+    still to be looked at, the first of which arrived at about ``oldest_waiting``. Times in Unix seconds, or None:
+    ``sent`` is when it last took a span, ``failing_since`` when it stopped to, with the sentence ``failure``.
+    ``sender_pid`` is the process that sends, if any does.
+    """
+
+    name: str
+    sent_count: int
+    refused_count: int
+    parked_count: int
+    left_out_count: int
+    pruned_count: int
+    waiting_count: int
+    oldest_waiting: float | None
+    sent: float | None
+    failing_since: float | None
+    failure: str
+    sender_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSummary:
     """What a store is and holds. Sizes in bytes; the first and the last end of a span in Unix seconds, or None.
 

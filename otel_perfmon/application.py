@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,10 +15,15 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_perfmon.alerts import AlertCallback, check_callback
 from otel_perfmon.config import Config, nano_of_ms, parse_setting, resolve_config, resolve_config_leniently
+from otel_perfmon.errors import ConfigError
 from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
 from otel_perfmon.sdk.provider import GlobalProvider, OwnProvider, global_provider, make_provider, make_resource
+from otel_perfmon.storage.outbox import ForwardPolicy
+
+if TYPE_CHECKING:
+    from otel_perfmon.otlp.forwarding import Forwarding
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -46,12 +51,16 @@ def configure(
     redact_keys: Sequence[str] | None = None,
     redact_patterns: Sequence[str] | None = None,
     on_alert: AlertCallback | None = None,
+    forward_to: str | Sequence[str] | None = None,
+    forward_sample_rate: float | None = None,
+    forward_decision_wait_seconds: float | None = None,
 ) -> PerformanceMonitor:
     """Set up tracing for the whole process and store every span of it in the file at ``path``.
 
     Installs the global tracer provider when none is set; to an SDK provider that is there it adds its processor, once
     and first. A global meter provider is installed only when ``metric_readers`` are given. ``on_alert`` is called with
-    each `Alert` that this process raises, on a thread of its own; what it raises is logged. What is left out comes from
+    each `Alert` that this process raises, on a thread of its own; what it raises is logged. ``forward_to`` are OTLP
+    receivers that a thread sends all of it on to, now or when they are there again. What is left out comes from
     the environment, else the default (see the README's "Settings"). Called again, it returns the same monitor and
     warns if a given argument differs. Raises `ConfigError` for a wrong setting.
     """
@@ -70,6 +79,9 @@ def configure(
         "redact": redact,
         "redact_keys": redact_keys,
         "redact_patterns": redact_patterns,
+        "forward_to": forward_to,
+        "forward_sample_rate": forward_sample_rate,
+        "forward_decision_wait_seconds": forward_decision_wait_seconds,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
     ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}
@@ -164,10 +176,12 @@ class _Setup:
         self._processor = StoreSpanProcessor(self._door)
         self._own_provider: TracerProvider | None = None
         self._meter_provider: MeterProvider | None = None
+        self._forwarding: Forwarding | None = None
         self._is_threshold_given = arguments.get("slow_threshold_ms") is not None
 
     def install(self, *, is_provider_installed: bool) -> None:
         """Put everything in its place; the tracer provider only if it is not OpenTelemetry that asked for it."""
+        self._forwarding = self._open_forwarding(is_strict=is_provider_installed)
         self._meter_provider = self._install_meter_provider()
         provider = self._install_tracer_provider() if is_provider_installed else self.provide()
         if _process.monitor is None:
@@ -177,6 +191,8 @@ class _Setup:
         is_given = self._is_threshold_given
         self._monitor.bind(self._storage, provider, self._door, self._config, on_alert, is_given=is_given)
         share_storage(self._storage)
+        if self._forwarding is not None:
+            self._forwarding.start()
 
     def provide(self) -> TracerProvider:
         """A provider that stores its spans: the one made here."""
@@ -188,8 +204,9 @@ class _Setup:
     def warn_of_differences(self, arguments: dict[str, Any], others: dict[str, Any]) -> None:
         """Log each argument of a later call that is given and is not what holds."""
         for name, value in arguments.items():
-            if value is not None and parse_setting(name, value) != getattr(self._config, name):
-                _warn_of_difference(name, value, getattr(self._config, name))
+            holds = getattr(self._config, name)
+            if value is not None and (parsed := parse_setting(name, value)) != holds:
+                _warn_of_difference(name, parsed if name == "forward_to" else value, holds)  # without its credentials
         hold = {**self._identity, **self._ends}
         for name, value in others.items():
             if value is not None and value != hold[name]:
@@ -205,7 +222,21 @@ class _Setup:
             self._meter_provider.shutdown()
         share_storage(None)
         self._monitor.unbind()
+        if self._forwarding is not None:
+            self._storage.recorder.maintenance.each_minute.remove(self._forwarding.start)
+            self._forwarding.finish()
         self._storage.close()
+
+    def _open_forwarding(self, *, is_strict: bool) -> Forwarding | None:
+        """What sends spans on, not started yet. What is wrong with a destination is logged where nobody may raise."""
+        try:
+            return _open_forwarding(self._config, self._storage)
+        except ConfigError as error:
+            if is_strict:
+                self._storage.close()
+                raise
+            _logger.warning("%s Nothing is forwarded.", error)
+            return None
 
     def _install_tracer_provider(self) -> TracerProvider:
         provider = global_provider()  # which may have asked us for it
@@ -259,6 +290,20 @@ def _set_up(
         _process.setup_at_work = None
     _process.setup = setup
     return setup
+
+
+def _open_forwarding(config: Config, storage: MetricsStorage) -> Forwarding | None:
+    """What sends spans on, not started yet; None where they stay here. Raises `ConfigError`."""
+    if not config.forward_to:
+        return None
+    from otel_perfmon.otlp.destination import parse_destination  # noqa: PLC0415 - for who forwards
+    from otel_perfmon.otlp.forwarding import Forwarding  # noqa: PLC0415 - as above
+
+    destinations = [parse_destination(each, environ=os.environ) for each in config.forward_to]
+    policy = ForwardPolicy(config.forward_sample_rate, config.forward_decision_wait_seconds)
+    forwarding = Forwarding(storage.path, destinations, policy)
+    storage.recorder.maintenance.each_minute.append(forwarding.start)  # after a fork, in a child that records
+    return forwarding
 
 
 def _warn_of_difference(name: str, value: Any, holds: Any) -> None:

@@ -41,6 +41,8 @@ class Config:
     whose root is a certain operation; slow and failed ones are stored whole, and all are counted. ``slow_stacks`` says
     whether the stack of an operation is taken when it passes its slow threshold, ``redact`` whether secrets are taken
     out of what is stored; ``redact_keys`` are more names of secrets, ``redact_patterns`` regular expressions of more.
+    ``forward_to`` are the destinations that spans are sent on to; of whole traces all that are slow or failed, and of
+    the rest the share ``forward_sample_rate``, ``forward_decision_wait_seconds`` after they arrived.
     """
 
     path: str
@@ -57,6 +59,18 @@ class Config:
     redact: bool = True
     redact_keys: tuple[str, ...] = ()
     redact_patterns: tuple[str, ...] = ()
+    forward_to: tuple[str, ...] = ()
+    forward_sample_rate: float = 1.0
+    forward_decision_wait_seconds: float = 30.0
+
+
+class _Address(str):
+    """A URL that does not show its credentials where it is quoted."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(re.sub(r"[?#].*", "?…", re.sub(r"//[^/]*@", "//…@", str(self)), flags=re.DOTALL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,15 @@ def _patterns(value: Any) -> tuple[str, ...]:
     return patterns
 
 
+def _addresses(value: Any) -> tuple[str, ...]:
+    """URLs of OTLP receivers, or ``env``; from a sequence or from text, with commas."""
+    parts = value.split(",") if isinstance(value, str) else value
+    addresses = tuple(_Address(part.strip()) for part in parts if part.strip())
+    if not all(each == "env" or re.fullmatch(r"(https?|grpcs?)://[^\s/?#][^\s]*", each) for each in addresses):
+        raise ValueError
+    return addresses
+
+
 SETTINGS: Final = (
     _Setting("path", None, "metrics.db", _path, "the path of a file, not empty"),
     _Setting(
@@ -195,6 +218,11 @@ SETTINGS: Final = (
     _Setting("redact", None, True, _switch, "true or false"),
     _Setting("redact_keys", None, (), _names, "names with letters or digits, such as 'tax id, badge'"),
     _Setting("redact_patterns", None, (), _patterns, "regular expressions, in the variable one a line"),
+    _Setting(
+        "forward_to", None, (), _addresses, "URLs such as http://collector:4318 or grpc://collector:4317, or 'env'"
+    ),
+    _Setting("forward_sample_rate", None, 1.0, _share, "a number between 0 and 1"),
+    _Setting("forward_decision_wait_seconds", None, 30.0, _at_least_zero, "a number of seconds, 0 or more"),
 )
 _BY_FIELD: Final = {setting.field: setting for setting in SETTINGS}
 
@@ -271,6 +299,12 @@ def _parse(setting: _Setting, value: Any, source: str) -> Any:
 
 def _shown(value: Any) -> str:
     try:
-        return f"{value!r:.200}"
+        return f"{_without_credentials(value)!r:.200}"
     except Exception:  # a number of 5,000 digits, an object without a readable form
         return f"of type {type(value).__name__}"
+
+
+def _without_credentials(value: Any) -> Any:
+    if type(value) in {list, tuple}:
+        return list(map(_without_credentials, value))
+    return _Address(value) if type(value) is str and "://" in value else value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from otel_perfmon.account import ProcessHealth
+from otel_perfmon.account import DestinationHealth, ProcessHealth
 from otel_perfmon.errors import SchemaError
 from otel_perfmon.storage.reasons import told_loss
 from otel_perfmon.storage.sqlite.examination import Evidence, gather_evidence
@@ -26,6 +26,7 @@ SILENT_SECONDS: Final = 180.0
 LAG_SECONDS: Final = 10.0
 LONG_AGO_SECONDS: Final = 3_600.0
 _CLOCK_SECONDS: Final = 60.0
+_BEHIND_SECONDS: Final = 600.0
 _WAL_LARGE_BYTES: Final = 4 * WAL_MAX_BYTES
 _OVER_SIZE: Final = 1.1
 _PAST: Final = "past"
@@ -308,6 +309,37 @@ def _of_living(process: ProcessHealth, now: float) -> Iterator[Finding]:
         yield Finding("writes_failed", "note", sentence, advice)
 
 
+# --- what is sent on
+
+
+def _destinations(evidence: Evidence) -> Iterator[Finding]:
+    for each in evidence.destinations or ():
+        if each.pruned_count:
+            is_over = not each.waiting_count and each.failing_since is None
+            sentence = f"{each.pruned_count:,} spans were pruned before their turn to be sent to {each.name}."
+            advice = "A longer retention_seconds, or a larger size_max_bytes, keeps them for as long as it is away."
+            yield Finding(f"pruned_unsent:{each.name}", "note" if is_over else "error", sentence, advice)
+        yield from _of_destination(each, evidence.now)
+
+
+def _of_destination(each: DestinationHealth, now: float) -> Iterator[Finding]:
+    if each.failing_since is not None and now - each.failing_since > _CLOCK_SECONDS:
+        away = now - each.failing_since
+        sentence = f"{each.name} takes nothing for {away:,.0f} s: it {each.failure}. {each.waiting_count:,} spans wait."
+        advice = "They are sent when it is there again, and kept until retention takes them; see 'otel-perfmon info'."
+        yield Finding(f"destination_away:{each.name}", "warning", sentence, advice)
+    elif each.oldest_waiting is not None and now - each.oldest_waiting > _BEHIND_SECONDS:
+        behind = now - each.oldest_waiting
+        who = f"process {each.sender_pid} sends too slowly" if each.sender_pid else "nobody sends"
+        sentence = f"{each.waiting_count:,} spans wait for {each.name}, the oldest for {behind:,.0f} s: {who}."
+        advice = "'otel-perfmon forward --once --to URL' sends them, from any process that can read the file."
+        yield Finding(f"destination_behind:{each.name}", "note", sentence, advice)
+    if each.parked_count:
+        sentence = f"{each.name} would not take {each.parked_count:,} spans, though it took others; they are parked."
+        advice = "The table _parked_spans has its replies; the spans themselves stay in the store as all others."
+        yield Finding(f"parked:{each.name}", "warning", sentence, advice)
+
+
 # --- the surroundings
 
 
@@ -330,6 +362,6 @@ def _sqlite(evidence: Evidence) -> Iterator[Finding]:
 
 
 _RULES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
-    *(_refused, _damaged, _balance, _losses, _processes, _free_space, _log, _size),
+    *(_refused, _damaged, _balance, _losses, _processes, _destinations, _free_space, _log, _size),
     *(_network, _permissions, _lock, _moved_aside, _begun_anew, _altered, _not_files, _clock, _schema, _sqlite),
 )

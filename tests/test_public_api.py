@@ -84,7 +84,8 @@ def test_configure_takes_these_arguments() -> None:
         "path=None, *service_name=None, *slow_threshold_ms=None, *retention_seconds=None, *keep_seconds=None, "
         "*size_max_bytes=None, *error_rate_threshold=None, *error_rate_min_count=None, *resource_attributes=None, "
         "*metric_readers=(), *durability=None, *sample_rate=None, *sample_rates=None, "
-        "*slow_stacks=None, *redact=None, *redact_keys=None, *redact_patterns=None, *on_alert=None"
+        "*slow_stacks=None, *redact=None, *redact_keys=None, *redact_patterns=None, *on_alert=None, "
+        "*forward_to=None, *forward_sample_rate=None, *forward_decision_wait_seconds=None"
     )
 
 

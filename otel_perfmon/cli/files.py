@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.text import Text
 
-from otel_perfmon.account import Health, StoreSummary
+from otel_perfmon.account import DestinationHealth, Health, StoreSummary
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.escaping import escape
@@ -93,8 +93,11 @@ def add_info(parser: argparse.ArgumentParser) -> None:
 def _run_info(arguments: argparse.Namespace) -> int:
     with open_answer(arguments) as answer:
         summary, health = answer.store.summarize_store(), answer.store.get_health()
+        sent_to = answer.store.list_destinations()
         if answer.is_json:
-            answer.print_json([{**as_json(summary), "health": as_json(health)}])
+            answer.print_json(
+                [{**as_json(summary), "health": as_json(health), "destinations": list(map(as_json, sent_to))}]
+            )
             return 0
         told = {
             "size": Text(_size(summary)),
@@ -104,6 +107,7 @@ def _run_info(arguments: argparse.Namespace) -> int:
             "metric points": Text(count(summary.point_count)),
             "kept": Text("\n".join(_kept(summary))),
             "account": _account(health),
+            **({"forwarded": Text("\n".join(map(_forwarded, sent_to)))} if sent_to else {}),
             "format": Text(f"schema {summary.schema_version}, read by SQLite {summary.sqlite_version}"),
         }
         title = printable(summary.path)
@@ -134,6 +138,22 @@ def _kept(summary: StoreSummary) -> list[str]:
         *(f"{period(kept)}  statistics in cells of {period(width)}" for width, kept in cells),
         *(f"{period(kept)}  calls and error groups" for _, kept in cells[-1:]),
     ]
+
+
+def _forwarded(destination: DestinationHealth) -> str:
+    """How far one destination is, and what keeps it."""
+    text = f"{count(destination.sent_count)} to {escape(destination.name)}"
+    for number, what in (
+        (destination.refused_count, "refused"),
+        (destination.parked_count, "parked"),
+        (destination.left_out_count, "not chosen"),
+        (destination.pruned_count, "pruned before their turn"),
+        (destination.waiting_count, "waiting"),
+    ):
+        text += f", {count(number)} {what}" if number else ""
+    if destination.waiting_count and destination.oldest_waiting is not None:
+        text += f", the oldest from {ago(destination.oldest_waiting, time.time())}"
+    return text + (f"; it {escape(destination.failure)}" if destination.failing_since is not None else "")
 
 
 def _account(health: Health) -> Text:

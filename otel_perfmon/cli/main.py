@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor", "whether the file is sound and something was lost, and what to do"),
     "export": ("exporting", "spans for OpenTelemetry's pipelines and for other tools"),
     "import": ("importing", "spans from files of OpenTelemetry's pipelines"),
+    "forward": ("forwarding", "send spans on to OpenTelemetry's receivers, now or later"),
     "prune": ("files", "do now what retention does each minute"),
     "scan": ("scan", "find secrets that are stored, and take them out"),
     "info": ("files", "what the file holds, and what is kept how long"),

@@ -25,7 +25,7 @@ from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanKey, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
-    from otel_perfmon.account import Health, ProcessHealth, SecretFinding, StoreSummary
+    from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, SecretFinding, StoreSummary
     from otel_perfmon.records import (
         CallEdge,
         CountSeries,
@@ -279,6 +279,9 @@ class SpanReader(Protocol):
 
     def list_processes(self) -> list[ProcessHealth]:
         """The account of each process that recorded, the latest to write first."""
+
+    def list_destinations(self) -> list[DestinationHealth]:
+        """Where spans are sent on to, and how far each destination has come, by name."""
 
     def summarize_store(self) -> StoreSummary:
         """What the store is, how much it holds and for how long."""

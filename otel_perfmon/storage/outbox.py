@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ALL_SPANS: Final = 1.0
 LEASE_SECONDS: Final = 30.0
 """How long a lease lasts, unless it is kept: its holder may stand still for so long."""
+LEASE_SECONDS_MAX: Final = 3_600.0
+"""A lease that would last longer is of another boot, where the system does not tell one boot from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,6 @@ class Outbox(Protocol):
     """The queue for one destination, which is known by its name."""
 
     name: str
-
-    @property
-    def holder_pid(self) -> int | None:
-        """The process that has the lease, if another one has."""
 
     def acquire(self) -> bool:
         """Take the lease, or keep it; False while another process has it. Makes the destination if it is new."""

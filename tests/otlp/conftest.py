@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(1, os.path.join(os.path.dirname(__file__), os.pardir, "storage"))
 
 import pytest
+from forwarding_kit import release_all
 from otlp_kit import Station
 
 
@@ -16,3 +18,9 @@ from otlp_kit import Station
 def station(tmp_path, monkeypatch) -> Station:
     monkeypatch.setenv("OTEL_PYTHON_PERFMON_REDACT", "false")
     return Station(str(tmp_path / "metrics.db"))
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    release_all()

@@ -1,8 +1,10 @@
-"""When rows arrived, from the ids of spans, which are given out in that order."""
+"""When rows arrived, from the ids of spans, which are given out in that order; and a clock that nobody sets."""
 
 from __future__ import annotations
 
 import sqlite3
+import sys
+import time
 from typing import Final
 
 ARRIVAL_CELL_SECONDS: Final = 10
@@ -31,3 +33,10 @@ def last_id_arrived_before(connection: sqlite3.Connection, unix_s: float) -> int
         "SELECT min(first_span_id) - 1 FROM _arrivals WHERE first_span_id > ?", (row[0],)
     ).fetchone()
     return last_id(connection) if row[0] is None else int(row[0])
+
+
+def boot_seconds() -> float:
+    """A clock that all processes of this boot share; on Linux it goes on while the machine sleeps."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()

@@ -12,11 +12,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_perfmon.account import ProcessHealth, StoreSummary
+from otel_perfmon.account import DestinationHealth, ProcessHealth, StoreSummary
 from otel_perfmon.errors import PerfmonError, StoreError
 from otel_perfmon.storage.cells import DAY_S
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.damage import files_set_aside
+from otel_perfmon.storage.sqlite.destinations import list_destinations
 from otel_perfmon.storage.sqlite.file_system import file_system_of, is_remote
 from otel_perfmon.storage.sqlite.health import read_processes
 from otel_perfmon.storage.sqlite.seal import current_alteration
@@ -68,6 +69,7 @@ class Evidence:
     backwards_seconds: int | None = None
     begun_anew: float | None = None
     altered: float | None = None
+    destinations: list[DestinationHealth] | None = None
 
     @property
     def wal_bytes(self) -> int:
@@ -150,6 +152,7 @@ def _ask_all(connection: sqlite3.Connection, evidence: Evidence, *, is_full: boo
     questions: dict[str, Callable[[], Any]] = {
         "schema_version": lambda: one("PRAGMA user_version"),
         "processes": lambda: read_processes(connection),
+        "destinations": lambda: list_destinations(connection),
         "summary": lambda: summarize_store(connection, evidence.path),
         "last_end": lambda: (one("SELECT max(end_unix_nano) FROM _spans") or 0) / 1e9 or None,
         "backwards_seconds": lambda: one(_BACKWARDS),

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 import threading
 import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage import fork, process
 from otel_perfmon.storage.outbox import (
     LEASE_SECONDS,
+    LEASE_SECONDS_MAX,
     ForwardPolicy,
     LeaseLostError,
     OutboxSpans,
@@ -30,15 +30,14 @@ from otel_perfmon.storage.outbox import (
 )
 from otel_perfmon.storage.sampling import is_sampled
 from otel_perfmon.storage.sqlite.answers import read_spans
-from otel_perfmon.storage.sqlite.arrivals import last_id, last_id_arrived_before
+from otel_perfmon.storage.sqlite.arrivals import boot_seconds, last_id, last_id_arrived_before
 from otel_perfmon.storage.sqlite.connection import SteppedConnection, check_ours, check_readable, translated
+from otel_perfmon.storage.sqlite.destinations import is_lease_held
 from otel_perfmon.storage.sqlite.outbox_rows import read_outbox_spans
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.sent_traces import SentTraces
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
-_LEASE_SECONDS_MAX: Final = 3_600.0
-"""A lease that would last longer is of another boot, where the system does not tell one boot from another."""
 _KEPT_SHARE: Final = 2 / 3
 _FORK_SECONDS: Final = 2.0
 FAILURE_MAX: Final = 500
@@ -107,7 +106,7 @@ class SqliteOutbox:
         self.path = path
         self.name = name
         self._policy = policy or ForwardPolicy()
-        self._lease_seconds = min(lease_seconds, _LEASE_SECONDS_MAX)
+        self._lease_seconds = min(lease_seconds, LEASE_SECONDS_MAX)
         self._since_unix_s = since_unix_s
         self._now = now
         self._reader = _OutboxReader(path)
@@ -172,16 +171,9 @@ class SqliteOutbox:
             self._take_lease(connection, found.id)
         return True
 
-    @property
-    def holder_pid(self) -> int | None:
-        """The process that holds the lease, if that is another one."""
-        with self._reader.transaction() as connection:
-            found = _find(connection, self.name)
-        return found.lease_pid if found is not None and self._is_held_by_other(found) else None
-
     def keep_lease(self) -> None:
         """Have it for longer; see `Outbox`."""
-        if self._lease_until_s - _boot_seconds() < self._lease_seconds * _KEPT_SHARE:
+        if self._lease_until_s - boot_seconds() < self._lease_seconds * _KEPT_SHARE:
             with self._writing() as connection:
                 self._take_lease(connection, self._mine(connection).id)
 
@@ -201,7 +193,7 @@ class SqliteOutbox:
 
     def _take_lease(self, connection: sqlite3.Connection, destination_id: int) -> None:
         me = process.current()
-        self._lease_until_s = _boot_seconds() + self._lease_seconds
+        self._lease_until_s = boot_seconds() + self._lease_seconds
         connection.execute(
             "UPDATE _destinations SET lease_owner = ?, lease_pid = ?, lease_started = ?, lease_boot_id = ?,"
             " lease_pid_namespace = ?, lease_until_s = ? WHERE id = ?",
@@ -209,13 +201,7 @@ class SqliteOutbox:
         )
 
     def _is_held_by_other(self, row: _Row) -> bool:
-        if row.lease_owner in {"", self._owner}:
-            return False
-        remaining = row.lease_until_s - _boot_seconds()
-        if not 0 < remaining <= _LEASE_SECONDS_MAX:
-            return False
-        identity = process.ProcessIdentity(row.lease_pid, row.lease_started, row.lease_boot_id, row.lease_pid_namespace)
-        return process.is_alive(identity) is not False
+        return row.lease_owner != self._owner and is_lease_held(asdict(row))
 
     def _mine(self, connection: sqlite3.Connection) -> _Row:
         """The destination, for who still holds the lease."""
@@ -402,10 +388,3 @@ def _find(connection: sqlite3.Connection, name: str) -> _Row | None:
 
 def _count_above(connection: sqlite3.Connection, row_id: int) -> int:
     return int(connection.execute("SELECT count(*) FROM _spans WHERE id > ?", (row_id,)).fetchone()[0])
-
-
-def _boot_seconds() -> float:
-    """A clock that nobody sets, and that all processes of this boot share."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
