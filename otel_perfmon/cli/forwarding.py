@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from otel_perfmon.account import DestinationHealth
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
+from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.progress import Progress, show_progress
 from otel_perfmon.cli.report import count, counted, printable
@@ -133,11 +135,12 @@ def _forward(
 ) -> None:
     """Send until there is nothing left, with ``--once``, or for ever. Raises `ForwardError`."""
     last_success = time.monotonic()
-    done_count = 0
+    done_count, told = 0, ""
     while True:
         step = forwarder.step()
         settled = forwarder.sent_count + forwarder.refused_count + forwarder.parked_count
         progress.advance(settled - done_count)
+        told = _tell_of_trouble(destination, forwarder.trouble, told)
         if settled > done_count or step.state is State.IDLE:
             last_success = time.monotonic()
         done_count = settled
@@ -154,6 +157,14 @@ def _forward(
             sleep(max(0.0, min(step.pause_seconds, remaining)))
         else:
             sleep(step.pause_seconds)
+
+
+def _tell_of_trouble(destination: Destination, trouble: str, told: str) -> str:
+    """Say on standard error what keeps a destination, when that has changed; what was said."""
+    if trouble != told:
+        sentence = f"{destination.name} {trouble}; spans wait." if trouble else f"{destination.name} takes spans again."
+        print(f"otel-perfmon: {escape(sentence)}", file=sys.stderr, flush=True)
+    return trouble
 
 
 def _found(answer: Answer, destination: Destination) -> DestinationHealth | None:
