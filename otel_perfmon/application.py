@@ -60,9 +60,9 @@ def configure(
     Installs the global tracer provider when none is set; to an SDK provider that is there it adds its processor, once
     and first. A global meter provider is installed only when ``metric_readers`` are given. ``on_alert`` is called with
     each `Alert` that this process raises, on a thread of its own; what it raises is logged. ``forward_to`` are OTLP
-    receivers that a thread sends all of it on to, now or when they are there again. What is left out comes from
-    the environment, else the default (see the README's "Settings"). Called again, it returns the same monitor and
-    warns if a given argument differs. Raises `ConfigError` for a wrong setting.
+    receivers that a thread sends spans on to. What is left out comes from the environment, else the default (see the
+    README's "Settings"). Called again, it returns the same monitor and warns if a given argument differs. Raises
+    `ConfigError` for a wrong setting.
     """
     arguments = {
         "path": path,
@@ -84,8 +84,11 @@ def configure(
         "forward_decision_wait_seconds": forward_decision_wait_seconds,
     }
     identity = {"service_name": service_name, "resource_attributes": resource_attributes}
-    ends = {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert}
-    check_callback(on_alert)
+    return _configure(arguments, identity, {"metric_readers": tuple(metric_readers) or None, "on_alert": on_alert})
+
+
+def _configure(arguments: dict[str, Any], identity: dict[str, Any], ends: dict[str, Any]) -> PerformanceMonitor:
+    check_callback(ends["on_alert"])
     with _process.lock:
         if _process.setup is not None:
             _process.setup.warn_of_differences(arguments, {**identity, **ends})

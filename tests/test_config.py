@@ -39,6 +39,9 @@ PREFIXED = {
     "redact": "OTEL_PYTHON_PERFMON_REDACT",
     "redact_keys": "OTEL_PYTHON_PERFMON_REDACT_KEYS",
     "redact_patterns": "OTEL_PYTHON_PERFMON_REDACT_PATTERNS",
+    "forward_to": "OTEL_PYTHON_PERFMON_FORWARD_TO",
+    "forward_sample_rate": "OTEL_PYTHON_PERFMON_FORWARD_SAMPLE_RATE",
+    "forward_decision_wait_seconds": "OTEL_PYTHON_PERFMON_FORWARD_DECISION_WAIT_SECONDS",
 }
 PLAIN = {
     "slow_threshold_ms": "SLOW_REQUEST_THRESHOLD_MS",
@@ -59,6 +62,9 @@ DEFAULTS = {
     "redact": True,
     "redact_keys": (),
     "redact_patterns": (),
+    "forward_to": (),
+    "forward_sample_rate": 1.0,
+    "forward_decision_wait_seconds": 30.0,
 }
 #: For each setting three good values as text, none of them the default, and what they mean.
 GOOD = {
@@ -84,6 +90,13 @@ GOOD = {
         ("a,b\n\n  c{2} \n", ("a,b", "c{2}")),
         ("(?i)x(?P<secret>[a-z]{1,40})", ("(?i)x(?P<secret>[a-z]{1,40})",)),
     ),
+    "forward_to": (
+        ("http://collector:4318", ("http://collector:4318",)),
+        (" env , grpcs://a@[::1]:4317 ,", ("env", "grpcs://a@[::1]:4317")),
+        ("https://x/otlp?key=5", ("https://x/otlp?key=5",)),
+    ),
+    "forward_sample_rate": (("0", 0.0), ("0.25", 0.25), ("1e-3", 0.001)),
+    "forward_decision_wait_seconds": (("0", 0.0), ("0.5", 0.5), ("90", 90.0)),
 }
 BAD = {
     "path": ["", ":memory:", "file:metrics.db", "a\0b", 5, 1.5, [], object()],
@@ -102,6 +115,20 @@ BAD = {
     "slow_stacks": ["yes", "0", "off", "truee", 0, 1, 1.0, [], {}, b"true"],
     "redact": ["yes", "1", 1, 0, "on", [], b"true"],
     "redact_keys": ["--", "badge,--", [5], ["badge", ""], 5, [b"badge"], object()],
+    "forward_to": [
+        "collector:4318",
+        "ftp://x",
+        "http://",
+        "http://a b",
+        "ENV",
+        "env;env",
+        [5],
+        ["http://x", 5],
+        5,
+        b"env",
+    ],
+    "forward_sample_rate": [-0.1, 1.1, "2", "10%", "all", math.nan, math.inf, True, [], {}, 10**400],
+    "forward_decision_wait_seconds": [-1, "soon", "nan", math.nan, math.inf, True, [], 10**400],
     "redact_patterns": ["(", "a**", "(a+)+$", "(a|a)*b", ".*.*x", r"(a)\1", "x*", ["a", 5], 5, [b"a"]],
 }
 RANGES = {
@@ -119,6 +146,9 @@ RANGES = {
     "redact": "true or false",
     "redact_keys": "names with letters or digits",
     "redact_patterns": "regular expressions",
+    "forward_to": "URLs such as http://collector:4318",
+    "forward_sample_rate": "between 0 and 1",
+    "forward_decision_wait_seconds": "0 or more",
 }
 EACH = pytest.mark.parametrize("field", list(PREFIXED))
 EACH_PLAIN = pytest.mark.parametrize("field", list(PLAIN))

@@ -46,7 +46,8 @@ READING = (
     ("sql", "SELECT * FROM spans"),
 )
 """Each command that ends by itself and changes nothing."""
-ALL = (*READING, ("prune",), ("export",), ("tail",))
+NOBODY = ("--to", "http://127.0.0.1:9", "--once", "--max-elapsed-time", "1ms")
+ALL = (*READING, ("prune",), ("export",), ("forward", *NOBODY), ("tail",))
 
 
 def _ids(arguments: tuple[str, ...]) -> str:
@@ -182,7 +183,7 @@ def test_in_a_folder_that_only_can_be_read_questions_are_answered(cli, readable_
     with _as_nobody():
         printed = cli(*arguments, "--db", path)
     assert os.listdir(readable_folder) == ["metrics.db"]
-    if arguments == ("prune",):
+    if arguments[0] in {"prune", "forward"}:
         assert (printed.status, printed.out) == (3, "")
         assert len(printed.err.splitlines()) == 1
         assert path in printed.err

@@ -16,7 +16,8 @@ from typing import Any, Final
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.account import bury_dead
-from otel_perfmon.storage.sqlite.arrivals import ARRIVAL_CELL_SECONDS, last_id, last_id_arrived_before
+from otel_perfmon.storage.sqlite.arrivals import ARRIVAL_CELL_SECONDS as ARRIVAL_CELL_SECONDS  # noqa: PLC0414 - theirs too
+from otel_perfmon.storage.sqlite.arrivals import last_id, last_id_arrived_before
 from otel_perfmon.storage.sqlite.figures import delete_cells, delete_oldest_groups, middle_of_cells, prune_figures
 from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow

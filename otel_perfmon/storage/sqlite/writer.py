@@ -22,7 +22,6 @@ from otel_perfmon.storage.rows import SpanRow
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.account import note_state
 from otel_perfmon.storage.sqlite.alarms import evaluate_alarms
-from otel_perfmon.storage.sqlite.arrivals import ARRIVAL_CELL_SECONDS
 from otel_perfmon.storage.sqlite.batch_size import BatchSize
 from otel_perfmon.storage.sqlite.companions import Companions
 from otel_perfmon.storage.sqlite.edges import add_edges
@@ -36,7 +35,7 @@ from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
 from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.points import insert_points
-from otel_perfmon.storage.sqlite.retention import HIGH_WATER, Retention
+from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.seal import was_ours
 from otel_perfmon.storage.sqlite.soundness import Soundness

@@ -23,6 +23,7 @@ from storage_kit import (
 from otel_perfmon.storage.attributes import encode_attributes, encode_items
 from otel_perfmon.storage.base import OpenSpans
 from otel_perfmon.storage.rows import OpenSpanRow
+from otel_perfmon.storage.sqlite.outbox import SqliteOutbox
 
 SHELL = "/usr/bin/sqlite3"
 
@@ -46,6 +47,8 @@ COLUMNS = {
     " updated queued oldest_queued held not_kept failure_count last_failure",
     "open_spans": "name service start_time seen_time pid thread_name trace_id span_id parent_span_id attributes"
     " start_unix_nano seen_unix_nano",
+    "destinations": "name sent_count refused_count parked_count left_out_count pruned_count waiting_count last_sent"
+    " failing_since last_failure span_cursor",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
 }
 
@@ -72,6 +75,9 @@ def filled(writer, db_path):
         writer, child, root, edges=[edge_row()], points=[point_row()], dropped={"full": 2, "odd": 1}, **sampled_out(1)
     )
     write(writer, open_spans=OpenSpans([OpenSpanRow(span_row("open"), SECOND, 7, "worker-1")]))
+    outbox = SqliteOutbox(db_path, "http://collector:4318/v1/traces")
+    outbox.acquire()
+    outbox.release()
     return db_path
 
 
