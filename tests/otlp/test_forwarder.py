@@ -145,7 +145,8 @@ TABLE = {
 @pytest.mark.parametrize(("answer", "pauses", "requests", "account"), TABLE.values(), ids=TABLE.keys())
 def test_a_destination_that_first_answers_so_gets_every_span(filled, answer, pauses, requests, account) -> None:
     with scripted_destination(answer) as destination:
-        driven = drive(filled, destination, timeout_seconds=0.4).until_idle()
+        timeout = 0.4 if answer in {silent, drip, drip_body} else 10.0
+        driven = drive(filled, destination, timeout_seconds=timeout).until_idle()
     assert driven.pauses == [pytest.approx(each) if isinstance(each, float) else each for each in pauses]
     assert len(destination.requests) == requests
     assert counts(filled) == account
@@ -164,6 +165,24 @@ def test_who_is_not_there_is_waited_for_longer_each_time_and_at_most_half_a_minu
     assert name == f"http://127.0.0.1:{port}/v1/traces"
     assert failing_since is not None
     assert "could not be reached" in failure
+
+
+def test_after_ten_minutes_without_a_destination_everything_arrives_once_and_in_order(db_path) -> None:
+    with scripted_destination(rule=status(503)) as destination:
+        driven = drive(db_path, destination)
+        began, recorded = driven.clock.now, 0
+        while driven.clock.now < began + 600:
+            record(db_path, [span_row(f"op{recorded + number}") for number in range(200)])
+            recorded += 200
+            assert driven.step().state is State.FAILING
+        destination.rule = None
+        asked = len(destination.requests)
+        driven.until_idle()
+    assert 20 <= asked <= 30
+    assert sum(driven.pauses) == driven.clock.now - began - 1
+    names = [name for request in destination.requests[asked:] for name in request.names]
+    assert names == [f"op{number}" for number in range(recorded)]
+    assert counts(db_path) == {"sent": recorded}
 
 
 @pytest.mark.parametrize("rng", [0.0, 1.0])
