@@ -29,7 +29,7 @@ REQUEST_BYTES_MAX: Final = 3_500_000
 """Before compression: what a gRPC receiver takes, unless it is told otherwise, is 4 MiB."""
 POLL_SECONDS: Final = 1.0
 PARKED_AT_ONCE_MAX: Final = 16
-"""So many spans are parked one after the other without a pause. If then nothing was accepted in between, it may be the
+"""So many spans are parked one after the other without a pause. If nothing was accepted in between, it may be the
 destination that refuses everything, and each further one waits as after a failure."""
 UNCERTAIN_MAX: Final = 3
 """So often is a request sent whose acceptance broke off; what cuts every answer would get the same spans for ever."""
@@ -123,6 +123,7 @@ class Forwarder:
         self._next_told = 0.0
         self._fitting_count = spans_max
         self._parked_in_a_row = 0
+        self._is_proven = False
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -230,13 +231,14 @@ class Forwarder:
             return self._accept(start, end, outcome)
         if outcome.kind in {Kind.BUSY, Kind.MISDIRECTED}:
             return self._wait(outcome)
-        return self._narrow_down(start, end, outcome)
+        return self._narrow_down(start, end, outcome, timeout_seconds)
 
     def _kind_of_uncertain(self) -> Kind:
         return Kind.ACCEPTED if self._uncertain_count >= UNCERTAIN_MAX else Kind.BUSY
 
     def _accept(self, start: int, end: int, outcome: Outcome) -> Step:
         self._backoff.reset()
+        self._is_proven = True
         self._parked_in_a_row = 0
         refused_count = min(outcome.rejected_count, end - start)
         if refused_count:
@@ -257,22 +259,33 @@ class Forwarder:
         """Tell, and wait. Nothing is lost meanwhile but what retention takes."""
         pause = self._backoff.next_pause(outcome.retry_after_seconds)
         is_new = not self.trouble
+        self._is_proven = False
         self.trouble = outcome.said
         self._tell(f"{self._outbox.name} {outcome.said}; spans wait in the store, and are sent later.", is_due=is_new)
         self._outbox.note_failure(outcome.said)
         return Step(State.FAILING, pause)
 
-    def _narrow_down(self, start: int, end: int, outcome: Outcome) -> Step:
+    def _narrow_down(self, start: int, end: int, outcome: Outcome, timeout_seconds: float | None) -> Step:
         """Try the halves; a span that is refused by itself is parked."""
         if end - start > 1:
             middle = (start + end) // 2
             self._portions[-1:] = [(middle, end), (start, middle)]
             return self._wait(outcome) if outcome.kind is Kind.FAILED else Step(State.SENT)
-        is_patient = outcome.kind is Kind.FAILED or self._parked_in_a_row >= PARKED_AT_ONCE_MAX
-        step = self._wait(outcome) if is_patient else Step(State.SENT)
+        is_hasty = outcome.kind is not Kind.FAILED and self._parked_in_a_row < PARKED_AT_ONCE_MAX
+        step = Step(State.SENT) if is_hasty and self._is_proven_to_take(timeout_seconds) else self._wait(outcome)
         assert self._parcel is not None
         self._park(self._parcel.row_ids[start], self._last_id(end), outcome.said)
         return step
+
+    def _is_proven_to_take(self, timeout_seconds: float | None) -> bool:
+        """Whether the destination takes anything: it did so just now, or takes a request without spans.
+
+        Else it is likelier to be wrong (a compression that it does not know) than each of its spans.
+        """
+        if not self._is_proven:
+            empty = b"{}" if self._is_json else b""
+            self._is_proven = self._sender.send(empty, timeout_seconds=timeout_seconds).kind is Kind.ACCEPTED
+        return self._is_proven
 
     def _park(self, row_id: int, last_id: int, reply: str) -> None:
         self._parked_in_a_row += 1
