@@ -28,7 +28,7 @@ from otel_perfmon.otlp.wire import (
 )
 from otel_perfmon.records import ResourceRecord, ScopeRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
-from otel_perfmon.storage.outbox import OutboxSpans, SpanNames
+from otel_perfmon.storage.outbox import OutboxSpans, SpanNames, SpanShape
 from otel_perfmon.storage.sqlite.details import decode_details
 
 _ONE, _TWO, _THREE, _FOUR, _FIVE = (tag(each, LENGTH) for each in range(1, 6))
@@ -54,7 +54,7 @@ class EncodedSpans:
     def __init__(self, spans: OutboxSpans) -> None:
         self.row_ids: Sequence[int] = spans.row_ids
         self._names = spans.names
-        self._makers = list(zip(spans.resource_ids, spans.scope_ids, strict=True))
+        self._makers = [shape[:2] for shape in spans.shapes]
         self._encoded = _RowEncoder(spans.names).encode(spans)
         self._heads: dict[tuple[str, int], bytes] = {}
 
@@ -94,67 +94,73 @@ class EncodedSpans:
 
 
 class _RowEncoder:
-    """Remembers what the spans of one batch have in common."""
+    """Encodes the spans of one batch."""
 
     def __init__(self, names: SpanNames) -> None:
         self._names = names
-        self._named: dict[tuple[int, int], bytes] = {}
-        self._tails: dict[tuple[int, int], bytes] = {}
 
     def encode(self, spans: OutboxSpans) -> list[bytes]:
         """Each span; what came as bytes that a row cannot hold goes out as it came."""
-        ids = (spans.trace_ids, spans.span_ids, spans.parent_span_ids, spans.operation_ids)
-        figures = (spans.kinds, spans.flags, spans.start_unix_nano, spans.end_unix_nano, spans.status_codes)
-        encoded = list(map(self._encode_span, *ids, *figures, spans.attributes, spans.details))
+        shaped = {shape: self._encode_shape(shape) for shape in set(spans.shapes)}
+        heads, tails = zip(*map(shaped.__getitem__, spans.shapes), strict=True) if shaped else ((), ())
+        ids = (spans.trace_ids, spans.span_ids, spans.parent_span_ids)
+        times = map(_encode_times, spans.start_unix_nano, spans.end_unix_nano)
+        pairs = _encode_attributes(spans.attributes)
+        encoded = list(map(_encode_plain, *ids, heads, times, pairs, tails))
+        for place, details in enumerate(spans.details if any(spans.details) else ()):
+            if details:
+                encoded[place] = self._encode_rich(spans, place, pairs[place])
         for place, row_id in enumerate(spans.row_ids if spans.raw else ()):
             encoded[place] = spans.raw.get(row_id, encoded[place])
         return encoded
 
-    def _encode_span(  # noqa: PLR0917 - a row
-        self,
-        trace_id: bytes,
-        span_id: bytes,
-        parent_span_id: bytes,
-        operation_id: int,
-        kind: int,
-        flags: int,
-        start: int,
-        end: int,
-        status_code: int,
-        attributes: str,
-        details: str,
-    ) -> bytes:
-        parent = _PARENT + parent_span_id if parent_span_id else b""
-        pairs = _encode_pairs(attributes) if attributes else b""
-        if details:
-            found = decode_details(details)
-            ids = (_TRACE_ID, trace_id, _SPAN_ID, span_id, text(_THREE, found.get("trace_state", "")), parent)
-            own = found.get("name")
-            name = self._name(operation_id, kind) if own is None else text(_FIVE, own) + number(_KIND, kind)
-            times = _times(found.get("start_unix_nano", start), end)
-            return b"".join((*ids, name, times, pairs, *_encode_details(found, status_code), _flags(_FLAGS, flags)))
-        name = self._named.get((operation_id, kind)) or self._name(operation_id, kind)
-        tail = self._tails.get((status_code, flags)) or self._tail(status_code, flags)
-        times = _pack_times(_START, start, _END, end) if start > 0 and end > 0 else _times(start, end)
-        return b"".join((_TRACE_ID, trace_id, _SPAN_ID, span_id, parent, name, times, pairs, tail))
+    def _encode_shape(self, shape: SpanShape) -> tuple[bytes, bytes]:
+        """What stands behind the ids of a span without details, and what stands at its end."""
+        head = text(_FIVE, self._names.operations[shape.operation_id]) + number(_KIND, shape.kind)
+        return head, sized(_FIFTEEN, number(_STATUS_CODE, shape.status_code)) + _flags(_FLAGS, shape.flags)
 
-    def _name(self, operation_id: int, kind: int) -> bytes:
-        encoded = text(_FIVE, self._names.operations[operation_id]) + number(_KIND, kind)
-        self._named[operation_id, kind] = encoded
-        return encoded
-
-    def _tail(self, status_code: int, flags: int) -> bytes:
-        encoded = sized(_FIFTEEN, number(_STATUS_CODE, status_code)) + _flags(_FLAGS, flags)
-        self._tails[status_code, flags] = encoded
-        return encoded
+    def _encode_rich(self, spans: OutboxSpans, place: int, pairs: bytes) -> bytes:
+        """A span that has what few have."""
+        found, shape = decode_details(spans.details[place]), spans.shapes[place]
+        name = found.get("name", self._names.operations[shape.operation_id])
+        parent = spans.parent_span_ids[place]
+        parts = [
+            _TRACE_ID + spans.trace_ids[place] + _SPAN_ID + spans.span_ids[place],
+            text(_THREE, found.get("trace_state", "")),
+            _PARENT + parent if parent else b"",
+            text(_FIVE, name) + number(_KIND, shape.kind),
+            _encode_times(found.get("start_unix_nano", spans.start_unix_nano[place]), spans.end_unix_nano[place]),
+            pairs,
+            *_encode_details(found, shape.status_code),
+            _flags(_FLAGS, shape.flags),
+        ]
+        return b"".join(parts)
 
 
-def _encode_pairs(attributes: str) -> bytes:
-    """The attributes of a span, from their JSON. Texts and numbers take the short way, which gives the same bytes."""
-    if '"@' in attributes:  # bytes, NaN, and keys that pose as such
-        return encode_attributes(_NINE, decode_attributes(attributes))
+def _encode_plain(  # noqa: PLR0917 - a row
+    trace_id: bytes, span_id: bytes, parent: bytes, head: bytes, times: bytes, pairs: bytes, tail: bytes
+) -> bytes:
+    if parent:
+        return b"".join((_TRACE_ID, trace_id, _SPAN_ID, span_id, _PARENT, parent, head, times, pairs, tail))
+    return b"".join((_TRACE_ID, trace_id, _SPAN_ID, span_id, head, times, pairs, tail))
+
+
+def _encode_attributes(texts: Sequence[str]) -> list[bytes]:
+    """Those of each span, from their JSON: of all spans in one go, which takes half of what it takes for each."""
+    whole = f"[{','.join([text or '{}' for text in texts])}]"
+    if '"@' in whole:  # bytes, NaN, and keys that pose as such
+        return [encode_attributes(_NINE, decode_attributes(text)) for text in texts]
+    decoded = _decode(whole)
+    if len(decoded) != len(texts):
+        message = "Attributes of a span are no JSON object."
+        raise ValueError(message)
+    return list(map(_encode_pairs, decoded))
+
+
+def _encode_pairs(attributes: dict[str, Any]) -> bytes:
+    """Texts and numbers take the short way, which gives the same bytes."""
     parts: list[bytes] = []
-    for key, value in _decode(attributes).items():
+    for key, value in attributes.items():
         kind = type(value)
         if kind is float:
             parts.append((_double_heads.get(key) or _encode_double_head(key)) + pack_double(value))
@@ -220,7 +226,9 @@ def _encode_link(link: dict[str, Any]) -> bytes:
     )
 
 
-def _times(start: int, end: int) -> bytes:
+def _encode_times(start: int, end: int) -> bytes:
+    if start > 0 and end > 0:
+        return _pack_times(_START, start, _END, end)
     return _fixed64(_START, start) + _fixed64(_END, end)
 
 

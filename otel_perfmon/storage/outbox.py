@@ -52,32 +52,40 @@ class SpanNames:
     scopes: Mapping[int, tuple[str, str, str, str]]
 
 
+class SpanShape(NamedTuple):
+    """What most spans of a batch have in common, by the ids of names and as in OTLP."""
+
+    resource_id: int
+    scope_id: int
+    operation_id: int
+    kind: int
+    flags: int
+    status_code: int
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxSpans:
     """Spans as they lie in the store, by column: one of each for every row, in the order of their row ids.
+
+    Shapes that are equal are one object.
 
     ``raw`` has by row id the bytes of a ``Span`` of OTLP for those that a row cannot hold whole.
     """
 
     row_ids: Sequence[int]
-    resource_ids: Sequence[int]
-    scope_ids: Sequence[int]
+    shapes: Sequence[SpanShape]
     trace_ids: Sequence[bytes]
     span_ids: Sequence[bytes]
     parent_span_ids: Sequence[bytes]
-    operation_ids: Sequence[int]
-    kinds: Sequence[int]
-    flags: Sequence[int]
     start_unix_nano: Sequence[int]
     end_unix_nano: Sequence[int]
-    status_codes: Sequence[int]
     attributes: Sequence[str]
     details: Sequence[str]
     names: SpanNames
     raw: Mapping[int, bytes] = field(default_factory=dict)
 
 
-NO_SPANS: Final = OutboxSpans((), (), (), (), (), (), (), (), (), (), (), (), (), (), SpanNames({}, {}, {}))
+NO_SPANS: Final = OutboxSpans((), (), (), (), (), (), (), (), (), SpanNames({}, {}, {}))
 
 
 class Stretch(NamedTuple):

@@ -9,33 +9,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreCorruptError
-from otel_perfmon.storage.outbox import NO_SPANS, OutboxSpans, SpanNames
+from otel_perfmon.storage.outbox import NO_SPANS, OutboxSpans, SpanNames, SpanShape
 
 _SEPARATOR: Final = "\n"
-_NUMBERS: Final = (
-    "id",
-    "resource_id",
-    "scope_id",
-    "operation_id",
-    "kind",
-    "flags",
-    "start_unix_nano",
-    "end_unix_nano",
-    "status_code",
-)
-_IDS: Final = {"trace_id": "", "span_id": "", "parent_span_id": " "}
-_TEXTS: Final = ("attributes", "details")
-_COLUMNS: Final = ", ".join(
-    (
-        *(f"group_concat({each})" for each in _NUMBERS),
-        *(f"group_concat(hex({each}), '{by}')" for each, by in _IDS.items()),
-        *(f"group_concat({each}, char(10))" for each in _TEXTS),
-    )
-)
+_SHAPE: Final = " || ' ' || ".join(SpanShape._fields)
+_COLUMNS: Final = f"""
+    group_concat(id), group_concat(start_unix_nano), group_concat(end_unix_nano), group_concat({_SHAPE}),
+    group_concat(hex(trace_id), ''), group_concat(hex(span_id), ''), group_concat(hex(parent_span_id)),
+    group_concat(attributes, char(10)), group_concat(details, char(10))"""
 _SELECT: Final = f"SELECT {_COLUMNS} FROM (SELECT s.* FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value)"
 _TRACE_BYTES, _SPAN_BYTES = 16, 8
 
@@ -45,33 +30,33 @@ def read_outbox_spans(connection: sqlite3.Connection, row_ids: Sequence[int]) ->
     found = connection.execute(_SELECT, (json.dumps(row_ids),)).fetchone()
     if found[0] is None:
         return NO_SPANS
-    numbers = [list(map(int, each.split(","))) for each in found[: len(_NUMBERS)]]
-    ids, resources, scopes, operations, kinds, flags, starts, ends, statuses = numbers
-    count = len(ids)
-    trace_ids, span_ids, parents, attributes, details = found[len(_NUMBERS) :]
+    ids, starts, ends = (list(map(int, each.split(","))) for each in found[:3])
+    shapes, trace_ids, span_ids, parents, attributes, details = found[3:]
+    known: dict[str, SpanShape] = {}
+    shapes = [known.get(each) or known.setdefault(each, _shape(each)) for each in shapes.split(",")]
     trace_ids, span_ids = _pieces(trace_ids, _TRACE_BYTES), _pieces(span_ids, _SPAN_BYTES)
-    parents = [bytes.fromhex(each) if each else b"" for each in parents.split(" ")]
+    parents = list(map(bytes.fromhex, parents.split(",")))
     attributes, details = attributes.split(_SEPARATOR), details.split(_SEPARATOR)
-    if not len(trace_ids) == len(span_ids) == len(parents) == len(attributes) == len(details) == count:
+    columns = (starts, ends, shapes, trace_ids, span_ids, parents, attributes, details)
+    if any(len(column) != len(ids) for column in columns):
         message = f"The spans {row_ids[0]} to {row_ids[-1]} hold values that no writer of ours wrote: they are damaged."
         raise StoreCorruptError(message)
     return OutboxSpans(
         row_ids=ids,
-        resource_ids=resources,
-        scope_ids=scopes,
+        shapes=shapes,
         trace_ids=trace_ids,
         span_ids=span_ids,
         parent_span_ids=parents,
-        operation_ids=operations,
-        kinds=kinds,
-        flags=flags,
         start_unix_nano=starts,
         end_unix_nano=ends,
-        status_codes=statuses,
         attributes=attributes,
         details=details,
-        names=_read_names(connection, set(operations), set(resources), set(scopes)),
+        names=_read_names(connection, known.values()),
     )
+
+
+def _shape(text: str) -> SpanShape:
+    return SpanShape(*map(int, text.split(" ")))
 
 
 def _pieces(text: str, size: int) -> list[bytes]:
@@ -79,9 +64,8 @@ def _pieces(text: str, size: int) -> list[bytes]:
     return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
-def _read_names(
-    connection: sqlite3.Connection, operations: set[int], resources: set[int], scopes: set[int]
-) -> SpanNames:
+def _read_names(connection: sqlite3.Connection, shapes: Iterable[SpanShape]) -> SpanNames:
+    resources, scopes, operations, *_ = map(set, zip(*shapes, strict=True))
     return SpanNames(
         {key: name for key, (name,) in _by_id(connection, "_operations", "name", operations).items()},
         _by_id(connection, "_resources", "attributes, schema_url", resources),
