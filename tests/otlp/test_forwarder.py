@@ -341,7 +341,8 @@ def test_who_stood_still_for_longer_than_the_lease_sends_no_more(filled, monkeyp
 
 
 def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(filled, caplog) -> None:
-    with scripted_destination(status(401), status(400)) as destination:
+    quoted = b"wrong password=s3cr3t-word"
+    with scripted_destination(status(401, quoted, Content_Type="text/plain"), status(400)) as destination:
         url = destination.url.replace("//", "//ada:s3cr3t-word@") + "?key=s3cr3t-word"
         drive(filled, url, headers=[("x-api-key", "s3cr3t-word")]).until_idle()
     request = destination.requests[-1]

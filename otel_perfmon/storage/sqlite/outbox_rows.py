@@ -52,6 +52,7 @@ def read_outbox_spans(connection: sqlite3.Connection, row_ids: Sequence[int]) ->
         attributes=attributes,
         details=details,
         names=_read_names(connection, known.values()),
+        raw=_read_raw(connection, ids),
     )
 
 
@@ -71,6 +72,14 @@ def _read_names(connection: sqlite3.Connection, shapes: Iterable[SpanShape]) -> 
         _by_id(connection, "_resources", "attributes, schema_url", resources),
         _by_id(connection, "_scopes", "name, version, schema_url, attributes", scopes),
     )
+
+
+def _read_raw(connection: sqlite3.Connection, row_ids: Sequence[int]) -> dict[int, bytes]:
+    """Spans that a row cannot hold whole, as they came; most files have none, and some no table for them."""
+    if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = '_raw_spans'").fetchone()[0]:
+        return {}
+    sql = "SELECT span_row_id, otlp FROM _raw_spans WHERE span_row_id IN (SELECT value FROM json_each(?))"
+    return dict(connection.execute(sql, (json.dumps(row_ids),)))
 
 
 def _by_id(connection: sqlite3.Connection, table: str, columns: str, ids: set[int]) -> dict[int, Any]:
