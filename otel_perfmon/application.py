@@ -20,6 +20,7 @@ from otel_perfmon.metrics_storage import MetricsStorage, share_storage
 from otel_perfmon.monitor import PerformanceMonitor
 from otel_perfmon.sdk.processor import SpanDoor, StoreSpanProcessor, add_first
 from otel_perfmon.sdk.provider import GlobalProvider, OwnProvider, global_provider, make_provider, make_resource
+from otel_perfmon.storage.maintenance import call_each_minute, call_no_more
 from otel_perfmon.storage.outbox import ForwardPolicy
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ class _Setup:
         share_storage(None)
         self._monitor.unbind()
         if self._forwarding is not None:
-            self._storage.recorder.maintenance.each_minute.remove(self._forwarding.start)
+            call_no_more(self._storage.recorder.path, self._forwarding.start)
             self._forwarding.finish()
         self._storage.close()
 
@@ -305,7 +306,7 @@ def _open_forwarding(config: Config, storage: MetricsStorage) -> Forwarding | No
     destinations = [parse_destination(each, environ=os.environ) for each in config.forward_to]
     policy = ForwardPolicy(config.forward_sample_rate, config.forward_decision_wait_seconds)
     forwarding = Forwarding(storage.path, destinations, policy)
-    storage.recorder.maintenance.each_minute.append(forwarding.start)  # after a fork, in a child that records
+    call_each_minute(storage.recorder.path, forwarding.start)  # after a fork, in a child that records
     return forwarding
 
 

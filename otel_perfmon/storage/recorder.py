@@ -62,7 +62,7 @@ class Recorder:
         self.sampling = SamplingChoice()
         self.flight = FlightRecorder()
         self.redactor = Redactor()
-        self.maintenance = Maintenance(path, writer, self.alarm)
+        self._maintenance = Maintenance(path, writer, self.alarm)
         self._start_afresh()
         fork.tell_of_forks(self)
         fork.finish_with_process(self)
@@ -70,7 +70,7 @@ class Recorder:
     def _start_afresh(self) -> None:
         self._losses = Losses()
         self.alarm.start_afresh(self._losses)
-        self.maintenance.start_afresh(self._losses)
+        self._maintenance.start_afresh(self._losses)
         self._intake = Intake(self._losses, self._note_progress, self.sampling, self.redactor)
         self.ledger = Ledger(self._intake, self._losses)
         self._pending: Batch | None = None
@@ -125,7 +125,7 @@ class Recorder:
             except StoreError:
                 if not batch.is_written:  # what comes after the commit is no reason to write it again
                     raise
-            self.maintenance.shrink_if_over_size()
+            self._maintenance.shrink_if_over_size()
         return len(batch.points)
 
     def lose(self, reason: str, count: int, why: str) -> None:
@@ -180,7 +180,7 @@ class Recorder:
                     if is_over():
                         return False
                     remaining -= self._drain(BATCH_MAX, min(WRITE_TIMEOUT_SECONDS, lock_timeout_seconds))
-                    self.maintenance.shrink_if_over_size()
+                    self._maintenance.shrink_if_over_size()
                 self._write_account()
         except Exception as error:  # the outer rim: our own failure is not the program's
             self._note_failure(error)
@@ -288,11 +288,11 @@ class Recorder:
     def _run(self) -> None:
         pause, longest = _RETRY_SECONDS
         while not (self._is_stopping or self._is_finished):  # nor one that was just being started at the end
-            if self._thread.wait_at_gate(self.maintenance.seconds_until_due) and not self._is_stopping:
+            if self._thread.wait_at_gate(self._maintenance.seconds_until_due) and not self._is_stopping:
                 self._thread.wait_at_gate(LINGER_SECONDS)
             try:
                 self._write_queued()
-                if not self.maintenance.seconds_until_due:
+                if not self._maintenance.seconds_until_due:
                     self._maintain()
                 pause = _RETRY_SECONDS[0]
             except ContendedError:
@@ -318,7 +318,7 @@ class Recorder:
                 self._drain(BATCH_MAX, WRITE_TIMEOUT_SECONDS)
                 if self.flight.is_due:
                     self._write_account()
-                self.maintenance.shrink_if_over_size()
+                self._maintenance.shrink_if_over_size()
         self._is_awake = False
         if self._intake.queue:  # recorded just before we said that we sleep
             self._is_awake = True
@@ -328,7 +328,7 @@ class Recorder:
                 self._write_account()
 
     def _maintain(self) -> None:
-        self.maintenance.run(partial(self.turn.held, WRITE_TIMEOUT_SECONDS), self._keep_up)
+        self._maintenance.run(partial(self.turn.held, WRITE_TIMEOUT_SECONDS), self._keep_up)
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
             self._write_account(is_told=True)
 

@@ -113,12 +113,12 @@ def test_the_minute_tick_evaluates_on_the_writer_thread_and_then_prunes(recorder
     told = []
     recorder.alarm.callbacks.add(lambda alert: told.append(threading.current_thread().name))
     fail(recorder, door, clock)
-    recorder.maintenance._due_at = 0.0
+    recorder._maintenance._due_at = 0.0
     recorder.record(door, span_row("wakes the writer", end=int(clock.now) * SECOND))
     assert wait_until(lambda: told)
     assert told == ["otel-perfmon-alerts"]
     assert len(logged(caplog)) == 1
-    assert wait_until(lambda: recorder.maintenance.seconds_until_due > 50)
+    assert wait_until(lambda: recorder._maintenance.seconds_until_due > 50)
 
 
 def test_without_a_rule_nothing_is_evaluated(recorder, door, clock, db_path, caplog):

@@ -50,7 +50,7 @@ def test_what_is_done_each_minute_can_be_done_at_once(recorder, door, clock, db_
 
 def test_the_writer_thread_does_it_when_it_is_due(recorder, door, clock, db_path):
     fill(recorder, door, clock, 100)
-    recorder.maintenance._due_at = 0.0
+    recorder._maintenance._due_at = 0.0
     recorder.record(door, span_row("wakes the writer"))
     assert wait_until(lambda: ask_one(db_path, COUNT) == 1)
 
@@ -63,7 +63,7 @@ def test_it_stops_between_two_steps_when_it_is_told_to(recorder, door, clock, db
         asked.append(ask_one(db_path, COUNT))
         return len(asked) < 3
 
-    recorder.maintenance.run(lambda: recorder.turn.held(1.0), go_on)
+    recorder._maintenance.run(lambda: recorder.turn.held(1.0), go_on)
     assert asked[0] == 5_000 > asked[1] > asked[2] > 0
     assert ask_one(db_path, COUNT) == asked[2]
 
