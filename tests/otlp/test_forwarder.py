@@ -172,8 +172,9 @@ def test_after_ten_minutes_without_a_destination_everything_arrives_once_and_in_
         driven = drive(db_path, destination)
         began, recorded = driven.clock.now, 0
         while driven.clock.now < began + 600:
-            record(db_path, [span_row(f"op{recorded + number}") for number in range(200)])
-            recorded += 200
+            if len(driven.pauses) % 5 == 0:
+                record(db_path, [span_row(f"op{recorded + number}") for number in range(1_000)])
+                recorded += 1_000
             assert driven.step().state is State.FAILING
         destination.rule = None
         asked = len(destination.requests)

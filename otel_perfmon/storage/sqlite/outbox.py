@@ -31,7 +31,13 @@ from otel_perfmon.storage.outbox import (
 from otel_perfmon.storage.sampling import is_sampled
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.arrivals import boot_seconds, last_id, last_id_arrived_before
-from otel_perfmon.storage.sqlite.connection import SteppedConnection, check_ours, check_readable, translated
+from otel_perfmon.storage.sqlite.connection import (
+    SteppedConnection,
+    check_ours,
+    check_readable,
+    check_version,
+    translated,
+)
 from otel_perfmon.storage.sqlite.destinations import is_lease_held
 from otel_perfmon.storage.sqlite.outbox_rows import read_outbox_spans
 from otel_perfmon.storage.sqlite.reader import SqliteReader
@@ -86,6 +92,7 @@ class _OutboxWriter(SqliteWriter):
             connection = self._open_connection()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
+                check_version(connection, self.path)
                 yield connection
             self._checkpoint_if_large()
 
