@@ -138,15 +138,12 @@ def encode_attributes(tag: bytes, attributes: Attributes) -> bytes:
         return b""
     parts: list[bytes] = []
     for key, value in attributes.items():
-        pair = encode_key(key) + sized(_TWO, encode_value(value))
+        pair = (_keys.get(key) or _encode_key(key)) + sized(_TWO, encode_value(value))
         parts += (tag, varint(len(pair)), pair)
     return b"".join(parts)
 
 
-def encode_key(key: str) -> bytes:
-    """The key of a ``KeyValue``: there are few of them."""
-    if key in _keys:
-        return _keys[key]
+def _encode_key(key: str) -> bytes:
     if len(_keys) >= _KEYS_MAX:
         _keys.clear()
     encoded = _keys[key] = text(_ONE, key)

@@ -12,7 +12,7 @@ from itertools import groupby
 from struct import Struct
 from typing import Any, Final
 
-from otel_perfmon.otlp.encoding import encode_attributes, encode_key, encode_resource, encode_scope, encode_value
+from otel_perfmon.otlp.encoding import encode_attributes, encode_resource, encode_scope, encode_value
 from otel_perfmon.otlp.wire import (
     FIXED32,
     FIXED64,
@@ -24,7 +24,6 @@ from otel_perfmon.otlp.wire import (
     sized,
     tag,
     text,
-    varint,
 )
 from otel_perfmon.records import ResourceRecord, ScopeRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
@@ -172,8 +171,7 @@ def _encode_pairs(attributes: dict[str, Any]) -> bytes:
 
 
 def _encode_pair(kind: type, key: str, value: Any) -> bytes:
-    pair = encode_key(key) + sized(_TWO, encode_value(value))
-    encoded = _NINE + varint(len(pair)) + pair
+    encoded = sized(_NINE, text(_ONE, key) + sized(_TWO, encode_value(value)))
     if len(encoded) <= _PAIR_BYTES_MAX:
         pairs = _pairs[kind]
         if len(pairs) >= _PAIRS_MAX:

@@ -193,6 +193,19 @@ def test_pauses_differ_by_half(filled, rng) -> None:
     assert driven.pauses == [5.0 * (0.5 + rng)]
 
 
+def test_who_comes_before_the_pause_is_over_keeps_the_lease_and_asks_for_nothing(filled) -> None:
+    with scripted_destination(status(429, Retry_After="600")) as destination:
+        driven = drive(filled, destination)
+        assert driven.forwarder.step() == (State.FAILING, pytest.approx(630))
+        driven.clock.now += 600
+        assert driven.forwarder.step() == (State.FAILING, pytest.approx(30))
+        assert drive(filled, destination).step().state is State.ELSEWHERE
+        assert len(destination.requests) == 1
+        driven.clock.now += 30
+        driven.until_idle()
+    assert counts(filled) == {"sent": COUNT}
+
+
 def test_after_a_success_the_next_failure_waits_for_as_long_as_the_first(filled) -> None:
     with scripted_destination(status(503), status(503), ok, status(503)) as destination:
         driven = drive(filled, destination, spans_max=4).until_idle()
@@ -265,9 +278,10 @@ def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
     assert counts(db_path) == {"sent": 60}
 
 
-def test_a_row_that_cannot_be_encoded_is_parked_and_holds_up_no_other(filled) -> None:
+@pytest.mark.parametrize("text", ['{"a"', '{"a":\n1}', "[1]", "{},{}"])
+def test_a_row_that_cannot_be_encoded_is_parked_and_holds_up_no_other(filled, text) -> None:
     with sqlite3.connect(filled) as connection:
-        connection.execute("UPDATE _spans SET attributes = '{\"a\"' WHERE id = 3")
+        connection.execute("UPDATE _spans SET attributes = ? WHERE id = 3", (text,))
     connection.close()
     with scripted_destination() as destination:
         drive(filled, destination).until_idle()

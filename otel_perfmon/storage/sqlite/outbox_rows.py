@@ -56,6 +56,28 @@ def read_outbox_spans(connection: sqlite3.Connection, row_ids: Sequence[int]) ->
     )
 
 
+def read_ids(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[int]:
+    """The ids that a query gives, in one step as well."""
+    found = connection.execute(f"SELECT group_concat(id) FROM ({sql})", parameters).fetchone()[0]
+    return list(map(int, found.split(","))) if found else []
+
+
+def read_trace_ids(
+    connection: sqlite3.Connection, after_id: int, last_id: int, count_max: int
+) -> tuple[list[int], list[bytes]]:
+    """The rows with ids above ``after_id``, up to ``last_id``, and the trace of each, in order."""
+    sql = "SELECT id, trace_id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    ids, traces = connection.execute(
+        f"SELECT group_concat(id), group_concat(hex(trace_id), '') FROM ({sql})", (after_id, last_id, count_max)
+    ).fetchone()
+    return (list(map(int, ids.split(","))), pieces_of(traces)) if ids else ([], [])
+
+
+def pieces_of(traces: str | None) -> list[bytes]:
+    """Trace ids that stand one behind the other, in hex."""
+    return _pieces(traces or "", _TRACE_BYTES)
+
+
 def _shape(text: str) -> SpanShape:
     return SpanShape(*map(int, text.split(" ")))
 
