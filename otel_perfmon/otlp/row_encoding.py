@@ -25,7 +25,6 @@ from otel_perfmon.otlp.wire import (
     tag,
     text,
 )
-from otel_perfmon.records import ResourceRecord, ScopeRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
 from otel_perfmon.storage.outbox import OutboxSpans, SpanNames, SpanShape
 from otel_perfmon.storage.sqlite.details import decode_details
@@ -55,7 +54,6 @@ class EncodedSpans:
         self._names = spans.names
         self._makers = [shape[:2] for shape in spans.shapes]
         self._encoded = _RowEncoder(spans.names).encode(spans)
-        self._heads: dict[tuple[str, int], bytes] = {}
 
     def size_bytes(self, number: int) -> int:
         """What a span takes in a request, nearly."""
@@ -71,25 +69,14 @@ class EncodedSpans:
         return b"".join([self._resource_spans(key, scopes) for key, scopes in resources.items()])
 
     def _resource_spans(self, resource_id: int, scopes: dict[int, list[bytes]]) -> bytes:
-        schema_url = self._names.resources[resource_id][1]
-        parts = [self._head(("resource", resource_id))]
+        resource = self._names.resources[resource_id]
+        parts = [sized(_ONE, encode_resource(resource))]
         for scope_id, spans in scopes.items():
-            tail = text(_THREE, self._names.scopes[scope_id][2])
-            parts.append(sized(_TWO, b"".join((self._head(("scope", scope_id)), *spans, tail))))
-        parts.append(text(_THREE, schema_url))
+            scope = self._names.scopes[scope_id]
+            encoded = (sized(_ONE, encode_scope(scope)), *spans, text(_THREE, scope.schema_url))
+            parts.append(sized(_TWO, b"".join(encoded)))
+        parts.append(text(_THREE, resource.schema_url))
         return sized(_ONE, b"".join(parts))
-
-    def _head(self, key: tuple[str, int]) -> bytes:
-        if key not in self._heads:
-            kind, row_id = key
-            if kind == "resource":
-                attributes, schema_url = self._names.resources[row_id]
-                encoded = encode_resource(ResourceRecord(decode_attributes(attributes), schema_url))
-            else:
-                name, version, schema_url, attributes = self._names.scopes[row_id]
-                encoded = encode_scope(ScopeRecord(name, version, schema_url, decode_attributes(attributes)))
-            self._heads[key] = sized(_ONE, encoded)
-        return self._heads[key]
 
 
 class _RowEncoder:

@@ -280,9 +280,6 @@ class SpanReader(Protocol):
     def list_processes(self) -> list[ProcessHealth]:
         """The account of each process that recorded, the latest to write first."""
 
-    def list_destinations(self) -> list[DestinationHealth]:
-        """Where spans are sent on to, and how far each destination has come, by name."""
-
     def summarize_store(self) -> StoreSummary:
         """What the store is, how much it holds and for how long."""
 
@@ -304,6 +301,9 @@ class Store(SpanReader, Protocol):
 
     def delete_spans_before(self, end_time: float) -> int:
         """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""
+
+    def list_destinations(self) -> list[DestinationHealth]:
+        """Where spans are sent on to, and how far each destination has come, by name."""
 
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the store holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""

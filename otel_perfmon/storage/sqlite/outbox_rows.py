@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from otel_perfmon.errors import StoreCorruptError
 from otel_perfmon.storage.outbox import NO_SPANS, OutboxSpans, SpanNames, SpanShape
+from otel_perfmon.storage.sqlite.answers import Shared
 
 _SEPARATOR: Final = "\n"
 _SHAPE: Final = " || ' ' || ".join(SpanShape._fields)
@@ -89,10 +90,12 @@ def _pieces(text: str, size: int) -> list[bytes]:
 
 def _read_names(connection: sqlite3.Connection, shapes: Iterable[SpanShape]) -> SpanNames:
     resources, scopes, operations, *_ = map(set, zip(*shapes, strict=True))
+    shared = Shared(connection)
+    sql = "SELECT id, name FROM _operations WHERE id IN (SELECT value FROM json_each(?))"
     return SpanNames(
-        {key: name for key, (name,) in _by_id(connection, "_operations", "name", operations).items()},
-        _by_id(connection, "_resources", "attributes, schema_url", resources),
-        _by_id(connection, "_scopes", "name, version, schema_url, attributes", scopes),
+        dict(connection.execute(sql, (json.dumps(sorted(operations)),))),
+        {key: shared.resource(key) for key in resources},
+        {key: shared.scope(key) for key in scopes},
     )
 
 
@@ -102,8 +105,3 @@ def _read_raw(connection: sqlite3.Connection, row_ids: Sequence[int]) -> dict[in
         return {}
     sql = "SELECT span_row_id, otlp FROM _raw_spans WHERE span_row_id IN (SELECT value FROM json_each(?))"
     return dict(connection.execute(sql, (json.dumps(row_ids),)))
-
-
-def _by_id(connection: sqlite3.Connection, table: str, columns: str, ids: set[int]) -> dict[int, Any]:
-    sql = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-    return {key: tuple(rest) for key, *rest in connection.execute(sql, (json.dumps(sorted(ids)),))}

@@ -9,10 +9,9 @@ import weakref
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from typing import Final
 
-from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
+from otel_perfmon.account import Health, ProcessHealth, StoreSummary
 from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError, StoreClosedError, StoreCorruptError
 from otel_perfmon.query import (
     INT64_MAX,
@@ -44,7 +43,6 @@ from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
 from otel_perfmon.storage.sqlite.arrivals import last_id
-from otel_perfmon.storage.sqlite.destinations import list_destinations
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
@@ -251,19 +249,12 @@ class SqliteReader:
 
     def get_health(self) -> Health:
         """The account of everything that ended, over all processes."""
-        with self._transaction() as connection:
-            sent = connection.execute("SELECT coalesce(sum(sent_count), 0) FROM _destinations").fetchone()[0]
-            return replace(summed(read_processes(connection)), forwarded=sent)
+        return summed(self.list_processes())
 
     def list_processes(self) -> list[ProcessHealth]:
         """The account of each process that recorded, the latest to write first."""
         with self._transaction() as connection:
             return read_processes(connection)
-
-    def list_destinations(self) -> list[DestinationHealth]:
-        """Where spans are sent on to, and how far each destination has come, by name."""
-        with self._transaction() as connection:
-            return list_destinations(connection)
 
     def summarize_store(self) -> StoreSummary:
         """What the store is, how much it holds and for how long."""
