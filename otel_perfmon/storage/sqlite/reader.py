@@ -42,7 +42,6 @@ from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_points
-from otel_perfmon.storage.sqlite.arrivals import last_id
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
@@ -107,7 +106,7 @@ class SqliteReader:
     def get_end_token(self) -> str:
         """The page token, for the order of arrival, after which nothing has arrived yet."""
         with self._transaction() as connection:
-            last = last_id(connection)
+            last = search.last_id(connection)
             return search.make_token("arrival", (last, last))
 
     def get_trace(self, trace_id: str) -> Trace:

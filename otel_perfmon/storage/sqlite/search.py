@@ -24,7 +24,7 @@ from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.attributes import decode_attributes, storable_text
 from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OVERFLOW_OPERATION, STATUS_ERROR
 from otel_perfmon.storage.sqlite.answers import read_spans
-from otel_perfmon.storage.sqlite.arrivals import last_id
+from otel_perfmon.storage.sqlite.arrivals import last_id as last_id  # noqa: PLC0414 - theirs too
 from otel_perfmon.storage.sqlite.details import decode_details, has_error_type
 
 SCAN_ROWS_MAX: Final = 200_000
