@@ -12,9 +12,9 @@ class Health:
 
     ``ended`` = ``counted`` in the statistics + the sum of ``dropped`` + ``queued``, and ``counted`` = ``stored`` +
     ``sampled_out``. ``pruned`` counts stored spans that were removed since, ``altered`` those of which a part was cut
-    or replaced. Of those sampled out, ``held`` wait for the verdict on their trace, and ``not_kept``, by reason, could
-    not be stored though their trace was kept. ``interrupted`` spans are stored beside all these: they never ended,
-    their process did.
+    or replaced, ``forwarded`` those that destinations have taken. Of those sampled out, ``held`` wait for the verdict
+    on their trace, and ``not_kept``, by reason, could not be stored though their trace was kept. ``interrupted`` spans
+    are stored beside all these: they never ended, their process did.
     """
 
     ended: int

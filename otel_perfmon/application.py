@@ -29,6 +29,7 @@ from otel_perfmon.sdk.provider import (
     sdk_provider_of,
 )
 from otel_perfmon.sdk.succession import follow, give_way
+from otel_perfmon.storage.maintenance import call_each_minute, call_no_more
 from otel_perfmon.storage.outbox import ForwardPolicy
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class _Setup:
         share_storage(None)
         self._monitor.unbind()
         if self._forwarding is not None:
-            self._storage.recorder.maintenance.each_minute.remove(self._forwarding.start)
+            call_no_more(self._storage.recorder.path, self._forwarding.start)
             self._forwarding.finish()
         self._storage.close()
 
@@ -361,7 +362,7 @@ def _open_forwarding(config: Config, storage: MetricsStorage) -> Forwarding | No
     destinations = [parse_destination(each, environ=os.environ) for each in config.forward_to]
     policy = ForwardPolicy(config.forward_sample_rate, config.forward_decision_wait_seconds)
     forwarding = Forwarding(storage.path, destinations, policy)
-    storage.recorder.maintenance.each_minute.append(forwarding.start)  # after a fork, in a child that records
+    call_each_minute(storage.recorder.path, forwarding.start)  # after a fork, in a child that records
     return forwarding
 
 

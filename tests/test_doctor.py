@@ -22,7 +22,9 @@ from otel_perfmon import MetricsStorage, RetentionPolicy
 from otel_perfmon.cli.main import main
 from otel_perfmon.doctor import Finding, examine, find_all
 from otel_perfmon.storage import reasons
+from otel_perfmon.storage.outbox import Settlement
 from otel_perfmon.storage.sqlite.examination import Evidence
+from otel_perfmon.storage.sqlite.outbox import SqliteOutbox
 from otel_perfmon.storage.sqlite.versions import has_wal_reset_fault, known_faults
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -377,3 +379,51 @@ def test_a_file_that_its_owner_may_not_write_is_told_unless_that_is_root(recorde
     assert set(findings(recorded)) == {"mode"}
     os.chown(recorded, 65_534, 65_534)
     assert set(findings(recorded)) == {"mode", "not_writable"}
+
+
+# --- what is sent on
+
+
+def forwarded(path: str, **changes: object) -> None:
+    """A destination that has come half way, and what stands of it."""
+    outbox = SqliteOutbox(path, "http://collector:4318/v1/traces")
+    outbox.acquire()
+    outbox.settle(outbox.next_stretch(10), Settlement(10, sent_count=10))
+    outbox.release()
+    if changes:
+        change(path, "UPDATE _destinations SET " + ", ".join(f"{name} = {value!r}" for name, value in changes.items()))
+
+
+def test_a_destination_that_takes_spans_is_nothing_to_tell(recorded):
+    forwarded(recorded)
+    assert findings(recorded) == {}
+    assert not {each for each in notes(recorded) if "collector" in each}
+
+
+def test_a_destination_that_is_away_is_told_with_what_it_said_and_how_much_waits(recorded):
+    forwarded(recorded, failing_since_unix_s=time.time() - 300, failure="answered 503")
+    found = findings(recorded)["destination_away:http://collector:4318/v1/traces"]
+    assert found.severity == "warning"
+    assert "it answered 503. 10 spans wait." in found.sentence
+
+
+def test_spans_that_were_pruned_before_they_were_sent_are_told_though_nobody_sends(recorded):
+    forwarded(recorded)
+    change(recorded, "DELETE FROM _spans WHERE id IN (3, 15, 16); UPDATE _health SET pruned = pruned + 3")
+    found = findings(recorded)["pruned_unsent:http://collector:4318/v1/traces"]
+    assert found.severity == "error"
+    assert found.sentence.startswith("2 spans were pruned before their turn")
+    change(recorded, "UPDATE _destinations SET span_cursor = 20, pruned_count = 2")
+    assert "pruned_unsent:http://collector:4318/v1/traces" in notes(recorded)
+
+
+def test_a_destination_to_which_nobody_sends_is_a_note(recorded):
+    forwarded(recorded)
+    change(recorded, "UPDATE _arrivals SET unix_s = unix_s - 3600")
+    assert "destination_behind:http://collector:4318/v1/traces" in notes(recorded)
+
+
+def test_parked_spans_are_told(recorded):
+    forwarded(recorded, parked_count=2)
+    found = findings(recorded)["parked:http://collector:4318/v1/traces"]
+    assert "would not take 2 spans" in found.sentence

@@ -19,7 +19,7 @@ from otel_perfmon.cli.report import count, counted, printable
 from otel_perfmon.config import parse_setting, resolve_setting
 from otel_perfmon.errors import ForwardError, QueryError
 from otel_perfmon.otlp.destination import COMPRESSIONS, PROTOCOLS, Destination, parse_destination, parse_header
-from otel_perfmon.otlp.forwarder import Forwarder, State
+from otel_perfmon.otlp.forwarder import STEP_SECONDS_MAX, Forwarder, State
 from otel_perfmon.otlp.forwarding import open_forwarder
 from otel_perfmon.storage.outbox import ForwardPolicy
 from otel_perfmon.storage.suppression import suppressed
@@ -154,9 +154,9 @@ def _forward(
             if step.state is State.FAILING and remaining <= 0:
                 message = f"{destination.name} {forwarder.trouble}; what is not sent waits in the store."
                 raise ForwardError(message, retryable=True)
-            sleep(max(0.0, min(step.pause_seconds, remaining)))
+            sleep(max(0.0, min(step.pause_seconds, STEP_SECONDS_MAX, remaining)))
         else:
-            sleep(step.pause_seconds)
+            sleep(min(step.pause_seconds, STEP_SECONDS_MAX))
 
 
 def _tell_of_trouble(destination: Destination, trouble: str, told: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
-from otel_perfmon.errors import ConfigError
+from otel_perfmon.errors import ConfigError, StoreCorruptError
 from otel_perfmon.otlp.backoff import Backoff
 from otel_perfmon.otlp.json_encoding import encode_span, encode_traces
 from otel_perfmon.otlp.outcome import Kind, Outcome
@@ -28,6 +28,8 @@ BATCH_SPANS_MAX: Final = 512
 REQUEST_BYTES_MAX: Final = 3_500_000
 """Before compression: what a gRPC receiver takes, unless it is told otherwise, is 4 MiB."""
 POLL_SECONDS: Final = 1.0
+STEP_SECONDS_MAX: Final = 5.0
+"""So long it may be from step to step."""
 PARKED_AT_ONCE_MAX: Final = 16
 """So many spans are parked one after the other without a pause. If nothing was accepted in between, it may be the
 destination that refuses everything, and each further one waits as after a failure."""
@@ -91,7 +93,11 @@ class State(Enum):
 
 
 class Step(NamedTuple):
-    """How things stand, and how long to wait before the next step, in seconds."""
+    """How things stand, and how long to wait before the next request, in seconds.
+
+    Who has to wait for longer than `STEP_SECONDS_MAX` steps in between all the same, which keeps the lease: else
+    another process would not wait.
+    """
 
     state: State
     pause_seconds: float = 0.0
@@ -121,6 +127,7 @@ class Forwarder:
         self.trouble = ""
         """What the destination said when it last took nothing; empty when it takes spans."""
         self._next_told = 0.0
+        self._resume_at = 0.0
         self._fitting_count = spans_max
         self._parked_in_a_row = 0
         self._is_proven = False
@@ -152,6 +159,8 @@ class Forwarder:
             if not self._portions:
                 return Step(State.SENT)
             self._outbox.keep_lease()
+            if (pause := self._resume_at - self._clock()) > 0:
+                return Step(State.FAILING, pause)
             return self._send(timeout_seconds)
         except LeaseLostError:
             self._start_afresh()
@@ -179,7 +188,7 @@ class Forwarder:
             return False
         try:
             parcel = self._encode(stretch.row_ids)
-        except ValueError as error:  # KeyError and TypeError are no less the row's: see below
+        except ValueError as error:  # a damaged row
             self._leave_out_broken(stretch, error)
             return True
         gone = set(stretch.row_ids).difference(parcel.row_ids)  # pruned just now
@@ -194,16 +203,17 @@ class Forwarder:
 
     def _fit(self, parcel: Parcel) -> None:
         """Take so many spans next time as fill a request, by what these take: 512 of 1 MiB would take the memory."""
-        size = sum(map(parcel.size_bytes, range(len(parcel.row_ids)))) or 1
-        fitting = REQUEST_BYTES_MAX * len(parcel.row_ids) // size
-        self._fitting_count = max(1, min(self._spans_max, fitting))
+        count = len(parcel.row_ids)
+        size = sum(map(parcel.size_bytes, range(count)))
+        if size:
+            self._fitting_count = max(1, min(self._spans_max, REQUEST_BYTES_MAX * count // size))
 
     def _encode(self, row_ids: Sequence[int]) -> Parcel:
         try:
             if self._is_json:
                 return JsonSpans(*self._outbox.read_records(row_ids))
             return EncodedSpans(self._outbox.read_spans(row_ids))
-        except (KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:  # a damaged row
+        except (StoreCorruptError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
             message = f"{type(error).__name__}: {error}"
             raise ValueError(message) from error
 
@@ -258,6 +268,7 @@ class Forwarder:
     def _wait(self, outcome: Outcome) -> Step:
         """Tell, and wait. Nothing is lost meanwhile but what retention takes."""
         pause = self._backoff.next_pause(outcome.retry_after_seconds)
+        self._resume_at = self._clock() + pause
         is_new = not self.trouble
         self._is_proven = False
         self.trouble = outcome.said

@@ -16,7 +16,7 @@ from typing import Final
 
 from otel_perfmon.errors import StoreError
 from otel_perfmon.otlp.destination import Destination
-from otel_perfmon.otlp.forwarder import Forwarder, State
+from otel_perfmon.otlp.forwarder import STEP_SECONDS_MAX, Forwarder, State
 from otel_perfmon.otlp.senders import open_sender
 from otel_perfmon.storage import fork, registry
 from otel_perfmon.storage.gated_thread import GatedThread
@@ -111,7 +111,7 @@ class _ForwardingThread:
             while self._deadline is None:
                 pause = self._step()
                 if pause and self._deadline is None:
-                    self._thread.wait_at_gate(pause)
+                    self._thread.wait_at_gate(min(pause, STEP_SECONDS_MAX))
             self._end(self._deadline)
         self.is_running = False
 

@@ -49,6 +49,7 @@ class GrpcSender:
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's channel."""
+        _abandoned.append(self._channel)
         self._channel = self._export = None
 
     def _open(self) -> None:
@@ -80,3 +81,7 @@ class GrpcSender:
             message = f"The certificates for {found.name} cannot be read: {error}."
             raise ConfigError(message) from error
         return grpc.ssl_channel_credentials(root, key, chain)
+
+
+_abandoned: list[object] = []
+"""What a forked child must neither use nor close."""

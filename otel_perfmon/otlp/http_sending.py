@@ -57,6 +57,7 @@ class HttpSender:
 
     def abandon(self) -> None:
         """In a forked child: forget the parent's connections."""
+        _abandoned.append(self._pool)
         self._pool = None
 
     def _request(self, body: bytes) -> Outcome:
@@ -141,3 +142,7 @@ def _told(error: Exception) -> str:
     if isinstance(error, httpcore.RemoteProtocolError):
         return f"broke off, or spoke no HTTP ({error})"
     return f"could not be reached ({str(error) or type(error).__name__})"
+
+
+_abandoned: list[object] = []
+"""What a forked child must neither use nor close: TLS would say goodbye in the parent's name."""

@@ -16,12 +16,15 @@ from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from otel_perfmon.otlp.wire import read_fields
+from otel_perfmon.redaction.redaction import Redaction
 
 RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
 """A destination that asks for a longer pause is asked again after this one."""
 REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 """So much of an answer is read, after decompression (CVE-2026-39882: an uncapped reply)."""
 _SAID_MAX: Final = 200
+_QUOTED_MAX: Final = 2_000
+_redaction: Final = Redaction()
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
 
@@ -151,8 +154,8 @@ def _said(content_type: str, body: bytes) -> str:
 
 
 def _short(said: str) -> str:
-    """On one line, and not long; what a terminal would obey is escaped."""
-    line = " ".join(said.split())
+    """On one line, not long, and without secrets that it quotes; what a terminal would obey is escaped."""
+    line = _redaction.redact_text(" ".join(said[:_QUOTED_MAX].split()))
     line = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line[: _SAID_MAX + 1])
     return line if len(line) <= _SAID_MAX else line[: _SAID_MAX - 1] + "…"
 

@@ -12,7 +12,7 @@ from itertools import groupby
 from struct import Struct
 from typing import Any, Final
 
-from otel_perfmon.otlp.encoding import encode_attributes, encode_key, encode_resource, encode_scope, encode_value
+from otel_perfmon.otlp.encoding import encode_attributes, encode_resource, encode_scope, encode_value
 from otel_perfmon.otlp.wire import (
     FIXED32,
     FIXED64,
@@ -24,9 +24,7 @@ from otel_perfmon.otlp.wire import (
     sized,
     tag,
     text,
-    varint,
 )
-from otel_perfmon.records import ResourceRecord, ScopeRecord
 from otel_perfmon.storage.attributes import decode_attributes, untag
 from otel_perfmon.storage.outbox import OutboxSpans, SpanNames, SpanShape
 from otel_perfmon.storage.sqlite.details import decode_details
@@ -56,7 +54,6 @@ class EncodedSpans:
         self._names = spans.names
         self._makers = [shape[:2] for shape in spans.shapes]
         self._encoded = _RowEncoder(spans.names).encode(spans)
-        self._heads: dict[tuple[str, int], bytes] = {}
 
     def size_bytes(self, number: int) -> int:
         """What a span takes in a request, nearly."""
@@ -72,25 +69,14 @@ class EncodedSpans:
         return b"".join([self._resource_spans(key, scopes) for key, scopes in resources.items()])
 
     def _resource_spans(self, resource_id: int, scopes: dict[int, list[bytes]]) -> bytes:
-        schema_url = self._names.resources[resource_id][1]
-        parts = [self._head(("resource", resource_id))]
+        resource = self._names.resources[resource_id]
+        parts = [sized(_ONE, encode_resource(resource))]
         for scope_id, spans in scopes.items():
-            tail = text(_THREE, self._names.scopes[scope_id][2])
-            parts.append(sized(_TWO, b"".join((self._head(("scope", scope_id)), *spans, tail))))
-        parts.append(text(_THREE, schema_url))
+            scope = self._names.scopes[scope_id]
+            encoded = (sized(_ONE, encode_scope(scope)), *spans, text(_THREE, scope.schema_url))
+            parts.append(sized(_TWO, b"".join(encoded)))
+        parts.append(text(_THREE, resource.schema_url))
         return sized(_ONE, b"".join(parts))
-
-    def _head(self, key: tuple[str, int]) -> bytes:
-        if key not in self._heads:
-            kind, row_id = key
-            if kind == "resource":
-                attributes, schema_url = self._names.resources[row_id]
-                encoded = encode_resource(ResourceRecord(decode_attributes(attributes), schema_url))
-            else:
-                name, version, schema_url, attributes = self._names.scopes[row_id]
-                encoded = encode_scope(ScopeRecord(name, version, schema_url, decode_attributes(attributes)))
-            self._heads[key] = sized(_ONE, encoded)
-        return self._heads[key]
 
 
 class _RowEncoder:
@@ -172,8 +158,7 @@ def _encode_pairs(attributes: dict[str, Any]) -> bytes:
 
 
 def _encode_pair(kind: type, key: str, value: Any) -> bytes:
-    pair = encode_key(key) + sized(_TWO, encode_value(value))
-    encoded = _NINE + varint(len(pair)) + pair
+    encoded = sized(_NINE, text(_ONE, key) + sized(_TWO, encode_value(value)))
     if len(encoded) <= _PAIR_BYTES_MAX:
         pairs = _pairs[kind]
         if len(pairs) >= _PAIRS_MAX:

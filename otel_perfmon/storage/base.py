@@ -348,6 +348,9 @@ class Store(SpanReader, Protocol):
         Statistics stay.
         """
 
+    def list_destinations(self) -> list[DestinationHealth]:
+        """Where spans are sent on to, and how far each destination has come, by name."""
+
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the store holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""
 

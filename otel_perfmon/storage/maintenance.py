@@ -18,6 +18,22 @@ _SHRINK_STEPS_MAX: Final = 100
 _SHRINK_PAUSE_SECONDS: Final = 1.0  # after all was pruned that can be, and the file is still too large
 
 
+_calls: Final[dict[str, list[Callable[[], object]]]] = {}
+
+
+def call_each_minute(path: str, call: Callable[[], object]) -> None:
+    """Have whoever records into the file at ``path`` call this too, in a child of a fork as well.
+
+    It must be quick and raise nothing.
+    """
+    _calls.setdefault(path, []).append(call)
+
+
+def call_no_more(path: str, call: Callable[[], object]) -> None:
+    """Undo one `call_each_minute`."""
+    _calls[path].remove(call)
+
+
 def remove_in_steps(
     step: Callable[[], tuple[int, bool]],
     writing: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -42,7 +58,6 @@ class Maintenance:
         self.path = path
         self._writer = writer
         self._alarm = alarm
-        self.each_minute: list[Callable[[], object]] = []
         """What is called besides, first: bounded calls that raise nothing."""
         writer.now = SteadyClock().now
         self.start_afresh(Losses())
@@ -65,7 +80,7 @@ class Maintenance:
         ``go_on`` is called and says whether to. Raises `StoreError` when retention fails.
         """
         self._due_at = time.monotonic() + MAINTAIN_SECONDS
-        for call in self.each_minute:
+        for call in tuple(_calls.get(self.path, ())):
             call()
         self._alarm.evaluate(writing())
         is_more = True

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from otel_perfmon.records import SpanRecord
+    from otel_perfmon.records import ResourceRecord, ScopeRecord, SpanRecord
 
 ALL_SPANS: Final = 1.0
 LEASE_SECONDS: Final = 30.0
@@ -42,14 +42,11 @@ class ForwardPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SpanNames:
-    """What spans refer to by id: operations by name; resources as their attributes' JSON and schema URL.
-
-    Scopes as name, version, schema URL and their attributes' JSON.
-    """
+    """What spans refer to by id."""
 
     operations: Mapping[int, str]
-    resources: Mapping[int, tuple[str, str]]
-    scopes: Mapping[int, tuple[str, str, str, str]]
+    resources: Mapping[int, ResourceRecord]
+    scopes: Mapping[int, ScopeRecord]
 
 
 class SpanShape(NamedTuple):

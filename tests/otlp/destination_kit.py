@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import socket
@@ -17,7 +18,17 @@ from typing import Any
 from google.protobuf.json_format import Parse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_perfmon.otlp.decoding import _in_base64
+IDS = ("traceId", "spanId", "parentSpanId")
+
+
+def in_base64(value: Any) -> Any:
+    """JSON of OTLP as protobuf's own has it: with ids in base64."""
+    if isinstance(value, list):
+        return [in_base64(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ids = {name: base64.b64encode(bytes.fromhex(value[name])).decode() for name in IDS if name in value}
+    return {name: in_base64(each) for name, each in value.items()} | ids
 
 
 @dataclass
@@ -53,7 +64,7 @@ class Answering(BaseHTTPRequestHandler):
         body = gzip.decompress(body) if encoding == "gzip" else zlib.decompress(body) if encoding == "deflate" else body
         message = ExportTraceServiceRequest()
         if self.headers["Content-Type"] == "application/json":
-            Parse(json.dumps(_in_base64(json.loads(body))), message)
+            Parse(json.dumps(in_base64(json.loads(body))), message)
         else:
             message.ParseFromString(body)
         spans = [s for r in message.resource_spans for scope in r.scope_spans for s in scope.spans]

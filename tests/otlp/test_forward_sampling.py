@@ -53,6 +53,14 @@ def test_of_the_others_a_share_is_sent_the_same_in_every_process_and_whole(db_pa
     }
 
 
+def test_after_a_stretch_of_which_nothing_is_sent_requests_are_no_smaller(db_path) -> None:
+    record(db_path, [span_row(trace_id=trace(1)) for _ in range(5_000)])
+    record(db_path, [span_row(trace_id=trace(2), slow=True) for _ in range(100)])
+    with scripted_destination() as destination:
+        drive(db_path, destination, policy=ONLY_WORTHY, now=later()).until_idle()
+    assert [len(request.names) for request in destination.requests] == [100]
+
+
 def test_nothing_is_decided_before_its_time(db_path) -> None:
     record(db_path, [span_row(slow=True)])
     with scripted_destination() as destination:

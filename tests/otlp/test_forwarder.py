@@ -172,8 +172,9 @@ def test_after_ten_minutes_without_a_destination_everything_arrives_once_and_in_
         driven = drive(db_path, destination)
         began, recorded = driven.clock.now, 0
         while driven.clock.now < began + 600:
-            record(db_path, [span_row(f"op{recorded + number}") for number in range(200)])
-            recorded += 200
+            if len(driven.pauses) % 5 == 0:
+                record(db_path, [span_row(f"op{recorded + number}") for number in range(1_000)])
+                recorded += 1_000
             assert driven.step().state is State.FAILING
         destination.rule = None
         asked = len(destination.requests)
@@ -190,6 +191,19 @@ def test_pauses_differ_by_half(filled, rng) -> None:
     driven = drive(filled, f"http://127.0.0.1:{free_port()}", rng=rng)
     driven.step()
     assert driven.pauses == [5.0 * (0.5 + rng)]
+
+
+def test_who_comes_before_the_pause_is_over_keeps_the_lease_and_asks_for_nothing(filled) -> None:
+    with scripted_destination(status(429, Retry_After="600")) as destination:
+        driven = drive(filled, destination)
+        assert driven.forwarder.step() == (State.FAILING, pytest.approx(630))
+        driven.clock.now += 600
+        assert driven.forwarder.step() == (State.FAILING, pytest.approx(30))
+        assert drive(filled, destination).step().state is State.ELSEWHERE
+        assert len(destination.requests) == 1
+        driven.clock.now += 30
+        driven.until_idle()
+    assert counts(filled) == {"sent": COUNT}
 
 
 def test_after_a_success_the_next_failure_waits_for_as_long_as_the_first(filled) -> None:
@@ -264,9 +278,10 @@ def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
     assert counts(db_path) == {"sent": 60}
 
 
-def test_a_row_that_cannot_be_encoded_is_parked_and_holds_up_no_other(filled) -> None:
+@pytest.mark.parametrize("text", ['{"a"', '{"a":\n1}', "[1]", "{},{}"])
+def test_a_row_that_cannot_be_encoded_is_parked_and_holds_up_no_other(filled, text) -> None:
     with sqlite3.connect(filled) as connection:
-        connection.execute("UPDATE _spans SET attributes = '{\"a\"' WHERE id = 3")
+        connection.execute("UPDATE _spans SET attributes = ? WHERE id = 3", (text,))
     connection.close()
     with scripted_destination() as destination:
         drive(filled, destination).until_idle()
@@ -341,7 +356,8 @@ def test_who_stood_still_for_longer_than_the_lease_sends_no_more(filled, monkeyp
 
 
 def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(filled, caplog) -> None:
-    with scripted_destination(status(401), status(400)) as destination:
+    quoted = b"wrong password=s3cr3t-word"
+    with scripted_destination(status(401, quoted, Content_Type="text/plain"), status(400)) as destination:
         url = destination.url.replace("//", "//ada:s3cr3t-word@") + "?key=s3cr3t-word"
         drive(filled, url, headers=[("x-api-key", "s3cr3t-word")]).until_idle()
     request = destination.requests[-1]

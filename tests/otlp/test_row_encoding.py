@@ -74,6 +74,10 @@ def test_a_row_that_no_writer_of_ours_wrote_is_damage(station: Station, db_path:
 def test_what_came_as_bytes_that_no_row_can_hold_goes_out_as_it_came(station: Station, db_path: str) -> None:
     station.through_rows([span_row("a"), span_row("b")])
     with closing(sqlite3.connect(db_path)) as connection:
-        spans = read_outbox_spans(connection, [2, 3])
-    object.__setattr__(spans, "raw", {3: b"\x0a\x02raw"})
-    assert EncodedSpans(spans).encode_request(0, 2).endswith(b"\x12\x05\x0a\x02raw")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS _raw_spans (span_row_id INTEGER PRIMARY KEY, otlp BLOB NOT NULL)"
+        )
+        connection.execute("INSERT INTO _raw_spans VALUES (3, x'0a02726177')")
+        spans = EncodedSpans(read_outbox_spans(connection, [2, 3]))
+    assert spans.encode_request(1, 2).endswith(b"\x12\x05\x0a\x02raw")
+    assert b"raw" not in spans.encode_request(0, 1)

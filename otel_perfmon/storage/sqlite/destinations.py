@@ -22,6 +22,11 @@ def list_destinations(connection: sqlite3.Connection) -> list[DestinationHealth]
     return [_health(connection, dict(zip(names, row, strict=True)), last) for row in cursor.fetchall()]
 
 
+def count_sent(connection: sqlite3.Connection) -> int:
+    """The spans that destinations have taken, all together."""
+    return int(connection.execute("SELECT coalesce(sum(sent_count), 0) FROM _destinations").fetchone()[0])
+
+
 def is_lease_held(row: dict[str, Any]) -> bool:
     """Whether somebody holds the lease on a destination: who lives, and has not stood still for too long."""
     remaining = row["lease_until_s"] - boot_seconds()

@@ -7,6 +7,7 @@ stood still for longer than it lasts, takes it over.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -31,9 +32,15 @@ from otel_perfmon.storage.outbox import (
 from otel_perfmon.storage.sampling import is_sampled
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.arrivals import boot_seconds, last_id, last_id_arrived_before
-from otel_perfmon.storage.sqlite.connection import SteppedConnection, check_ours, check_readable, translated
+from otel_perfmon.storage.sqlite.connection import (
+    SteppedConnection,
+    check_ours,
+    check_readable,
+    check_version,
+    translated,
+)
 from otel_perfmon.storage.sqlite.destinations import is_lease_held
-from otel_perfmon.storage.sqlite.outbox_rows import read_outbox_spans
+from otel_perfmon.storage.sqlite.outbox_rows import read_ids, read_outbox_spans, read_trace_ids
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.sent_traces import SentTraces
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -86,6 +93,7 @@ class _OutboxWriter(SqliteWriter):
             connection = self._open_connection()
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
+                check_version(connection, self.path)
                 yield connection
             self._checkpoint_if_large()
 
@@ -123,8 +131,12 @@ class SqliteOutbox:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._turn, self._writer.transaction() as connection:
-            yield connection
+        try:
+            with self._turn, self._writer.transaction() as connection:
+                yield connection
+        except BaseException:
+            self._lease_until_s = 0.0  # what was noted of it was not
+            raise
 
     # --- fork
 
@@ -181,7 +193,7 @@ class SqliteOutbox:
         """Give the lease back, and every resource; see `Outbox`."""
         row, self._row = self._row, None
         try:
-            if row is not None:
+            if row is not None and os.path.exists(self.path):  # else it would be made anew
                 with self._writing() as connection:
                     connection.execute(
                         "UPDATE _destinations SET lease_owner = '', lease_until_s = 0 WHERE id = ? AND lease_owner = ?",
@@ -261,7 +273,7 @@ class SqliteOutbox:
             return None
         with self._reader.transaction() as connection:
             if not self._policy.is_sampling:
-                ids = [each for (each,) in connection.execute(_IDS_ABOVE, (row.span_cursor, 2**63 - 1, count_max))]
+                ids = read_ids(connection, _IDS_ABOVE, (row.span_cursor, count_max))
                 return Stretch(row.span_cursor, ids[-1], ids, ids) if ids else None
             traces = SentTraces(connection, row.id)
             if unfinished := traces.find_unfinished():
@@ -284,19 +296,17 @@ class SqliteOutbox:
     ) -> tuple[Stretch | None, list[bytes]]:
         """The rows whose traces are sent, of those that waited for long enough; and traces that were found slow."""
         until = last_id_arrived_before(connection, self._now() - self._policy.decision_wait_seconds)
-        found = connection.execute(_ROWS_ABOVE, (row.span_cursor, until, _LOOKED_AT_MAX)).fetchall()
-        if not found:
+        found_ids, trace_ids = read_trace_ids(connection, row.span_cursor, until, _LOOKED_AT_MAX)
+        if not found_ids:
             return None, []
-        sampled = {each for each in {trace_id for _, trace_id in found} if is_sampled(each, self._policy.sample_rate)}
-        others = {trace_id for _, trace_id in found} - sampled
-        worth, is_new = traces.find_worth_sending(others)
-        chosen = sampled | worth
-        ids = [each for each, trace_id in found if trace_id in chosen]
-        found_ids = [each for each, _ in found]
+        known, worth = traces.find_worth_sending(row.span_cursor, found_ids[-1])
+        sampled = {each for each in set(trace_ids) if is_sampled(each, self._policy.sample_rate)}
+        chosen = sampled | known | worth
+        ids = [each for each, trace_id in zip(found_ids, trace_ids, strict=True) if trace_id in chosen]
         if len(ids) > count_max:
             ids = ids[:count_max]
             found_ids = found_ids[: bisect_right(found_ids, ids[-1])]
-        return Stretch(row.span_cursor, found_ids[-1], found_ids, ids), is_new
+        return Stretch(row.span_cursor, found_ids[-1], found_ids, ids), list(worth - known - sampled)
 
     def read_spans(self, row_ids: Sequence[int]) -> OutboxSpans:
         """Those rows, as far as they are there; see `Outbox`."""
@@ -307,7 +317,7 @@ class SqliteOutbox:
         """The same as records, with their row ids; see `Outbox`."""
         with self._reader.transaction() as connection:
             sql = "SELECT s.id FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value"
-            there = [each for (each,) in connection.execute(sql, (json.dumps(list(row_ids)),))]
+            there = read_ids(connection, sql, (json.dumps(list(row_ids)),))
             return there, read_spans(connection, there)
 
     # --- what became of them
@@ -334,6 +344,7 @@ class SqliteOutbox:
         self, connection: sqlite3.Connection, row: _Row, stretch: Stretch, settlement: Settlement, left_out: int
     ) -> None:
         now, parked = self._now(), settlement.parked
+        is_taken = settlement.sent_count + settlement.refused_count > 0
         if stretch.trace_id:  # counted as left out when its turn was
             left_out = -(settlement.sent_count + settlement.refused_count + len(parked))
         connection.execute(
@@ -343,7 +354,7 @@ class SqliteOutbox:
             " failure = iif(?, '', failure) WHERE id = ?",
             (
                 *(settlement.sent_count, settlement.refused_count, len(parked), left_out),
-                *(settlement.sent_count > 0, now, settlement.sent_count > 0, settlement.sent_count > 0, row.id),
+                *(is_taken, now, is_taken, is_taken, row.id),
             ),
         )
         connection.executemany(
@@ -375,8 +386,7 @@ class SqliteOutbox:
             self._take_lease(connection, row.id)
 
 
-_IDS_ABOVE: Final = "SELECT id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-_ROWS_ABOVE: Final = "SELECT id, trace_id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+_IDS_ABOVE: Final = "SELECT id FROM _spans WHERE id > ? ORDER BY id LIMIT ?"
 
 
 def _find(connection: sqlite3.Connection, name: str) -> _Row | None:

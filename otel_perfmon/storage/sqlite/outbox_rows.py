@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from otel_perfmon.errors import StoreCorruptError
 from otel_perfmon.storage.outbox import NO_SPANS, OutboxSpans, SpanNames, SpanShape
+from otel_perfmon.storage.sqlite.answers import Shared
 
 _SEPARATOR: Final = "\n"
 _SHAPE: Final = " || ' ' || ".join(SpanShape._fields)
@@ -52,7 +53,30 @@ def read_outbox_spans(connection: sqlite3.Connection, row_ids: Sequence[int]) ->
         attributes=attributes,
         details=details,
         names=_read_names(connection, known.values()),
+        raw=_read_raw(connection, ids),
     )
+
+
+def read_ids(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> list[int]:
+    """The ids that a query gives, in one step as well."""
+    found = connection.execute(f"SELECT group_concat(id) FROM ({sql})", parameters).fetchone()[0]
+    return list(map(int, found.split(","))) if found else []
+
+
+def read_trace_ids(
+    connection: sqlite3.Connection, after_id: int, last_id: int, count_max: int
+) -> tuple[list[int], list[bytes]]:
+    """The rows with ids above ``after_id``, up to ``last_id``, and the trace of each, in order."""
+    sql = "SELECT id, trace_id FROM _spans WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    ids, traces = connection.execute(
+        f"SELECT group_concat(id), group_concat(hex(trace_id), '') FROM ({sql})", (after_id, last_id, count_max)
+    ).fetchone()
+    return (list(map(int, ids.split(","))), pieces_of(traces)) if ids else ([], [])
+
+
+def pieces_of(traces: str | None) -> list[bytes]:
+    """Trace ids that stand one behind the other, in hex."""
+    return _pieces(traces or "", _TRACE_BYTES)
 
 
 def _shape(text: str) -> SpanShape:
@@ -66,13 +90,18 @@ def _pieces(text: str, size: int) -> list[bytes]:
 
 def _read_names(connection: sqlite3.Connection, shapes: Iterable[SpanShape]) -> SpanNames:
     resources, scopes, operations, *_ = map(set, zip(*shapes, strict=True))
+    shared = Shared(connection)
+    sql = "SELECT id, name FROM _operations WHERE id IN (SELECT value FROM json_each(?))"
     return SpanNames(
-        {key: name for key, (name,) in _by_id(connection, "_operations", "name", operations).items()},
-        _by_id(connection, "_resources", "attributes, schema_url", resources),
-        _by_id(connection, "_scopes", "name, version, schema_url, attributes", scopes),
+        dict(connection.execute(sql, (json.dumps(sorted(operations)),))),
+        {key: shared.resource(key) for key in resources},
+        {key: shared.scope(key) for key in scopes},
     )
 
 
-def _by_id(connection: sqlite3.Connection, table: str, columns: str, ids: set[int]) -> dict[int, Any]:
-    sql = f"SELECT id, {columns} FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
-    return {key: tuple(rest) for key, *rest in connection.execute(sql, (json.dumps(sorted(ids)),))}
+def _read_raw(connection: sqlite3.Connection, row_ids: Sequence[int]) -> dict[int, bytes]:
+    """Spans that a row cannot hold whole, as they came; most files have none, and some no table for them."""
+    if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = '_raw_spans'").fetchone()[0]:
+        return {}
+    sql = "SELECT span_row_id, otlp FROM _raw_spans WHERE span_row_id IN (SELECT value FROM json_each(?))"
+    return dict(connection.execute(sql, (json.dumps(row_ids),)))

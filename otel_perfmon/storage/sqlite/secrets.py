@@ -43,6 +43,7 @@ _OUR_OWN: Final[dict[str, tuple[str, ...]]] = {
     "_drops": ("process", "reason"),
     "_facts": ("name",),
     "_instruments": ("kind",),
+    "_destinations": ("name", "lease_owner", *(f"lease_{name}" for name in _IDENTITY[1:])),
     "_logs": ("altered",),
 }
 """What no program of the user's said: a pattern that finds it must not make one process two."""

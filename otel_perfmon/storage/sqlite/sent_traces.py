@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
+
+from otel_perfmon.storage.sqlite.outbox_rows import pieces_of, read_ids
 
 FORGET_SECONDS: Final = 7 * 86_400
 REMEMBERED_MAX: Final = 100_000
@@ -12,7 +14,16 @@ REMEMBERED_MAX: Final = 100_000
 _FORGOTTEN_AT_ONCE: Final = 1_000
 
 _WORTH: Final = """
-SELECT EXISTS (SELECT 1 FROM _spans INDEXED BY _spans_worth_keeping WHERE trace_id = ? AND is_error + is_slow > 0)
+SELECT group_concat(hex(trace_id), '') FROM (
+    SELECT DISTINCT s.trace_id FROM _spans s WHERE s.id > ? AND s.id <= ? AND EXISTS (
+        SELECT 1 FROM _spans k INDEXED BY _spans_worth_keeping
+        WHERE k.trace_id = s.trace_id AND k.is_error + k.is_slow > 0))
+"""
+_KNOWN: Final = """
+SELECT group_concat(hex(trace_id), '') FROM (
+    SELECT DISTINCT s.trace_id FROM _spans s
+        CROSS JOIN _sent_traces t ON t.destination_id = ? AND t.trace_id = s.trace_id
+    WHERE s.id > ? AND s.id <= ?)
 """
 
 
@@ -23,18 +34,11 @@ class SentTraces:
         self._connection = connection
         self._destination_id = destination_id
 
-    def find_worth_sending(self, trace_ids: Collection[bytes]) -> tuple[set[bytes], list[bytes]]:
-        """Those of the traces that are sent, and of them those that nobody knew to be."""
-        known = {each for each in trace_ids if self._is_known(each)}
-        found = [each for each in trace_ids if each not in known and self._is_worth(each)]
-        return known.union(found), found
-
-    def _is_known(self, trace_id: bytes) -> bool:
-        sql = "SELECT 1 FROM _sent_traces WHERE destination_id = ? AND trace_id = ?"
-        return self._connection.execute(sql, (self._destination_id, trace_id)).fetchone() is not None
-
-    def _is_worth(self, trace_id: bytes) -> bool:
-        return bool(self._connection.execute(_WORTH, (trace_id,)).fetchone()[0])
+    def find_worth_sending(self, after_id: int, last_id: int) -> tuple[set[bytes], set[bytes]]:
+        """Of the traces of the rows between two ids: those that are known to be sent, and those that are worth it."""
+        (known,) = self._connection.execute(_KNOWN, (self._destination_id, after_id, last_id)).fetchone()
+        (worth,) = self._connection.execute(_WORTH, (after_id, last_id)).fetchone()
+        return set(pieces_of(known)), set(pieces_of(worth))
 
     def note(self, trace_ids: Sequence[bytes], now_unix_s: int, judged_from: int, cursor: int) -> bool:
         """Remember traces as sent; whether spans of them between the two ids were left out, which come first now."""
@@ -66,7 +70,7 @@ class SentTraces:
     def find_span_ids(self, trace_id: bytes, first: int, last: int, count_max: int) -> list[int]:
         """The rows of a trace between two ids, in order."""
         sql = "SELECT id FROM _spans WHERE trace_id = ? AND id BETWEEN ? AND ? ORDER BY id LIMIT ?"
-        return [each for (each,) in self._connection.execute(sql, (trace_id, first, last, count_max))]
+        return read_ids(self._connection, sql, (trace_id, first, last, count_max))
 
     def advance(self, trace_id: bytes, last_id: int) -> None:
         """Its spans up to ``last_id`` are settled."""
