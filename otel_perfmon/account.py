@@ -101,6 +101,7 @@ class StoreSummary:
     keep_seconds: float
     size_max_bytes: int
     rollup_keep_seconds: Mapping[int, int]
+    log_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from otel_perfmon.query import Window
 
@@ -41,10 +41,15 @@ class LinkRecord:
 
 @dataclass(frozen=True, slots=True)
 class ResourceRecord:
-    """What made the spans: a process of a service."""
+    """What made the spans: a process of a service.
+
+    ``otlp`` is empty where the other fields tell all, as in a `ScopeRecord`; else a ``ResourceSpans`` of OTLP without
+    its scopes, or a ``ScopeSpans`` without its spans, as they came.
+    """
 
     attributes: Attributes = field(default_factory=dict)
     schema_url: str = ""
+    otlp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class ScopeRecord:
     version: str = ""
     schema_url: str = ""
     attributes: Attributes = field(default_factory=dict)
+    otlp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class SpanRecord:
     """One stored span, with everything OTLP carries of it, and the flags that were set when it was kept.
 
     ``kind`` and ``status_code`` are OTLP's numbers, ``flags`` its 32 bits. Ids are lower-case hex; ``parent_span_id``
-    is None for a root. ``altered`` names the parts that were cut or replaced to make them storable, if any.
+    is None for a root. ``altered`` names the parts that were cut or replaced to make them storable, if any. ``otlp`` is
+    the span as it came in OTLP's protobuf, where the other fields cannot tell all of it; empty for most.
     """
 
     trace_id: str
@@ -88,6 +95,7 @@ class SpanRecord:
     is_slow: bool
     error_type: str | None
     altered: tuple[str, ...] = ()
+    otlp: bytes = b""
 
     @property
     def duration_nano(self) -> int:
@@ -330,6 +338,71 @@ class PointRecord:
     data: Mapping[str, Any]
     resource: ResourceRecord
     scope: ScopeRecord
+
+
+SEVERITY_NAMES = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+"""Four of OpenTelemetry's severity numbers each, from 1 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One stored log record. Ids are hex, or None; times are 0 where it has none, and so is an unknown severity.
+
+    A ``body`` is text or any attribute value; None where it is empty, and without ``has_body`` where there is none.
+    ``altered`` and ``otlp`` as in a `SpanRecord`.
+    """
+
+    trace_id: str | None
+    span_id: str | None
+    flags: int
+    time_unix_nano: int
+    observed_unix_nano: int
+    severity_number: int
+    severity_text: str
+    event_name: str
+    body: Any
+    has_body: bool
+    attributes: Attributes
+    dropped_attributes_count: int
+    resource: ResourceRecord
+    scope: ScopeRecord
+    arrived_unix_s: int
+    altered: tuple[str, ...] = ()
+    otlp: bytes = b""
+
+    @property
+    def moment_unix_nano(self) -> int:
+        """When it happened, else when it was seen, else when it arrived here."""
+        return self.time_unix_nano or self.observed_unix_nano or self.arrived_unix_s * 10**9
+
+    @property
+    def severity(self) -> str:
+        """The severity in words: its own, else OpenTelemetry's; empty if it is unknown."""
+        is_known = 0 < self.severity_number <= 4 * len(SEVERITY_NAMES)
+        return self.severity_text or (SEVERITY_NAMES[(self.severity_number - 1) // 4] if is_known else "")
+
+    @property
+    def service(self) -> str:
+        """The resource's ``service.name``, or an empty string."""
+        return str(self.resource.attributes.get("service.name", ""))
+
+    @property
+    def exception(self) -> EventRecord | None:
+        """The exception that it tells of, as an event of its span would; None if it tells of none."""
+        is_one = any(self.attributes.get(f"exception.{name}") for name in ("type", "message"))
+        return EventRecord("exception", self.moment_unix_nano, self.attributes) if is_one else None
+
+
+_Item = TypeVar("_Item")
+_Position = TypeVar("_Position")
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalPage(Generic[_Item, _Position]):
+    """Some of what is stored, in an order that stays; the next page comes after ``last``, None when nothing is left."""
+
+    items: tuple[_Item, ...]
+    last: _Position | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from otel_perfmon.records import ResourceRecord, SpanRecord
+from otel_perfmon.records import LogRecord, ResourceRecord, SpanRecord
 
 _PRODUCER: Final = 4
 _CONSUMER: Final = 5
@@ -21,14 +21,26 @@ _CONSUMER: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The stored spans of one trace, ordered by start.
+    """The stored spans of one trace, ordered by start, and its log records, ordered by when they happened.
 
-    ``is_complete`` is False when the store holds more of them than an answer may.
+    ``is_complete`` is False when the store holds more spans than an answer may; of log records it has the latest.
     """
 
     trace_id: str
     spans: tuple[SpanRecord, ...]
     is_complete: bool = True
+    logs: tuple[LogRecord, ...] = ()
+
+    def with_logged_exceptions(self) -> Trace:
+        """The trace in which an exception of which a log record tells is an event of its span, if that has none."""
+        told = {log.span_id: log.exception for log in self.logs if log.span_id and log.exception}
+        spans = (
+            replace(span, events=(*span.events, event))
+            if (event := told.get(span.span_id)) is not None and span.exception is None
+            else span
+            for span in self.spans
+        )
+        return replace(self, spans=tuple(spans)) if told else self
 
     def tree(self) -> TraceTree:
         """The spans in their places: O(n log n), for any depth."""

@@ -136,7 +136,7 @@ def _print_full(answer: Answer, group: ErrorGroup) -> None:
 
 def _latest_example(store: Store, group: ErrorGroup) -> SpanRecord | None:
     try:
-        spans = store.get_trace(group.last_trace_id).spans
+        spans = store.get_trace(group.last_trace_id).with_logged_exceptions().spans
     except (NotFoundError, QueryError):  # pruned, or from a file that never knew
         return None
     return next((span for span in spans if span.span_id == group.last_span_id), None)

@@ -17,6 +17,7 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import open_store_of
 from otel_perfmon.cli.filters import add_filters, query_of
 from otel_perfmon.cli.names import check_names
+from otel_perfmon.cli.other_signals import add_signal_option, check_signal, encode_signal
 from otel_perfmon.cli.progress import Progress, show_progress
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.errors import QueryError
@@ -40,6 +41,7 @@ examples:
   otel-perfmon export > spans.jsonl
   otel-perfmon export --error --window 1h --format csv -o errors.csv
   otel-perfmon export --format chrome-trace --window 5m -o trace.json
+  otel-perfmon export --signal logs --window 1h -o logs.jsonl
   otel-perfmon export | gzip > spans.jsonl.gz
 
 otlp-json is what the OpenTelemetry Collector's file exporter writes and its
@@ -54,6 +56,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     add_filters(parser)
     options.add_window_option(parser)
+    add_signal_option(parser, "spans, data points with the statistics, or log records")
     parser.add_argument("--format", choices=FORMATS, default="otlp-json", help="(default: otlp-json)")
     parser.add_argument(
         "--limit", metavar="N", type=options.count_at_least_1, help="the first N to arrive (default: all)"
@@ -64,6 +67,8 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_export(arguments: argparse.Namespace) -> int:
+    if arguments.signal != "traces":
+        return _export_other(arguments)
     query = query_of(arguments, window=arguments.window, order="arrival", limit=_PAGE)
     module, function = FORMATS[arguments.format]
     encode: Encode = getattr(import_module(f"otel_perfmon.{module}"), function)
@@ -76,6 +81,18 @@ def _run_export(arguments: argparse.Namespace) -> int:
         with _opened(arguments.output) as file, show_progress("spans", arguments.limit or total_count) as progress:
             for piece in encode(_pages(store, query, arguments.limit or sys.maxsize, progress)):
                 file.write(piece)
+    return 0
+
+
+def _export_other(arguments: argparse.Namespace) -> int:
+    check_signal(arguments)
+    if arguments.output == "-" and arguments.format == "otlp-proto" and sys.stdout.isatty():
+        raise QueryError("Protobuf is not for a terminal: name a file with -o, or send it on with |.")
+    with open_store_of(arguments) as store:
+        _check_is_other(arguments.output, resolve_setting("path", arguments.db))
+        check_names(store, operation=None, service=arguments.service)
+        with _opened(arguments.output) as file:
+            file.writelines(encode_signal(store, arguments))
     return 0
 
 

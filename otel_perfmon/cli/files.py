@@ -105,6 +105,7 @@ def _run_info(arguments: argparse.Namespace) -> int:
             "operations": Text(f"{count(summary.operation_count)}, of {counted(summary.service_count, 'service')}"),
             "errors": Text(counted(summary.error_group_count, "group")),
             "metric points": Text(count(summary.point_count)),
+            "log records": Text(count(summary.log_count)),
             "kept": Text("\n".join(_kept(summary))),
             "account": _account(health),
             **({"forwarded": Text("\n".join(map(_forwarded, sent_to)))} if sent_to else {}),

@@ -17,12 +17,14 @@ from typing import Any, BinaryIO, Final
 from otel_perfmon.cli import options
 from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.escaping import escape
+from otel_perfmon.cli.other_signals import OtherIntake, add_signal_option
 from otel_perfmon.cli.progress import Progress, show_progress
 from otel_perfmon.cli.report import counted
 from otel_perfmon.config import Config, resolve_config
 from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece, decode_file
+from otel_perfmon.otlp.signal_files import SignalDecoder
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.rows import ROW_BYTES, SpanRow, key_of
 from otel_perfmon.storage.sqlite.path_status import size_bytes
@@ -37,7 +39,8 @@ examples:
 
 Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
 Collector's file exporter writes them) and protobuf, gzipped or not; which it
-is, the file tells. Metrics and logs are passed over. Reading takes
+is, the file tells, but for metrics and log records in protobuf: say --signal.
+Those of them that come twice are stored twice. Reading takes
 pip install 'otel-perfmon[otlp]'. What is not OTLP is named, and the rest goes on.
 
 Spans that the store has, by trace, id and start, are passed over; those that
@@ -53,15 +56,18 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``import``."""
     parser.epilog = _EPILOG
     parser.add_argument("files", metavar="FILE", nargs="+", help="what to read; - is standard input")
+    add_signal_option(parser, "what protobuf holds: its messages do not say")
     options.add_db_option(parser)
     parser.set_defaults(run=_run_import)
 
 
 def _run_import(arguments: argparse.Namespace) -> int:
     config = resolve_config({"path": arguments.db})
-    decoder = SpanDecoder(round(config.slow_threshold_ms * 1e6))
     bad_count = 0
     with _Intake(config) as intake:
+        other = intake.other
+        threshold_nano = round(config.slow_threshold_ms * 1e6)
+        decoder = SignalDecoder(threshold_nano, other.add_points, other.add_logs, arguments.signal)
         for name in arguments.files:
             for piece in _pieces(name, decoder):
                 if piece.error is not None:
@@ -70,6 +76,9 @@ def _run_import(arguments: argparse.Namespace) -> int:
                 intake.add(piece.rows)
         intake.write()
     print(f"{counted(intake.stored_count, 'span')} stored in {escape(config.path)}.")
+    for count, what in ((other.point_count, "data point"), (other.log_count, "log record")):
+        if count:
+            print(f"{counted(count, what)} stored.")
     for count, what in (
         (intake.known_count, "had been there, or came twice"),
         (decoder.refused_count, "had no ids of 16 and 8 bytes, and were left out"),
@@ -93,6 +102,7 @@ class _Intake:
             config = replace(config, **{name: getattr(kept, name) for name in names})
         config = replace(config, sample_rate=1.0, sample_rates={})
         self._recorder = open_configured_recorder(config, {"sample_rate": 1.0, "sample_rates": {}})
+        self.other = OtherIntake(self._recorder)
         self._rows: list[SpanRow] = []
 
     def __enter__(self) -> _Intake:

@@ -2,7 +2,7 @@
 
 What JSON cannot hold is tagged as in the store: ``{"@bytes": "aGk="}``, ``{"@double": "NaN"}``. A window is an object
 with both ends, as ISO 8601 in UTC and in nanoseconds. Figures that people reckon with stand beside the fields they
-come from, such as a span's ``duration_ms``.
+come from, such as a span's ``duration_ms``. The form in which something came as OTLP is left out where there is none.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from otel_perfmon.cli.moments import iso
 from otel_perfmon.query import Window
-from otel_perfmon.records import OpenSpanRecord, OperationStats, SpanRecord
+from otel_perfmon.records import LogRecord, OpenSpanRecord, OperationStats, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
 
 _DERIVED: Final[dict[type, tuple[str, ...]]] = {
     SpanRecord: ("service", "duration_ms", "kind_name", "status_name"),
     OpenSpanRecord: ("is_interrupted",),
+    LogRecord: ("service", "severity", "moment_unix_nano"),
     OperationStats: ("rate_per_second",),
 }
 """Properties that are given like fields."""
@@ -33,7 +34,8 @@ def as_json(value: Any) -> Any:
         return _window(value)
     if is_dataclass(value) and not isinstance(value, type):
         names = (*(field.name for field in fields(value)), *_DERIVED.get(type(value), ()))
-        return {name: _field(name, getattr(value, name)) for name in names}
+        given = ((name, getattr(value, name)) for name in names)
+        return {name: _field(name, each) for name, each in given if name != "otlp" or each}
     if isinstance(value, Mapping):
         return {str(key): as_json(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)):

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "errors": ("errors", "what failed, alike errors together"),
     "spans": ("spans", "spans by any mark: duration, error, attribute, time"),
     "trace": ("traces", "one trace as a tree, with its critical path"),
+    "logs": ("logs", "log records, the newest first"),
     "tail": ("tail", "follow spans as they end, in any process"),
     "running": ("running", "what is open now, in every process, and what was when one died"),
     "check": ("checks", "which operations are over their thresholds; for cron and CI"),

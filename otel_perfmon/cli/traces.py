@@ -17,6 +17,7 @@ from otel_perfmon.cli.completion import complete_traces
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.excerpt import choose_rows
 from otel_perfmon.cli.json_form import as_json
+from otel_perfmon.cli.log_view import log_line, print_log
 from otel_perfmon.cli.moments import clock
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.options import (
@@ -38,7 +39,7 @@ from otel_perfmon.cli.span_view import (
 from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.query import Order, SpanQuery
-from otel_perfmon.records import Attributes, SpanRecord
+from otel_perfmon.records import Attributes, LogRecord, SpanRecord
 from otel_perfmon.storage.base import Store
 from otel_perfmon.trace import Trace, TraceNode, TraceTree
 
@@ -50,6 +51,7 @@ _SERVICES_SHOWN: Final = 6
 _NAMES_SHOWN: Final = 6
 _NAME_CHARACTERS_MAX: Final = 200
 _ERRORS_SHOWN: Final = 20
+_LOGS_SHOWN: Final = 50
 _ATTRIBUTES_SHOWN: Final = 20
 _STACK_TRACES: Final = ("exception.stacktrace", "code.stacktrace")
 _EPILOG: Final = """\
@@ -100,11 +102,12 @@ def _run_trace(arguments: argparse.Namespace) -> int:
     arguments.what, arguments.operation = _what(arguments.what)
     with open_answer(arguments) as answer:
         found = _find(answer.store, arguments)
-        tree = found.trace.tree()
         if answer.is_json:
             is_complete = found.trace.is_complete and found.is_certain
-            answer.print_json(map(_item, tree.nodes), window=arguments.window, is_complete=is_complete)
+            items = [_item(node, found.trace.logs) for node in found.trace.tree().nodes]
+            answer.print_json(items, window=arguments.window, is_complete=is_complete)
         else:
+            tree = found.trace.with_logged_exceptions().tree()
             _print_trace(answer.console, found, tree, arguments)
     return 0
 
@@ -143,7 +146,7 @@ def _find(store: Store, arguments: argparse.Namespace) -> _Found:
         return _find_by_span(store, "newest" if what == "last" else "slowest", arguments)
     if arguments.window is not None or arguments.service is not None:
         raise QueryError("--window and --service go with 'last' and 'slowest'; an id is one trace already.")
-    return _Found(store.get_trace(_find_id(store, what)))
+    return _Found(store.get_trace(find_trace_id(store, what)))
 
 
 def _find_by_span(store: Store, order: Order, arguments: argparse.Namespace) -> _Found:
@@ -164,7 +167,8 @@ def _find_by_span(store: Store, order: Order, arguments: argparse.Namespace) -> 
     return _Found(store.get_trace(page[0].trace_id), page[0], page.is_complete)
 
 
-def _find_id(store: Store, what: str) -> str:
+def find_trace_id(store: Store, what: str) -> str:
+    """The id that begins so. Raises `QueryError` for what is none or names several, `NotFoundError`."""
     digits = what.lower().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-f]{1,32}", digits, re.ASCII):
         message = f"A trace is named by its id or the first digits of it, 'last', or 'slowest'; {what!r:.100} is none."
@@ -190,7 +194,8 @@ def _find_id(store: Store, what: str) -> str:
     return found[0]
 
 
-def _item(node: TraceNode) -> dict[str, Any]:
+def _item(node: TraceNode, logs: Sequence[LogRecord]) -> dict[str, Any]:
+    own = [as_json(log) for log in logs if log.span_id == node.span.span_id]
     return {
         **as_json(node.span),
         "depth": node.depth,
@@ -199,6 +204,7 @@ def _item(node: TraceNode) -> dict[str, Any]:
         "is_orphan": node.is_orphan,
         "is_in_cycle": node.is_in_cycle,
         "skew_ms": node.skew_nano / 1e6,
+        "logs": own,
     }
 
 
@@ -215,6 +221,7 @@ def _print_trace(out: Console, found: _Found, tree: TraceTree, arguments: argpar
         out.print(f"{count(len(chosen))} of {count(len(tree.nodes))} spans are shown; --limit 0 shows all.")
     _print_errors(out, tree.nodes, is_full=arguments.full)
     _print_slow_places(out, tree.nodes, is_full=arguments.full)
+    _print_logs(out, found.trace.logs, tree, is_full=arguments.full)
     if arguments.attributes:
         _print_everything(out, tree, chosen, is_full=arguments.full)
     else:
@@ -285,6 +292,27 @@ def _print_slow_places(out: Console, nodes: Sequence[TraceNode], *, is_full: boo
             print_stack_trace(out, span.stack_trace, margin="    ")
     if len(slow) > _ERRORS_SHOWN and not is_full:
         out.print(f"  and {count(len(slow) - _ERRORS_SHOWN)} more; --full shows them")
+
+
+def _print_logs(out: Console, logs: Sequence[LogRecord], tree: TraceTree, *, is_full: bool) -> None:
+    """The log records of each span under its name, in the order of the tree; those of no stored span last."""
+    if not logs:
+        return
+    print_heading(out, "Logs", "" if is_full else "--full shows all that they carry")
+    names = {node.span.span_id: name_text(node.span.name) for node in tree.nodes}
+    places = {span_id: number for number, span_id in enumerate(names)}
+    left_count = 0 if is_full else max(0, len(logs) - _LOGS_SHOWN)
+    last = None
+    for log in sorted(logs[left_count:], key=lambda log: places.get(log.span_id or "", len(places))):
+        if log.span_id != last:
+            last = log.span_id
+            out.print(Text("  in ", "dim").append_text(names.get(last or "", Text("no span that is stored", "dim"))))
+        if is_full:
+            print_log(out, log, is_full=True, margin="    ")
+        else:
+            out.print(Text("    ").append_text(log_line(log, out.width - 4, is_of_trace=True)), no_wrap=True)
+    if left_count:
+        out.print(f"  and {count(left_count)} earlier ones; 'otel-perfmon logs --trace' lists them")
 
 
 def _names(failed: Sequence[TraceNode]) -> str:

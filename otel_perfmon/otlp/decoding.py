@@ -1,33 +1,21 @@
 """Spans that came as OTLP, in protobuf or JSON, as rows of the store.
 
-What a row has no place for is lost: the earlier of two attributes with one key, which is told in ``altered``, and
-fields that opentelemetry-proto does not know.
+A span that a row cannot tell wholly keeps the form in which it came beside it: one with fields that opentelemetry-proto
+does not know, with two attributes of one key, or with a part that had to be cut. So do resources and scopes. Only
+what stands above those, and names that OTLP's JSON does not have, is lost, as the protocol wants it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-from otel_perfmon.errors import DecodeError, OtlpError
-from otel_perfmon.query import INT64_MAX
-from otel_perfmon.storage.attributes import (
-    NO_ATTRIBUTES,
-    Encoded,
-    encode_attributes,
-    encode_items,
-    storable_text,
-)
-from otel_perfmon.storage.row_parts import (
-    EXCEPTION_EVENT,
-    SLOW_ATTRIBUTE,
-    error_of,
-    make_resource_row,
-    make_scope_row,
-)
+from otel_perfmon.otlp.messages import TRACES, has_unknown_fields, parse_json, parse_protobuf
+from otel_perfmon.otlp.origins import RAW_BYTES_MAX, Origins
+from otel_perfmon.otlp.value_decoding import UNTOLD, Notes, count_of, encode_pairs, text_of
+from otel_perfmon.storage.attributes import NO_ATTRIBUTES, Encoded, encode_items
+from otel_perfmon.storage.redactor import RAW
+from otel_perfmon.storage.row_parts import EXCEPTION_EVENT, SLOW_ATTRIBUTE, error_of
 from otel_perfmon.storage.rows import (
     NO_DETAILS,
     OPERATION_NAME_MAX,
@@ -38,17 +26,8 @@ from otel_perfmon.storage.rows import (
     SpanRow,
 )
 
-if TYPE_CHECKING:
-    from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-
 _REMOTE: Final = 0x200
-_SHARED_MAX: Final = 1_000
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
-_UINT32_MAX: Final = (1 << 32) - 1
-_TOLD_MAX: Final = 200
-"""Characters of an error of protobuf's, which quotes what it read."""
-_ID_NAMES: Final = ("traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id")
-"""Protobuf's JSON takes its own names too."""
 _JsonObject = dict[str, Any]
 
 
@@ -62,71 +41,43 @@ class SpanDecoder:
         self.refused_count = 0
         """Spans so far that had no ids of 16 and 8 bytes, without which OTLP calls them invalid."""
         self._slow_threshold_nano = slow_threshold_nano
-        self._resources: dict[tuple[str, str], ResourceRow] = {}
-        self._scopes: dict[tuple[str, str, str, str], ScopeRow] = {}
+        self._origins = Origins()
 
     def decode_protobuf(self, data: bytes) -> Iterator[SpanRow]:
         """The spans of a ``TracesData``, or of an ``ExportTraceServiceRequest``; `DecodeError` for what is neither."""
-        traces = _new_traces()
-        from google.protobuf.message import DecodeError as ProtobufError  # noqa: PLC0415 - 40 ms
-
-        try:
-            traces.ParseFromString(data)
-        except ProtobufError as error:
-            message = f"These {len(data):,} bytes are no TracesData of OTLP: {error}."
-            raise DecodeError(message) from error
-        return self._rows_of(traces)
+        traces = parse_protobuf(TRACES, data)
+        if has_unknown_fields(traces):
+            return self._rows_of(parse_protobuf(TRACES, data), may_be_unknown=True)
+        return self._rows_of(traces, may_be_unknown=False)
 
     def decode_json(self, text: str | bytes) -> Iterator[SpanRow]:
         """The same of OTLP's JSON. Names that it does not know are passed over, as the protocol asks."""
-        traces = _new_traces()
-        from google.protobuf.json_format import ParseDict  # noqa: PLC0415 - as above
+        return self._rows_of(parse_json(TRACES, text), may_be_unknown=False)
 
-        try:
-            ParseDict(_in_base64(json.loads(text, parse_constant=_refuse)), traces, ignore_unknown_fields=True)
-        except Exception as error:  # protobuf raises whatever Python raises, and SystemError besides
-            what = str(error)[:_TOLD_MAX] or type(error).__name__
-            message = f"This is no TracesData of OTLP in JSON: {what.rstrip('.')}."
-            raise DecodeError(message) from error
-        return self._rows_of(traces)
-
-    def _rows_of(self, traces: TracesData) -> Iterator[SpanRow]:
+    def _rows_of(self, traces: Any, *, may_be_unknown: bool) -> Iterator[SpanRow]:
         for resource_spans in traces.resource_spans:
-            resource = self._resource(resource_spans)
+            resource = self._origins.resource(resource_spans, "scope_spans", may_be_unknown=may_be_unknown)
             for scope_spans in resource_spans.scope_spans:
-                scope = self._scope(scope_spans)
+                scope = self._origins.scope(scope_spans, "spans", may_be_unknown=may_be_unknown)
                 for span in scope_spans.spans:
                     if _has_ids(span):
-                        yield self._row_of(span, resource, scope)
+                        raw = span.SerializeToString() if may_be_unknown else b""
+                        is_untold = bool(raw) and has_unknown_fields(span)
+                        yield self._row_of(span, resource, scope, raw if is_untold else b"")
                     else:
                         self.refused_count += 1
 
-    def _resource(self, resource_spans: Any) -> ResourceRow:
-        attributes, _ = _decode_attributes(resource_spans.resource.attributes)
-        key = encode_attributes(attributes).text, resource_spans.schema_url
-        if key not in self._resources:
-            _make_room(self._resources)
-            self._resources[key] = make_resource_row(attributes, *key)
-        return self._resources[key]
-
-    def _scope(self, scope_spans: Any) -> ScopeRow:
-        scope = scope_spans.scope
-        encoded = encode_attributes(_decode_attributes(scope.attributes)[0]).text
-        key = scope.name, scope.version, scope_spans.schema_url, encoded
-        if key not in self._scopes:
-            _make_room(self._scopes)
-            self._scopes[key] = make_scope_row(*key)
-        return self._scopes[key]
-
-    def _row_of(self, span: Any, resource: ResourceRow, scope: ScopeRow) -> SpanRow:
-        cut: list[str] = []
-        name = _noted(storable_text(span.name, OPERATION_NAME_MAX), "name", cut)
-        start, end = (_time(each, cut) for each in (span.start_time_unix_nano, span.end_time_unix_nano))
+    def _row_of(self, span: Any, resource: ResourceRow, scope: ScopeRow, raw: bytes) -> SpanRow:
+        notes = Notes([UNTOLD] if raw else ())
+        name = text_of(span.name, "name", notes, OPERATION_NAME_MAX)
+        start, end = notes.time(span.start_time_unix_nano), notes.time(span.end_time_unix_nano)
         duration = max(0, end - start)
-        attributes, encoded = _encode(span.attributes, "attributes", cut)
+        attributes, encoded = encode_pairs(span.attributes, "attributes", notes)
         says_slow = attributes.get(SLOW_ATTRIBUTE)
         is_slow = duration > self._slow_threshold_nano if says_slow is None else bool(says_slow)
-        details = _details(span, attributes, encoded.dropped_count, cut)
+        details = _details(span, attributes, encoded.dropped_count, notes)
+        if notes:
+            details = _with_raw(details, raw or span.SerializeToString(), notes)
         return SpanRow(
             trace_id=span.trace_id,
             span_id=span.span_id,
@@ -147,24 +98,26 @@ class SpanDecoder:
         )
 
 
-def _new_traces() -> TracesData:
-    try:
-        from opentelemetry.proto.trace.v1.trace_pb2 import TracesData  # noqa: PLC0415 - 40 ms, and an extra
-    except ImportError as error:
-        message = "Reading OTLP takes one package more: pip install 'otel-perfmon[otlp]'."
-        raise OtlpError(message) from error
-    return TracesData()
+def _with_raw(details: SpanDetails, raw: bytes, notes: Notes) -> SpanDetails:
+    """The details with the span as it came, unless that is too large."""
+    if len(raw) > RAW_BYTES_MAX:
+        notes.add(RAW)
+        raw = b""
+    return details._replace(altered=notes.altered, otlp=raw)
 
 
-def _details(span: Any, attributes: Mapping[str, Any], cut_count: int, cut: list[str]) -> SpanDetails:
-    events = [_event(event, cut) for event in span.events]
-    links = [_link(link, cut) for link in span.links if _has_ids(link)]
+def _details(span: Any, attributes: Mapping[str, Any], cut_count: int, notes: Notes) -> SpanDetails:
+    events = [_event(event, notes) for event in span.events]
+    links = [_link(link, notes) for link in span.links if _has_ids(link)]
     lost_links_count = len(span.links) - len(links)
     encoded_events = encode_items([item for item, _ in events]) if events else NO_ATTRIBUTES
     encoded_links = encode_items(links) if links else NO_ATTRIBUTES
-    for part, encoded in (("events", encoded_events), ("links", encoded_links)):
-        _noted(("", encoded.is_altered), part, cut)
-    message = _noted(storable_text(span.status.message), "status_message", cut)
+    for part, is_cut in (("events", encoded_events.is_altered), ("links", encoded_links.is_altered)):
+        if is_cut:
+            notes.add(part)
+    if lost_links_count:
+        notes.add("links")
+    message = text_of(span.status.message, "status_message", notes)
     error_type = error_message = ""
     if span.status.code == STATUS_ERROR:
         latest = (own for item, own in reversed(events) if item["name"] == EXCEPTION_EVENT)
@@ -173,120 +126,38 @@ def _details(span: Any, attributes: Mapping[str, Any], cut_count: int, cut: list
         status_message=message,
         error_type=error_type,
         error_message=error_message,
-        trace_state=_noted(storable_text(span.trace_state), "trace_state", cut),
+        trace_state=text_of(span.trace_state, "trace_state", notes),
         events=encoded_events.text,
         links=encoded_links.text,
-        dropped_attributes_count=_count(span.dropped_attributes_count, cut_count),
-        dropped_events_count=_count(span.dropped_events_count, encoded_events.dropped_count),
-        dropped_links_count=_count(span.dropped_links_count, encoded_links.dropped_count + lost_links_count),
-        altered=",".join(cut),
+        dropped_attributes_count=count_of(span.dropped_attributes_count, cut_count),
+        dropped_events_count=count_of(span.dropped_events_count, encoded_events.dropped_count),
+        dropped_links_count=count_of(span.dropped_links_count, encoded_links.dropped_count + lost_links_count),
     )
 
 
-def _event(event: Any, cut: list[str]) -> tuple[_JsonObject, Mapping[str, Any]]:
-    attributes, encoded = _encode(event.attributes, "events", cut)
-    name = _noted(storable_text(event.name, OPERATION_NAME_MAX), "events", cut)
-    item = {"name": name, "time_unix_nano": _time(event.time_unix_nano, cut)}
+def _event(event: Any, notes: Notes) -> tuple[_JsonObject, Mapping[str, Any]]:
+    attributes, encoded = encode_pairs(event.attributes, "events", notes)
+    name = text_of(event.name, "events", notes, OPERATION_NAME_MAX)
+    item = {"name": name, "time_unix_nano": notes.time(event.time_unix_nano)}
     return _with_attributes(item, encoded, event.dropped_attributes_count), attributes
 
 
-def _link(link: Any, cut: list[str]) -> _JsonObject:
+def _link(link: Any, notes: Notes) -> _JsonObject:
     item: _JsonObject = {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex()}
     if link.trace_state:
-        item["trace_state"] = _noted(storable_text(link.trace_state), "links", cut)
+        item["trace_state"] = text_of(link.trace_state, "links", notes)
     item["flags"] = link.flags
-    return _with_attributes(item, _encode(link.attributes, "links", cut)[1], link.dropped_attributes_count)
+    return _with_attributes(item, encode_pairs(link.attributes, "links", notes)[1], link.dropped_attributes_count)
 
 
 def _with_attributes(item: _JsonObject, encoded: Encoded, dropped_count: int) -> _JsonObject:
     if dropped_count + encoded.dropped_count:
-        item["dropped_attributes_count"] = _count(dropped_count, encoded.dropped_count)
+        item["dropped_attributes_count"] = count_of(dropped_count, encoded.dropped_count)
     item["attributes"] = encoded
     return item
-
-
-def _encode(pairs: Sequence[Any], part: str, cut: list[str]) -> tuple[dict[str, Any], Encoded]:
-    attributes, is_whole = _decode_attributes(pairs)
-    encoded = encode_attributes(attributes)
-    _noted(("", encoded.is_altered or not is_whole), part, cut)
-    return attributes, encoded
-
-
-def _decode_attributes(pairs: Sequence[Any]) -> tuple[dict[str, Any], bool]:
-    """The attributes, and whether each has a key of its own."""
-    attributes = {pair.key: _decode_value(pair.value) for pair in pairs}
-    return attributes, len(attributes) == len(pairs)
-
-
-def _decode_value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    if kind == "array_value":
-        return tuple(_decode_value(each) for each in value.array_value.values)
-    if kind == "kvlist_value":
-        return {pair.key: _decode_value(pair.value) for pair in value.kvlist_value.values}
-    return getattr(value, kind)
-
-
-def _count(theirs: int, ours: int) -> int:
-    return min(theirs + ours, _UINT32_MAX)
 
 
 def _has_ids(item: Any) -> bool:
     """Whether a span or a link has a trace id and a span id, and a parent id if any, of the right lengths."""
     has_own = len(item.trace_id) == _TRACE_ID_BYTES and len(item.span_id) == _SPAN_ID_BYTES
     return has_own and any(item.trace_id) and any(item.span_id) and len(getattr(item, "parent_span_id", b"")) in {0, 8}
-
-
-def _time(unix_nano: int, cut: list[str]) -> int:
-    if unix_nano > INT64_MAX:
-        _noted(("", True), "times", cut)
-    return min(unix_nano, INT64_MAX)
-
-
-def _noted(clean: tuple[str, bool], part: str, cut: list[str]) -> str:
-    """The text of a pair of text and whether it was changed, which is noted."""
-    text, is_changed = clean
-    if is_changed and part not in cut:
-        cut.append(part)
-    return text
-
-
-def _make_room(shared: dict[Any, Any]) -> None:
-    if len(shared) >= _SHARED_MAX:
-        shared.clear()
-
-
-def _in_base64(traces: Any) -> Any:
-    """With ids as protobuf's own JSON has them. Raises `ValueError` for what is no object, and for ids not in hex."""
-    if not isinstance(traces, dict):
-        message = "an object was expected"
-        raise ValueError(message)  # noqa: TRY004 - as of any other malformed text
-    for resource_spans in _objects(traces, "resourceSpans", "resource_spans"):
-        for scope_spans in _objects(resource_spans, "scopeSpans", "scope_spans"):
-            for span in _objects(scope_spans, "spans"):
-                _ids_in_base64(span)
-                for link in _objects(span, "links"):
-                    _ids_in_base64(link)
-    return traces
-
-
-def _objects(parent: _JsonObject, *names: str) -> list[_JsonObject]:
-    lists = [found for found in map(parent.get, names) if isinstance(found, list)]
-    return [each for found in lists for each in found if isinstance(each, dict)]
-
-
-def _refuse(constant: str) -> Any:
-    message = f"{constant} is no JSON"
-    raise ValueError(message)
-
-
-def _ids_in_base64(item: _JsonObject) -> None:
-    for name in _ID_NAMES:
-        if isinstance(item.get(name), str):
-            try:
-                item[name] = base64.b64encode(bytes.fromhex(item[name])).decode()
-            except (ValueError, binascii.Error) as error:
-                message = f"{name} is not in hex: {item[name]!r:.60}"
-                raise ValueError(message) from error

@@ -52,15 +52,17 @@ class SpanEncoder:
         return b"".join([sized(_ONE, self._encode_resource_spans(group)) for group in group_spans(spans)])
 
     def _encode_resource_spans(self, group: ResourceSpans) -> bytes:
-        parts = [sized(_ONE, encode_resource(group.resource))]
+        parts = []
         for scope, spans in group.scopes:
             encoded = b"".join([sized(_TWO, self.encode_span(span)) for span in spans])
-            parts.append(sized(_TWO, sized(_ONE, encode_scope(scope)) + encoded + text(_THREE, scope.schema_url)))
-        parts.append(text(_THREE, group.resource.schema_url))
-        return b"".join(parts)
+            parts.append(sized(_TWO, around_items(scope, encoded)))
+        return around_scopes(group.resource, b"".join(parts))
 
     def encode_span(self, span: SpanRecord) -> bytes:
-        """A ``Span``."""
+        """A ``Span``; one that has such a form as it came."""
+        return span.otlp or self._encode_span(span)
+
+    def _encode_span(self, span: SpanRecord) -> bytes:
         status = text(_TWO, span.status_message) + number(_KIND_OF_STATUS, span.status_code)
         parts = [
             sized(_ONE, bytes.fromhex(span.trace_id)),
@@ -69,8 +71,8 @@ class SpanEncoder:
             sized(_FOUR, bytes.fromhex(span.parent_span_id)) if span.parent_span_id else b"",
             text(_FIVE, span.name),
             number(_KIND, span.kind),
-            _fixed64(_START, span.start_unix_nano),
-            _fixed64(_END, span.end_unix_nano),
+            fixed64(_START, span.start_unix_nano),
+            fixed64(_END, span.end_unix_nano),
             encode_attributes(_NINE, span.attributes),
             number(_DROPPED_ATTRIBUTES, span.dropped_attributes_count),
             b"".join([sized(_ELEVEN, _encode_event(event)) for event in span.events]) if span.events else b"",
@@ -78,7 +80,7 @@ class SpanEncoder:
             b"".join([sized(_THIRTEEN, self._encode_link(link)) for link in span.links]) if span.links else b"",
             number(_DROPPED_LINKS, span.dropped_links_count),
             sized(_FIFTEEN, status),
-            _fixed32(_FLAGS, span.flags & self._flags_mask),
+            fixed32(_FLAGS, span.flags & self._flags_mask),
         ]
         return b"".join(parts)
 
@@ -90,7 +92,7 @@ class SpanEncoder:
                 b"" if self._is_compat else text(_THREE, link.trace_state),
                 encode_attributes(_FOUR, link.attributes),
                 number(_LINK_DROPPED, link.dropped_attributes_count),
-                _fixed32(_LINK_FLAGS, link.flags & self._flags_mask),
+                fixed32(_LINK_FLAGS, link.flags & self._flags_mask),
             )
         )
 
@@ -100,6 +102,20 @@ _START, _END, _EVENT_TIME = tag(7, FIXED64), tag(8, FIXED64), tag(1, FIXED64)
 _FLAGS, _LINK_FLAGS = tag(16, FIXED32), tag(6, FIXED32)
 _KIND_OF_STATUS, _DROPPED_OF_RESOURCE, _DROPPED_OF_SCOPE = tag(3, VARINT), tag(2, VARINT), tag(4, VARINT)
 _EVENT_DROPPED, _LINK_DROPPED = tag(4, VARINT), tag(5, VARINT)
+
+
+def around_scopes(resource: ResourceRecord, encoded: bytes) -> bytes:
+    """A ``ResourceSpans``, or its like of another signal, with what its resource made, ``encoded`` as fields of it."""
+    if resource.otlp:  # messages put one behind the other are one message
+        return resource.otlp + encoded
+    return sized(_ONE, encode_resource(resource)) + encoded + text(_THREE, resource.schema_url)
+
+
+def around_items(scope: ScopeRecord, encoded: bytes) -> bytes:
+    """A ``ScopeSpans``, or its like of another signal, with what its scope made, ``encoded`` as fields of it."""
+    if scope.otlp:
+        return scope.otlp + encoded
+    return sized(_ONE, encode_scope(scope)) + encoded + text(_THREE, scope.schema_url)
 
 
 def encode_resource(resource: ResourceRecord) -> bytes:
@@ -153,7 +169,7 @@ def _encode_key(key: str) -> bytes:
 def _encode_event(event: EventRecord) -> bytes:
     return b"".join(
         (
-            _fixed64(_EVENT_TIME, event.time_unix_nano),
+            fixed64(_EVENT_TIME, event.time_unix_nano),
             text(_TWO, event.name),
             encode_attributes(_THREE, event.attributes),
             number(_EVENT_DROPPED, event.dropped_attributes_count),
@@ -161,9 +177,11 @@ def _encode_event(event: EventRecord) -> bytes:
     )
 
 
-def _fixed64(tag: bytes, value: int) -> bytes:
+def fixed64(tag: bytes, value: int) -> bytes:
+    """A field of a number of 64 bits; nothing where it is 0."""
     return tag + pack_fixed64(value) if value else b""
 
 
-def _fixed32(tag: bytes, value: int) -> bytes:
+def fixed32(tag: bytes, value: int) -> bytes:
+    """A field of a number of 32 bits; nothing where it is 0."""
     return tag + pack_fixed32(value) if value else b""

@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.otlp.decoding import SpanDecoder
@@ -25,7 +25,8 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 _WRITTEN_BYTES_MAX: Final = 4 * 1024 * 1024
 """A page that takes more is written in parts."""
 _ROWS_AT_ONCE: Final = 4_096
-_SIZE: Final = struct.Struct(">I")
+SIZE: Final = struct.Struct(">I")
+"""How the size of a message is written before it."""
 _PROTOBUF_STARTS: Final = (b"\0", b"\n")
 """A size of less than 16 MiB, and the tag of the only field of a message that stands alone."""
 
@@ -38,36 +39,37 @@ class Piece(NamedTuple):
     error: DecodeError | None = None
 
 
-_Encode = Callable[[Sequence[SpanRecord]], bytes]
+_Item = TypeVar("_Item")
 
 
 def encode_json_lines(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]:
     """A line for each page of spans, or some for a large one."""
     for page in pages:
-        yield from _in_parts(page, _json_line)
+        yield from in_parts(page, _json_line)
 
 
 def encode_protobuf_messages(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]:
     """A message, behind its size, for each page of spans, or some for a large one."""
     encoder = SpanEncoder()
     for page in pages:
-        for message in _in_parts(page, encoder.encode_request):
-            yield _SIZE.pack(len(message)) + message
+        for message in in_parts(page, encoder.encode_request):
+            yield SIZE.pack(len(message)) + message
 
 
 def _json_line(spans: Sequence[SpanRecord]) -> bytes:
     return json.dumps(encode_traces(spans), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _in_parts(spans: Sequence[SpanRecord], encode: _Encode) -> Iterator[bytes]:
+def in_parts(spans: Sequence[_Item], encode: Callable[[Sequence[_Item]], bytes]) -> Iterator[bytes]:
+    """The spans of a page, or its points or log records, encoded; in halves, and those again, where it is large."""
     encoded = encode(spans)
     if len(encoded) <= _WRITTEN_BYTES_MAX or len(spans) == 1:
         yield encoded
         return
     del encoded
     half = len(spans) // 2
-    yield from _in_parts(spans[:half], encode)
-    yield from _in_parts(spans[half:], encode)
+    yield from in_parts(spans[:half], encode)
+    yield from in_parts(spans[half:], encode)
 
 
 def decode_file(file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
@@ -75,7 +77,7 @@ def decode_file(file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
 
     A piece that is no OTLP does not keep those behind it from being read, but where a size is wrong.
     """
-    start = file.read(_SIZE.size)
+    start = file.read(SIZE.size)
     if start[:1] in _PROTOBUF_STARTS:
         yield from _decode_protobuf(start, file, decoder)
     elif start:
@@ -116,7 +118,7 @@ def _goes_on(line: bytes) -> bool:
 
 def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
     number = 0
-    while start or (start := file.read(_SIZE.size)):
+    while start or (start := file.read(SIZE.size)):
         number += 1
         place = f"message {number:,}"
         if number == 1 and start[:1] == b"\n":  # a message alone, or sizes of 160 MiB
@@ -126,9 +128,9 @@ def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iter
             else:
                 yield from _pieces("the document", decoder.decode_protobuf, whole)
             return
-        size = _SIZE.unpack(start)[0] if len(start) == _SIZE.size else 0
+        size = SIZE.unpack(start)[0] if len(start) == SIZE.size else 0
         message = file.read(size) if size <= MESSAGE_BYTES_MAX else b""
-        if len(start) < _SIZE.size or len(message) < size:
+        if len(start) < SIZE.size or len(message) < size:
             error = _too_large() if size > MESSAGE_BYTES_MAX else DecodeError("The file ends within it.")
             yield Piece(place, [], error)
             return

@@ -1,50 +1,59 @@
-"""Spans as OTLP arranges them: by what made them, then by their instrumentation scope, then in order."""
+"""Spans, points and logs as OTLP arranges them: by what made them, then by instrumentation scope, then in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from otel_perfmon.records import ResourceRecord, ScopeRecord, SpanRecord
+from otel_perfmon.records import LogRecord, PointRecord, ResourceRecord, ScopeRecord, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
+
+Key = tuple[Any, ...]
 
 
 class ScopeSpans(NamedTuple):
-    """The spans of one scope."""
+    """The spans of one scope, or its points, or its log records."""
 
     scope: ScopeRecord
-    spans: list[SpanRecord]
+    spans: list[Any]
 
 
 class ResourceSpans(NamedTuple):
-    """The spans of one resource, by scope."""
+    """Those of one resource, by scope."""
 
     resource: ResourceRecord
     scopes: list[ScopeSpans]
 
 
-def group_spans(spans: Iterable[SpanRecord]) -> list[ResourceSpans]:
+def group_items(items: Iterable[SpanRecord | PointRecord | LogRecord]) -> list[ResourceSpans]:
     """The groups in the order in which each was met first; resources and scopes are told apart by what they hold."""
-    groups: dict[tuple[str, ...], ResourceSpans] = {}
-    scopes: dict[tuple[str, ...], ScopeSpans] = {}
+    groups: dict[Key, ResourceSpans] = {}
+    scopes: dict[Key, ScopeSpans] = {}
     known: dict[tuple[int, int], ScopeSpans] = {}
-    for span in spans:
-        identity = (id(span.resource), id(span.scope))  # the span in its group keeps both alive
+    for item in items:
+        identity = (id(item.resource), id(item.scope))  # the item in its group keeps both alive
         group = known.get(identity)
         if group is None:
-            key = resource_key(span.resource)
-            whole = groups.setdefault(key, ResourceSpans(span.resource, []))
-            scope = span.scope
-            attributes = encode_attributes(scope.attributes).text
-            scope_key = (*key, scope.name, scope.version, scope.schema_url, attributes)
+            key = resource_key(item.resource)
+            whole = groups.setdefault(key, ResourceSpans(item.resource, []))
+            scope_key = (*key, *_scope_key(item.scope))
             if scope_key not in scopes:
-                scopes[scope_key] = ScopeSpans(scope, [])
+                scopes[scope_key] = ScopeSpans(item.scope, [])
                 whole.scopes.append(scopes[scope_key])
             group = known[identity] = scopes[scope_key]
-        group.spans.append(span)
+        group.spans.append(item)
     return list(groups.values())
 
 
-def resource_key(resource: ResourceRecord) -> tuple[str, ...]:
+def group_spans(spans: Iterable[SpanRecord]) -> list[ResourceSpans]:
+    """The groups of spans."""
+    return group_items(spans)
+
+
+def resource_key(resource: ResourceRecord) -> Key:
     """What tells a resource from another one."""
-    return encode_attributes(resource.attributes).text, resource.schema_url
+    return encode_attributes(resource.attributes).text, resource.schema_url, resource.otlp
+
+
+def _scope_key(scope: ScopeRecord) -> Key:
+    return scope.name, scope.version, scope.schema_url, encode_attributes(scope.attributes).text, scope.otlp

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_perfmon.otlp.grouping import ResourceSpans, group_spans
+from otel_perfmon.otlp.messages import RESOURCE_SPANS, SCOPE_SPANS, SPAN, as_json
 from otel_perfmon.otlp.wire import utf8
-from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ScopeRecord, SpanRecord
+from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanRecord
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 JsonObject = dict[str, Any]
@@ -25,20 +26,22 @@ def encode_traces(spans: Iterable[SpanRecord]) -> JsonObject:
 
 
 def encode_span(span: SpanRecord) -> JsonObject:
-    """A ``Span``."""
-    status = _present({"message": span.status_message, "code": span.status_code})
+    """A ``Span``; of one that has a form as it came that, without fields for which JSON has no names."""
+    if span.otlp:
+        return as_json(SPAN, span.otlp)
+    status = present({"message": span.status_message, "code": span.status_code})
     return {
         "traceId": span.trace_id,
         "spanId": span.span_id,
-        **_present(
+        **present(
             {
                 "traceState": span.trace_state,
                 "parentSpanId": span.parent_span_id,
                 "name": span.name,
                 "kind": span.kind,
-                "startTimeUnixNano": _int64(span.start_unix_nano),
-                "endTimeUnixNano": _int64(span.end_unix_nano),
-                "attributes": _attributes(span.attributes),
+                "startTimeUnixNano": int64(span.start_unix_nano),
+                "endTimeUnixNano": int64(span.end_unix_nano),
+                "attributes": encode_attributes(span.attributes),
                 "droppedAttributesCount": span.dropped_attributes_count,
                 "events": [_event(event) for event in span.events],
                 "droppedEventsCount": span.dropped_events_count,
@@ -47,7 +50,7 @@ def encode_span(span: SpanRecord) -> JsonObject:
             }
         ),
         "status": status,
-        **_present({"flags": span.flags}),
+        **present({"flags": span.flags}),
     }
 
 
@@ -65,57 +68,63 @@ def encode_value(value: Any) -> JsonObject:
     if kind is bytes:
         return {"bytesValue": base64.b64encode(value).decode()}
     if isinstance(value, Mapping):
-        return {"kvlistValue": _present({"values": _attributes(value)})}
+        return {"kvlistValue": present({"values": encode_attributes(value)})}
     if isinstance(value, Sequence):
-        return {"arrayValue": _present({"values": [encode_value(each) for each in value]})}
+        return {"arrayValue": present({"values": [encode_value(each) for each in value]})}
     return {}
 
 
 def _resource_spans(group: ResourceSpans) -> JsonObject:
-    return {
-        "resource": _present({"attributes": _attributes(group.resource.attributes)}),
-        "scopeSpans": [
-            {
-                "scope": _scope(scope),
-                "spans": list(map(encode_span, spans)),
-                **_present({"schemaUrl": scope.schema_url}),
-            }
-            for scope, spans in group.scopes
-        ],
-        **_present({"schemaUrl": group.resource.schema_url}),
-    }
+    scopes = [around_items(scope, "spans", list(map(encode_span, spans))) for scope, spans in group.scopes]
+    return around_scopes(group.resource, "scopeSpans", scopes)
+
+
+def around_scopes(resource: ResourceRecord, name: str, scopes: list[JsonObject]) -> JsonObject:
+    """A ``ResourceSpans``, or its like of another signal, with what its resource made, under ``name``."""
+    if resource.otlp:
+        return {"resource": {}} | as_json(RESOURCE_SPANS, resource.otlp) | {name: scopes}
+    attributes = present({"attributes": encode_attributes(resource.attributes)})
+    return {"resource": attributes, name: scopes, **present({"schemaUrl": resource.schema_url})}
+
+
+def around_items(scope: ScopeRecord, name: str, items: list[JsonObject]) -> JsonObject:
+    """A ``ScopeSpans``, or its like of another signal, with what its scope made, under ``name``."""
+    if scope.otlp:
+        return {"scope": {}} | as_json(SCOPE_SPANS, scope.otlp) | {name: items}
+    return {"scope": _scope(scope), name: items, **present({"schemaUrl": scope.schema_url})}
 
 
 def _scope(scope: ScopeRecord) -> JsonObject:
-    return _present({"name": scope.name, "version": scope.version, "attributes": _attributes(scope.attributes)})
+    return present({"name": scope.name, "version": scope.version, "attributes": encode_attributes(scope.attributes)})
 
 
 def _event(event: EventRecord) -> JsonObject:
-    return _present(
+    return present(
         {
-            "timeUnixNano": _int64(event.time_unix_nano),
+            "timeUnixNano": int64(event.time_unix_nano),
             "name": event.name,
-            "attributes": _attributes(event.attributes),
+            "attributes": encode_attributes(event.attributes),
             "droppedAttributesCount": event.dropped_attributes_count,
         }
     )
 
 
 def _link(link: LinkRecord) -> JsonObject:
-    return _present(
+    return present(
         {
             "traceId": link.trace_id,
             "spanId": link.span_id,
             "traceState": link.trace_state,
-            "attributes": _attributes(link.attributes),
+            "attributes": encode_attributes(link.attributes),
             "droppedAttributesCount": link.dropped_attributes_count,
             "flags": link.flags,
         }
     )
 
 
-def _attributes(attributes: Attributes) -> list[JsonObject]:
-    return [_present({"key": _text(key)}) | {"value": encode_value(value)} for key, value in attributes.items()]
+def encode_attributes(attributes: Attributes) -> list[JsonObject]:
+    """``KeyValue`` objects."""
+    return [present({"key": _text(key)}) | {"value": encode_value(value)} for key, value in attributes.items()]
 
 
 def _text(value: str) -> str:
@@ -123,7 +132,8 @@ def _text(value: str) -> str:
     return value if value.isascii() else utf8(value).decode()
 
 
-def _int64(value: int) -> str:
+def int64(value: int) -> str:
+    """A number of 64 bits; an empty text where it is 0."""
     return str(value) if value else ""
 
 
@@ -133,5 +143,6 @@ def _special(value: float) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-def _present(members: JsonObject) -> JsonObject:
+def present(members: JsonObject) -> JsonObject:
+    """Without what has its default value."""
     return {name: value for name, value in members.items() if value}

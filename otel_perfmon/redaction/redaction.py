@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from otel_perfmon.redaction import assignments, names, tokens, values
+from otel_perfmon.redaction import assignments, messages, names, tokens, values
 from otel_perfmon.redaction.frames import Frames
 from otel_perfmon.redaction.names import CERTAIN, HARMLESS, LIKELY, MAYBE, NAME_MAX, SECRET
 from otel_perfmon.redaction.patterns import Found, compile_pattern, find_all
@@ -86,6 +86,14 @@ class Redaction:
             return text if clean is value else _dump(clean)
         except ValueError:  # none that this program wrote
             return self.redact_text(text)
+
+    def is_secret_in(self, message: bytes) -> bool:
+        """Whether a message of protobuf has a secret anywhere, or is such that nobody can tell."""
+        try:
+            text = _dump(messages.say(message))
+        except (ValueError, RecursionError):
+            return True
+        return bool(self.find_suspects([text])) and self.redact_json(text) != text
 
     def weight_of(self, name: str) -> int:
         """How much of a secret stands under a name; see `names`."""

@@ -111,6 +111,13 @@ def encode_foreign_attributes(attributes: Mapping[Any, Any]) -> Encoded:
     return Encoded(_dump(kept), dropped_count, cleaner.is_altered or dropped_count > 0)
 
 
+def encode_any_value(value: Any) -> Encoded:
+    """Encode one value by itself, such as a log record's body; `untag` of the JSON gives it back. Never raises."""
+    cleaner = _Cleaner()
+    clean = cleaner.value(value, DEPTH_MAX)
+    return Encoded(_dump(clean), 0, cleaner.is_altered)
+
+
 def _items(attributes: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     try:
         return list(islice(attributes.items(), ITEMS_MAX))

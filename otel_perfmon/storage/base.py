@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
-from otel_perfmon.storage.rows import EdgeRow, OpenSpanRow, PointRow, SpanKey, SpanRow
+from otel_perfmon.storage.rows import EdgeRow, LogRow, OpenSpanRow, PointRow, SpanKey, SpanRow
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, SecretFinding, StoreSummary
     from otel_perfmon.records import (
+        ArrivalPage,
         CallEdge,
         CountSeries,
         Distribution,
         ErrorGroup,
         Heatmap,
+        LogRecord,
         OpenSpanRecord,
         OperationSeries,
         OperationStats,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
 
 TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
+TRACE_LOGS_MAX: Final = 1_000
+"""Log records of one trace that an answer holds, the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class RetentionPolicy:
     """How long and how much is kept.
 
     ``retention_seconds`` for ordinary spans, ``keep_seconds`` for slow and failed spans with their traces (and for
-    metric points), ``size_max_bytes`` for the file with its write-ahead log.
+    metric points), ``size_max_bytes`` for the file with its write-ahead log. Log records stay with their trace; those
+    of severity ERROR or worse as if it had failed.
     """
 
     retention_seconds: float = 3600.0
@@ -105,6 +110,7 @@ class Batch:
     self_nano: Sequence[int] = ()
     edges: Sequence[EdgeRow] = ()
     points: Sequence[PointRow] = ()
+    logs: Sequence[LogRow] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     kept: Sequence[SpanRow] = ()
     counted: Sequence[SpanRow] = ()
@@ -152,7 +158,10 @@ class SpanWriter(Protocol):
         """Whether the store is larger than its policy allows, so that `maintain` should run now."""
 
     def delete_spans_before(self, end_unix_nano: int) -> tuple[int, bool]:
-        """Remove a bounded number of the spans that ended before that moment; how many, and if more wait."""
+        """Remove a bounded number of the spans that ended before that moment, and of log records of before.
+
+        How many spans, and if more of either wait.
+        """
 
     def prune(self, policy: RetentionPolicy | None = None) -> tuple[int, bool]:
         """Do a bounded piece of `maintain`, by ``policy`` or the store's own; how many spans went, and if more wait."""
@@ -187,7 +196,7 @@ class SpanReader(Protocol):
         """The page token, for the order of arrival, after which nothing has arrived yet."""
 
     def get_trace(self, trace_id: str) -> Trace:
-        """The spans of a trace, ordered by start; `NotFoundError` when there is none.
+        """The spans of a trace, ordered by start, and its log records; `NotFoundError` when there is no span.
 
         Of a trace with more than ``TRACE_SPANS_MAX`` spans the last to arrive (of those of a million spans at most),
         and ``is_complete`` is False.
@@ -274,6 +283,28 @@ class SpanReader(Protocol):
     ) -> list[PointRecord]:
         """Metric data points, newest first."""
 
+    def find_logs(
+        self,
+        *,
+        trace_id: str | None = None,
+        service: str | None = None,
+        severity_min: int = 0,
+        window: Window | None = None,
+        limit: int = 1000,
+    ) -> list[LogRecord]:
+        """Log records, newest first; of one trace, of one service, and of a severity number or more."""
+
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord, int]:
+        """Metric data points in the order in which they arrived, behind the one that another page ended with."""
+
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord, int]:
+        """The same of log records."""
+
+    def find_rollup_points(
+        self, after: tuple[int, int] = (0, 0), *, limit: int = 512
+    ) -> ArrivalPage[PointRecord, tuple[int, int]]:
+        """Statistics as metric data points, for ``limit`` hours of operations: delta, exponential histograms."""
+
     def get_health(self) -> Health:
         """The account of everything that ended."""
 
@@ -300,7 +331,10 @@ class Store(SpanReader, Protocol):
         """
 
     def delete_spans_before(self, end_time: float) -> int:
-        """Remove the spans that ended before ``end_time`` (Unix seconds); statistics stay. How many."""
+        """Remove the spans that ended before ``end_time`` (Unix seconds), and log records of before; how many spans.
+
+        Statistics stay.
+        """
 
     def list_destinations(self) -> list[DestinationHealth]:
         """Where spans are sent on to, and how far each destination has come, by name."""

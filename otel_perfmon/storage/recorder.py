@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
-from otel_perfmon.storage import fork
+from otel_perfmon.storage import at_once, fork
 from otel_perfmon.storage.alarm import Alarm
 from otel_perfmon.storage.base import Batch, RetentionPolicy, SpanWriter
 from otel_perfmon.storage.crowd import Crowd
@@ -32,7 +32,7 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.patience import Patience
 from otel_perfmon.storage.redactor import Redactor
-from otel_perfmon.storage.rows import PointRow, first_points
+from otel_perfmon.storage.rows import LogRow, PointRow, first_rows
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.turn import ContendedError, Turn
 
@@ -117,16 +117,17 @@ class Recorder:
 
     def write_points(self, points: Sequence[PointRow]) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
-        batch = Batch(points=first_points(points, self._writer.batch_bytes_max))
+        return self._write_now(Batch(points=first_rows(points, self._writer.batch_bytes_max)))
+
+    def write_logs(self, logs: Sequence[LogRow]) -> int:
+        """The same of log records."""
+        return self._write_now(Batch(logs=first_rows(logs, self._writer.batch_bytes_max)))
+
+    def _write_now(self, batch: Batch) -> int:
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
-            batch.points = self.redactor.redact_points(batch.points)
-            try:
-                self._writer.write(batch, timeout_seconds=WRITE_TIMEOUT_SECONDS)
-            except StoreError:
-                if not batch.is_written:  # what comes after the commit is no reason to write it again
-                    raise
+            at_once.write(self._writer, self.redactor, batch, WRITE_TIMEOUT_SECONDS)
             self._maintenance.shrink_if_over_size()
-        return len(batch.points)
+        return len(batch.points) + len(batch.logs)
 
     def lose(self, reason: str, count: int, why: str) -> None:
         """Count spans that a door could not even hand over."""

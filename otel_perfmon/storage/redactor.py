@@ -12,13 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_perfmon.storage.columns import SpanColumns
-from otel_perfmon.storage.rows import NO_DETAILS, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
+from otel_perfmon.storage.raw_points import MARK, redact_data
+from otel_perfmon.storage.rows import NO_DETAILS, LogRow, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 if TYPE_CHECKING:
     from otel_perfmon.redaction.redaction import Redaction
 
 REDACTED: Final = "redacted"
 """What ``altered`` says of a row out of which something was taken."""
+RAW: Final = "otlp"
+"""What it says of one whose raw form had a secret in it and was not kept."""
 _UNREADABLE: Final = "[redacted]"
 _SHARED_MAX: Final = 1_000
 _NAME: Final = SpanRow._fields.index("name")
@@ -31,6 +34,10 @@ _PARTS: Final = tuple(
     for name in ("status_message", "error_type", "error_message", "trace_state", "events", "links")
 )
 _JSON_PARTS: Final = frozenset((SpanDetails._fields.index("events"), SpanDetails._fields.index("links")))
+_JSON_FIELDS: Final = frozenset(("body_json", "attributes"))
+_SAYING: Final = ('"exemplars"', '"metadata"', MARK)
+"""The parts of a data point in which there is text."""
+_POINT_TEXTS: Final = slice(PointRow._fields.index("instrument"), PointRow._fields.index("attributes") + 1)
 _T = TypeVar("_T", ResourceRow, ScopeRow)
 
 
@@ -83,18 +90,41 @@ class Redactor:
         redaction = self._follow_policy()
         if redaction is None:
             return list(points)
-        text, json = partial(_guarded, redaction.redact_text), partial(_guarded, redaction.redact_json)
-        return [
-            point._replace(
-                resource=self._redact_shared(point.resource),
-                scope=self._redact_shared(point.scope),
-                instrument=text(point.instrument),
-                description=text(point.description),
-                attributes=json(point.attributes),
-                data=json(point.data) if '"exemplars"' in point.data else point.data,
-            )
-            for point in points
-        ]
+        return [self._redact_point(point, redaction) for point in points]
+
+    def _redact_point(self, point: PointRow, redaction: Redaction) -> PointRow:
+        text = partial(_guarded, redaction.redact_text)
+        clean = point._replace(
+            resource=self._redact_shared(point.resource),
+            scope=self._redact_shared(point.scope),
+            instrument=text(point.instrument),
+            description=text(point.description),
+            attributes=_guarded(redaction.redact_json, point.attributes),
+        )
+        if not any(map(point.data.__contains__, _SAYING)):
+            return clean
+        is_changed = clean[_POINT_TEXTS] != point[_POINT_TEXTS]
+        return clean._replace(data=_guarded(partial(redact_data, redaction, is_changed=is_changed), point.data))
+
+    def redact_logs(self, logs: Sequence[LogRow]) -> list[LogRow]:
+        """Log records without secrets, marked where there were any."""
+        redaction = self._follow_policy()
+        return list(logs) if redaction is None else [self._redact_log(log, redaction) for log in logs]
+
+    def _redact_log(self, log: LogRow, redaction: Redaction) -> LogRow:
+        resource, scope = self._redact_shared(log.resource), self._redact_shared(log.scope)
+        changed: dict[str, Any] = {}
+        for name in ("severity_text", "event_name", "body", "body_json", "attributes"):
+            text = getattr(log, name)
+            if text and redaction.find_suspects([text]):
+                redact = redaction.redact_json if name in _JSON_FIELDS else redaction.redact_text
+                clean = _guarded(redact, text, '"[redacted]"' if name == "body_json" else None)
+                if clean != text:
+                    changed[name] = clean
+        is_raw_lost = bool(log.otlp) and (bool(changed) or _is_secret_in(redaction, log.otlp))
+        if changed or is_raw_lost:
+            changed |= {"altered": _marked(log.altered, is_raw_lost=is_raw_lost), "otlp": b""}
+        return log._replace(resource=resource, scope=scope, **changed)
 
     def _follow_policy(self) -> Redaction | None:
         policy = self.policy or _DEFAULT
@@ -151,8 +181,8 @@ class Redactor:
         clean = {name: _guarded(redaction.redact_text, text) for name, text in texts.items()}
         clean["attributes"] = _guarded(redaction.redact_json, row.attributes) if row.attributes else row.attributes
         if clean == {**texts, "attributes": row.attributes}:
-            return row
-        return replace(row, **clean)
+            return replace(row, otlp=b"") if row.otlp and _is_secret_in(redaction, row.otlp) else row
+        return replace(row, otlp=b"", **clean)
 
 
 def _redact_details(
@@ -171,12 +201,28 @@ def _redact_details(
             text = _guarded(redact, texts[place], instead)
             if text is not texts[place]:
                 clean.setdefault(number, {})[SpanDetails._fields[part]] = text
+    for number, detail in enumerate(details):
+        if detail is not None and detail.otlp and number not in clean and _is_secret_in(redaction, detail.otlp):
+            clean[number] = {}
     marked = list(details)
     for number, changed in clean.items():
         each = marked[number] or NO_DETAILS
-        mark = f"{each.altered},{REDACTED}" if each.altered else REDACTED
-        marked[number] = each._replace(altered=mark, **changed)  # type: ignore[arg-type] # all of them are texts
+        mark = _marked(each.altered, is_raw_lost=bool(each.otlp))
+        marked[number] = each._replace(altered=mark, otlp=b"", **changed)  # type: ignore[arg-type] # they are texts
     return marked
+
+
+def _marked(altered: str, *, is_raw_lost: bool) -> str:
+    return ",".join(filter(None, (altered, RAW if is_raw_lost else "", REDACTED)))
+
+
+def _is_secret_in(redaction: Redaction, message: bytes) -> bool:
+    try:
+        return redaction.is_secret_in(message)
+    except MemoryError:
+        raise
+    except Exception:  # a rim, as below
+        return True
 
 
 def _guarded(redact: Callable[[str], str], text: str, instead: str | None = None) -> str:

@@ -15,8 +15,8 @@ _ERROR_TYPE: Final = "error.type"
 _EXCEPTION_TYPE, _EXCEPTION_MESSAGE = "exception.type", "exception.message"
 
 
-def make_resource_row(attributes: Mapping[str, Any], encoded: str, schema_url: Any) -> ResourceRow:
-    """The row of a resource, whose attributes are ``encoded`` already."""
+def make_resource_row(attributes: Mapping[str, Any], encoded: str, schema_url: Any, otlp: bytes = b"") -> ResourceRow:
+    """The row of a resource, whose attributes are ``encoded`` already; ``otlp`` as in the row."""
     environment = attributes.get("deployment.environment.name", attributes.get("deployment.environment"))
     return ResourceRow(
         service_name=storable_text(attributes.get("service.name"), OPERATION_NAME_MAX)[0],
@@ -24,12 +24,13 @@ def make_resource_row(attributes: Mapping[str, Any], encoded: str, schema_url: A
         environment=storable_text(environment, OPERATION_NAME_MAX)[0],
         attributes=encoded,
         schema_url=storable_text(schema_url)[0],
+        otlp=otlp,
     )
 
 
-def make_scope_row(name: Any, version: Any, schema_url: Any, encoded: str) -> ScopeRow:
-    """The row of an instrumentation scope, whose attributes are ``encoded`` already."""
-    return ScopeRow(storable_text(name)[0], storable_text(version)[0], storable_text(schema_url)[0], encoded)
+def make_scope_row(name: Any, version: Any, schema_url: Any, encoded: str, otlp: bytes = b"") -> ScopeRow:
+    """The row of an instrumentation scope, whose attributes are ``encoded`` already; ``otlp`` as in the row."""
+    return ScopeRow(storable_text(name)[0], storable_text(version)[0], storable_text(schema_url)[0], encoded, otlp)
 
 
 def error_of(

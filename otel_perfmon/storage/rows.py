@@ -1,4 +1,4 @@
-"""What a door hands to a store: one span, or one metric data point, as plain storable values.
+"""What a door hands to a store: one span, metric data point or log record, as plain storable values.
 
 Every text is valid Unicode, every integer fits 64 bits, ids are bytes, attributes are JSON (`attributes`). Resources
 and scopes are shared objects: a door makes one row for each it meets, and a store may cache by identity.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from otel_perfmon.storage.attributes import size_bytes
 
@@ -24,13 +24,18 @@ OVERFLOW_OPERATION: Final = "(other operations)"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResourceRow:
-    """What made the span; compared by identity."""
+    """What made the span; compared by identity.
+
+    ``otlp`` is empty where the other fields tell all, as in a `ScopeRow`: else a ``ResourceSpans`` without its scopes,
+    and a ``ScopeSpans`` without its spans, as they came. Those of metrics and logs have the same fields.
+    """
 
     service_name: str
     service_version: str
     environment: str
     attributes: str
     schema_url: str = ""
+    otlp: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +46,14 @@ class ScopeRow:
     version: str
     schema_url: str
     attributes: str
+    otlp: bytes = b""
 
 
 class SpanDetails(NamedTuple):
     """What few spans have. What is absent is empty; events and links are JSON arrays.
 
     ``error_message`` is what error groups are made of; ``altered`` names the parts that were cut or replaced, with
-    commas.
+    commas. ``otlp`` is the span as it came, in OTLP's protobuf, where a row has no place for all that it holds.
     """
 
     status_message: str = ""
@@ -60,6 +66,7 @@ class SpanDetails(NamedTuple):
     dropped_events_count: int = 0
     dropped_links_count: int = 0
     altered: str = ""
+    otlp: bytes = b""
 
 
 NO_DETAILS: Final = SpanDetails()
@@ -101,7 +108,7 @@ class SpanRow(NamedTuple):
         if details is None:
             return size_bytes(self.attributes)
         long = (details.events, details.links, details.status_message, details.error_message, details.trace_state)
-        return size_bytes(self.attributes) + sum(map(size_bytes, long))
+        return size_bytes(self.attributes) + sum(map(size_bytes, long)) + len(details.otlp)
 
 
 SpanKey = tuple[bytes, bytes, int]
@@ -138,11 +145,50 @@ class PointRow(NamedTuple):
     time_unix_nano: int
     data: str
 
+    @property
+    def text_size(self) -> int:
+        """Bytes of its texts that can be long."""
+        return size_bytes(self.attributes) + size_bytes(self.data)
 
-def first_points(points: Sequence[PointRow], bytes_max: int) -> Sequence[PointRow]:
-    """The first points, as many as have so many bytes together, and one at least."""
-    sizes = accumulate(ROW_BYTES + size_bytes(each.attributes) + size_bytes(each.data) for each in points)
-    return points[: 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))]
+
+class LogRow(NamedTuple):
+    """One log record. Ids are empty, and times 0, where it has none; ``otlp`` as in `SpanDetails`.
+
+    ``body`` is text; a body of another kind is JSON in ``body_json``, where what is no text stands, and where an empty
+    text is told from none.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    flags: int
+    resource: ResourceRow
+    scope: ScopeRow
+    time_unix_nano: int
+    observed_unix_nano: int
+    severity_number: int
+    severity_text: str
+    event_name: str
+    body: str
+    body_json: str
+    attributes: str
+    dropped_attributes_count: int = 0
+    altered: str = ""
+    otlp: bytes = b""
+
+    @property
+    def text_size(self) -> int:
+        """Bytes of its texts that can be long."""
+        texts = (self.severity_text, self.body, self.body_json, self.attributes)
+        return sum(map(size_bytes, texts)) + len(self.otlp)
+
+
+_Row = TypeVar("_Row", PointRow, LogRow)
+
+
+def first_rows(rows: Sequence[_Row], bytes_max: int) -> Sequence[_Row]:
+    """The first rows, as many as have so many bytes together, and one at least."""
+    sizes = accumulate(ROW_BYTES + each.text_size for each in rows)
+    return rows[: 1 + sum(1 for _ in takewhile(bytes_max.__gt__, sizes))]
 
 
 class EdgeRow(NamedTuple):

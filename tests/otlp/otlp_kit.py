@@ -18,8 +18,9 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceSt
 from opentelemetry.trace.status import Status, StatusCode
 
 from otel_perfmon import MetricsStorage, SpanQuery, SpanRecord
+from otel_perfmon.records import LogRecord, PointRecord
 from otel_perfmon.sdk.exporter import SQLiteSpanExporter
-from otel_perfmon.storage.rows import SpanRow
+from otel_perfmon.storage.rows import LogRow, PointRow, SpanRow
 
 EXAMPLES = pytest.mark.parametrize("examples", [15, pytest.param(10_000, marks=pytest.mark.long)])
 """How many batches of spans a property is tried on."""
@@ -133,6 +134,7 @@ class Station:
         self._storage.insert_metric("first", 1.0)
         self._door = RowDoor()
         self._token = self._storage.store.get_end_token()
+        self._last_point = self._last_log = 0
 
     def through(self, spans: list[ReadableSpan]) -> list[SpanRecord]:
         self._exporter.export(spans)
@@ -142,6 +144,22 @@ class Station:
         for row in rows:
             self._storage.recorder.record(self._door, row)
         return self._new()
+
+    def points_through(self, rows: list[PointRow]) -> list[PointRecord]:
+        self._write(self._storage.recorder.write_points, rows)
+        page = self._storage.store.find_arrived_points(self._last_point, limit=10_000)
+        self._last_point = page.last or self._last_point
+        return list(page.items)
+
+    def logs_through(self, rows: list[LogRow]) -> list[LogRecord]:
+        self._write(self._storage.recorder.write_logs, rows)
+        page = self._storage.store.find_arrived_logs(self._last_log, limit=10_000)
+        self._last_log = page.last or self._last_log
+        return list(page.items)
+
+    def _write(self, write: Callable[[list], int], rows: list) -> None:
+        while rows:
+            rows = rows[write(rows) :]
 
     def _new(self) -> list[SpanRecord]:
         page = self._storage.store.find_spans(SpanQuery(order="arrival", page_token=self._token, limit=1000))

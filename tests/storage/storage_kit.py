@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from otel_perfmon.storage.base import Batch
-from otel_perfmon.storage.rows import NO_DETAILS, EdgeRow, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
+from otel_perfmon.storage.rows import NO_DETAILS, EdgeRow, LogRow, PointRow, ResourceRow, ScopeRow, SpanDetails, SpanRow
 
 NOW_S = 1_800_000_000
 """A moment on the full hour."""
@@ -101,6 +101,24 @@ def point_row(instrument="requests", *, at=NOW, **changes) -> PointRow:
         start_unix_nano=at - SECOND,
         time_unix_nano=at,
         data='{"value":3}',
+    )._replace(**changes)
+
+
+def log_row(body="it happened", *, at=NOW, **changes) -> LogRow:
+    return LogRow(
+        trace_id=b"",
+        span_id=b"",
+        flags=0,
+        resource=resource_row(),
+        scope=scope_row(),
+        time_unix_nano=at,
+        observed_unix_nano=min(at + 1, 2**63 - 1),
+        severity_number=9,
+        severity_text="",
+        event_name="",
+        body=body,
+        body_json="",
+        attributes="",
     )._replace(**changes)
 
 

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-from otel_perfmon.records import EventRecord, LinkRecord, PointRecord, ResourceRecord, ScopeRecord, SpanRecord
+from otel_perfmon.records import (
+    ArrivalPage,
+    EventRecord,
+    LinkRecord,
+    PointRecord,
+    ResourceRecord,
+    ScopeRecord,
+    SpanRecord,
+)
 from otel_perfmon.storage.attributes import decode_attributes, untag
 from otel_perfmon.storage.rows import STATUS_ERROR
 from otel_perfmon.storage.sqlite.details import decode_details
@@ -17,9 +25,14 @@ _IDS_AT_ONCE: Final = 1_000
 
 _SELECT_SPANS: Final = """
 SELECT s.id, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_nano, s.end_unix_nano, s.status_code,
-    s.flags, s.attributes, s.resource_id, s.scope_id, s.is_slow, s.details
+    s.flags, s.attributes, s.resource_id, s.scope_id, s.is_slow, s.details,
+    (SELECT r.otlp FROM _raw_spans r WHERE r.span_row_id = s.id)
 FROM json_each(?) k CROSS JOIN _spans s ON s.id = k.value CROSS JOIN _operations o ON o.id = s.operation_id
 """
+_POINT_COLUMNS: Final = (
+    "i.name, i.kind, i.unit, i.description, i.temporality, i.is_monotonic, p.attributes,"
+    " p.start_unix_nano, p.time_unix_nano, p.data, i.resource_id, i.scope_id"
+)
 
 
 def read_spans(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[SpanRecord, ...]:
@@ -61,6 +74,7 @@ def span_record(row: tuple[Any, ...], names: Shared) -> SpanRecord:
         is_slow=bool(row[13]),
         error_type=details.get("error_type"),
         altered=tuple(altered.split(",")) if altered else (),
+        otlp=row[15] or b"",
     )
 
 
@@ -90,14 +104,23 @@ def find_points(
     """The data points between two times in nanoseconds, newest first; of one instrument or of all."""
     condition = "" if instrument is None else "p.instrument_id IN (SELECT id FROM _instruments WHERE name = ?) AND"
     sql = (
-        "SELECT i.name, i.kind, i.unit, i.description, i.temporality, i.is_monotonic, p.attributes,"
-        " p.start_unix_nano, p.time_unix_nano, p.data, i.resource_id, i.scope_id"
-        f" FROM _points p JOIN _instruments i ON i.id = p.instrument_id WHERE {condition}"
+        f"SELECT {_POINT_COLUMNS} FROM _points p JOIN _instruments i ON i.id = p.instrument_id WHERE {condition}"
         " p.time_unix_nano >= ? AND p.time_unix_nano < ? ORDER BY p.time_unix_nano DESC, p.id DESC LIMIT ?"
     )
     names = Shared(connection)
     named = () if instrument is None else (instrument,)
     return [read_point(row, names) for row in connection.execute(sql, (*named, *bounds, limit))]
+
+
+def find_arrived_points(connection: sqlite3.Connection, after: int, limit: int) -> ArrivalPage[PointRecord, int]:
+    """The next data points in the order of arrival."""
+    sql = (
+        f"SELECT {_POINT_COLUMNS}, p.id FROM _points p CROSS JOIN _instruments i ON i.id = p.instrument_id"
+        " WHERE p.id > ? ORDER BY p.id LIMIT ?"
+    )
+    names = Shared(connection)
+    rows = connection.execute(sql, (after, limit)).fetchall()
+    return ArrivalPage(tuple(read_point(row[:-1], names) for row in rows), rows[-1][-1] if rows else None)
 
 
 def read_point(row: tuple[Any, ...], names: Shared) -> PointRecord:
@@ -130,15 +153,15 @@ class Shared:
     def resource(self, key: int) -> ResourceRecord:
         """The resource of that id."""
         if key not in self._resources:
-            sql = "SELECT attributes, schema_url FROM _resources WHERE id = ?"
-            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "")
-            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1])
+            sql = "SELECT attributes, schema_url, otlp FROM _resources WHERE id = ?"
+            row = self._connection.execute(sql, (key,)).fetchone() or ("{}", "", b"")
+            self._resources[key] = ResourceRecord(decode_attributes(row[0]), row[1], row[2])
         return self._resources[key]
 
     def scope(self, key: int) -> ScopeRecord:
         """The scope of that id."""
         if key not in self._scopes:
-            sql = "SELECT name, version, schema_url, attributes FROM _scopes WHERE id = ?"
-            name, version, schema_url, attributes = self._connection.execute(sql, (key,)).fetchone()
-            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes))
+            sql = "SELECT name, version, schema_url, attributes, otlp FROM _scopes WHERE id = ?"
+            name, version, schema_url, attributes, otlp = self._connection.execute(sql, (key,)).fetchone()
+            self._scopes[key] = ScopeRecord(name, version, schema_url, decode_attributes(attributes), otlp)
         return self._scopes[key]

@@ -36,7 +36,7 @@ def encode_details(details: SpanDetails | None, own_name: str = "", start_unix_n
 
 
 def _present(details: SpanDetails) -> list[str]:
-    status_message, error_type, _, trace_state, events, links, *counts, altered = details
+    status_message, error_type, _, trace_state, events, links, *counts, altered, _ = details
     parts: list[str] = []
     for name, text in zip(_TEXTS, (status_message, error_type, trace_state, altered), strict=True):
         if text != "":
@@ -53,6 +53,14 @@ def _present(details: SpanDetails) -> list[str]:
 def decode_details(text: str) -> dict[str, Any]:
     """What `encode_details` wrote: only what is present; events and links as lists."""
     return _decode(text) if text else {}
+
+
+def encode_error_type(text: str, error_type: str) -> str:
+    """The object of a span with another error type; everything else in it stays as it is, to the letter."""
+    old = decode_details(text).get("error_type")
+    if old is not None:
+        return text.replace(f'"error_type":{_quoted(old)}', f'"error_type":{_quoted(error_type)}', 1)
+    return f'{{"error_type":{_quoted(error_type)}{"," + text[1:] if text else "}"}'
 
 
 def has_error_type(details: str, error_type: str) -> bool:

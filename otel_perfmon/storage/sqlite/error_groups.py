@@ -11,6 +11,7 @@ from otel_perfmon.records import ErrorGroup
 from otel_perfmon.storage.cells import COARSE_RESOLUTIONS_S, cover_coarsely
 from otel_perfmon.storage.fingerprint import message_pattern
 from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
+from otel_perfmon.storage.sqlite.figures import begin_generation
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
 GROUPS_PER_OPERATION_MAX: Final = 100
@@ -56,8 +57,7 @@ class _Group:
             self.first = row
         if row.end_unix_nano >= self.last.end_unix_nano:
             self.last = row
-        for resolution in COARSE_RESOLUTIONS_S:
-            cell = (resolution, row.end_unix_nano // (resolution * _NANO) * resolution)
+        for cell in _cells_of(row):
             self.cells[cell] = self.cells.get(cell, 0) + 1
 
     def figures(self) -> tuple[Any, ...]:
@@ -66,6 +66,11 @@ class _Group:
         times = (first.end_unix_nano, last.end_unix_nano)
         message = (last.details or NO_DETAILS).error_message[:MESSAGE_MAX]
         return (self.count, *times, first.trace_id, last.trace_id, last.span_id, message)
+
+
+def _cells_of(row: SpanRow) -> list[tuple[int, int]]:
+    """The cells in which an error counts: their resolutions and where they start."""
+    return [(width, row.end_unix_nano // (width * _NANO) * width) for width in COARSE_RESOLUTIONS_S]
 
 
 class ErrorGroups:
@@ -92,6 +97,27 @@ class ErrorGroups:
                 group = groups[key] = _Group(row)
             group.add(row)
         self._save(groups)
+
+    def move(self, operation_id: int, old: SpanRow, new: SpanRow) -> bool:
+        """Count a failed span as ``new`` that was counted as ``old``; False where that is not counted any more."""
+        known = self._read(operation_id)
+        details = old.details or NO_DETAILS
+        key = (details.error_type, message_pattern(details.error_message))
+        group_id = known.get(key, known.get(("", OTHER_MESSAGES)))
+        if group_id is None:
+            return False
+        self._connection.execute("UPDATE _error_groups SET count = count - 1 WHERE id = ?", (group_id,))
+        for resolution, start_unix_s in _cells_of(old):
+            self._connection.execute(
+                "UPDATE _error_cells SET count = count - 1 WHERE (group_id, resolution_s, start_unix_s) = (?, ?, ?)",
+                (group_id, resolution, start_unix_s),
+            )
+        self._connection.execute("DELETE FROM _error_cells WHERE group_id = ? AND count <= 0", (group_id,))
+        self._connection.execute("DELETE FROM _error_groups WHERE id = ? AND count <= 0", (group_id,))
+        begin_generation(self._connection)
+        self.forget()
+        self.add([(operation_id, new)])
+        return True
 
     def _key(self, groups: dict[_Key, _Group], operation_id: int, row: SpanRow) -> _Key:
         """The group of an error; that of other messages where its operation has no room for another group."""

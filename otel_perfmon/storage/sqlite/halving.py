@@ -6,7 +6,10 @@ from typing import Final
 
 from otel_perfmon.storage.base import Batch
 
-_PARALLEL: Final = (("spans", "self_nano"), ("kept",), ("counted", "counted_self_nano"), ("edges",), ("points",))
+_PARALLEL: Final = (
+    *(("spans", "self_nano"), ("kept",), ("counted", "counted_self_nano")),
+    *(("edges",), ("points",), ("logs",)),
+)
 """The sequences of a batch, with those that run parallel to them."""
 
 

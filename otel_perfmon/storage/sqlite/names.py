@@ -27,8 +27,8 @@ _ROW_BYTES: Final = 100
 """What a row and its place in indexes take beside its texts."""
 _COUNT_BYTES: Final = f"""
 SELECT (SELECT total({_ROW_BYTES} + length(name || version || environment)) FROM _services)
-    + (SELECT total({_ROW_BYTES} + length(attributes || schema_url)) FROM _resources)
-    + (SELECT total({_ROW_BYTES} + length(name || version || schema_url || attributes)) FROM _scopes)
+    + (SELECT total({_ROW_BYTES} + length(attributes || schema_url) + length(otlp)) FROM _resources)
+    + (SELECT total({_ROW_BYTES} + length(name || version || schema_url || attributes) + length(otlp)) FROM _scopes)
     + (SELECT total({_ROW_BYTES} + length(name || unit || description)) FROM _instruments)
     + (SELECT total({_ROW_BYTES} + length(name)) FROM _operations)
 """
@@ -138,11 +138,12 @@ class Names:
             if len(self._scopes) >= _CACHE_MAX:
                 self._scopes.clear()
             columns = {
-                "hash": _hash(scope.name, scope.version, scope.schema_url, scope.attributes),
+                "hash": _hash(scope.name, scope.version, scope.schema_url, scope.attributes, *_raw(scope)),
                 "name": scope.name,
                 "version": scope.version,
                 "schema_url": scope.schema_url,
                 "attributes": scope.attributes,
+                "otlp": scope.otlp,
             }
             found = self._find("_scopes", columns, ("hash",))
             if found is None:
@@ -196,17 +197,18 @@ class Names:
             service_id = self._store("_services", service, tuple(service))
         now = self.now_unix_s
         columns = {
-            "hash": _hash(resource.attributes, resource.schema_url),
+            "hash": _hash(resource.attributes, resource.schema_url, *_raw(resource)),
             "service_id": service_id,
             "attributes": resource.attributes,
             "schema_url": resource.schema_url,
+            "otlp": resource.otlp,
             "last_used_unix_s": now,
         }
         resource_id = self._find("_resources", columns, ("hash",))
         if resource_id is None:
             is_lost = not self._has_room_for(columns)
             if is_lost:
-                columns |= {"hash": _hash("resource", service_id), "attributes": "{}", "schema_url": ""}
+                columns |= {"hash": _hash("resource", service_id), "attributes": "{}", "schema_url": "", "otlp": b""}
             resource_id = self._store("_resources", columns, ("hash",))
             if is_lost:
                 self._overflow_resource_ids.add(resource_id)
@@ -266,8 +268,14 @@ class Names:
             self._counted_at_unix_s = self.now_unix_s
         if self._bytes >= self._bytes_max:
             return False
-        self._bytes += _ROW_BYTES + sum(len(value) for value in columns.values() if isinstance(value, str))
+        texts = (value for value in columns.values() if isinstance(value, str))
+        self._bytes += _ROW_BYTES + sum(map(len, texts)) + len(columns.get("otlp", b""))
         return True
+
+
+def _raw(row: ResourceRow | ScopeRow) -> tuple[bytes, ...]:
+    """What tells rows with a raw form apart; nothing of others, whose hashes are those of older versions."""
+    return (row.otlp,) if row.otlp else ()
 
 
 def _hash(*parts: Any) -> bytes:

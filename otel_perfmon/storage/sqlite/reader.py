@@ -24,11 +24,13 @@ from otel_perfmon.query import (
     parse_id,
 )
 from otel_perfmon.records import (
+    ArrivalPage,
     CallEdge,
     CountSeries,
     Distribution,
     ErrorGroup,
     Heatmap,
+    LogRecord,
     OpenSpanRecord,
     OperationSeries,
     OperationStats,
@@ -40,11 +42,12 @@ from otel_perfmon.storage import fork
 from otel_perfmon.storage.cells import CELLS_MAX, Grid
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite import search, statistics, traces
-from otel_perfmon.storage.sqlite.answers import find_points
+from otel_perfmon.storage.sqlite import logs, search, statistics, traces
+from otel_perfmon.storage.sqlite.answers import find_arrived_points, find_points
 from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
+from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans
 from otel_perfmon.storage.sqlite.sql import query_sql
 from otel_perfmon.storage.sqlite.stepped import add_pool
@@ -240,6 +243,39 @@ class SqliteReader:
             ends = search.bounds(check_window(window))
             limit = min(check_count("limit", limit), INT64_MAX)
             return find_points(connection, _name("instrument", instrument), ends, limit)
+
+    def find_logs(
+        self,
+        *,
+        trace_id: str | None = None,
+        service: str | None = None,
+        severity_min: int = 0,
+        window: Window | None = None,
+        limit: int = 1000,
+    ) -> list[LogRecord]:
+        """Log records, newest first; see `SpanReader`."""
+        bounds = search.bounds(check_window(window)) if window is not None else None
+        chosen = {"trace_id": trace_id, "service": _name("service", service)}
+        with self._transaction() as connection:
+            limit = min(check_count("limit", limit), INT64_MAX)
+            return logs.find_logs(connection, severity_min=severity_min, bounds=bounds, limit=limit, **chosen)
+
+    def find_arrived_points(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[PointRecord, int]:
+        """Metric data points in the order in which they arrived; see `SpanReader`."""
+        with self._transaction() as connection:
+            return find_arrived_points(connection, after, min(check_count("limit", limit), INT64_MAX))
+
+    def find_arrived_logs(self, after: int = 0, *, limit: int = 512) -> ArrivalPage[LogRecord, int]:
+        """Log records in the order in which they arrived; see `SpanReader`."""
+        with self._transaction() as connection:
+            return logs.find_arrived_logs(connection, after, min(check_count("limit", limit), INT64_MAX))
+
+    def find_rollup_points(
+        self, after: tuple[int, int] = (0, 0), *, limit: int = 512
+    ) -> ArrivalPage[PointRecord, tuple[int, int]]:
+        """Statistics as metric data points; see `SpanReader`."""
+        with self._transaction() as connection:
+            return find_rollup_points(connection, after, min(check_count("limit", limit), INT64_MAX))
 
     def find_open_spans(self) -> list[OpenSpanRecord]:
         """What is running now, in every process, and what was when a process died; see `SpanReader`."""

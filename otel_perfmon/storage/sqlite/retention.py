@@ -1,4 +1,4 @@
-"""What goes when: ordinary spans soon, slow and failed ones with their traces later, figures last.
+"""What goes when: ordinary spans soon, slow and failed ones with their traces later, figures last; logs as their spans.
 
 Only a process that records prunes, in small transactions, each by a range of row ids, and by arrival: a late sender's
 spans get their full time. When the file is over its limit the oldest ordinary spans go first, then the kept ones, then
@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.account import bury_dead
 from otel_perfmon.storage.sqlite.arrivals import ARRIVAL_CELL_SECONDS as ARRIVAL_CELL_SECONDS  # noqa: PLC0414 - theirs too
 from otel_perfmon.storage.sqlite.arrivals import last_id, last_id_arrived_before
 from otel_perfmon.storage.sqlite.figures import delete_cells, delete_oldest_groups, middle_of_cells, prune_figures
+from otel_perfmon.storage.sqlite.log_retention import LogRetention
 from otel_perfmon.storage.sqlite.rollup import GIVEN_UP
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
@@ -32,6 +34,8 @@ _PRUNE_NAMES_SECONDS: Final = 3_600
 _VACUUM_PAGES: Final = 500
 """Free pages given back in one step: 2,000 took 33 ms as a rule and up to 57, of the 50 that a step may (measured)."""
 _FREE_PAGES_KEPT: Final = 100
+_APART_SECONDS: Final = 60
+"""By so much may a step that prunes by size remove spans that arrived after log records that stay, or the reverse."""
 HIGH_WATER: Final = 0.9
 """From this share of the limit on the file is pruned by size, so that what is written meanwhile still fits."""
 _LOW_WATER: Final = 0.8
@@ -87,6 +91,7 @@ class Retention:
         self._connection = connection
         self._path = path
         self._looked_at: dict[bytes, tuple[int, int]] = {}
+        self._logs = LogRetention(connection)
 
     def look_ahead(self, policy: RetentionPolicy, now_unix_s: float) -> None:
         """Find out, by reading alone, what the next step has to know of the largest traces; no lock is needed."""
@@ -108,6 +113,8 @@ class Retention:
             return True
         if self._prune_all(self._last_id_arrived_before(now - keep_seconds), process):
             return True
+        if self._logs.prune_by_age(now - policy.retention_seconds, now - keep_seconds, ROWS_AT_ONCE):
+            return True
         # Free pages first: beside each part of them the figures, with 19 ms, would be gone through again (measured).
         return self._give_back() or self._prune_figures(now, keep_seconds, process) or self._give_back()
 
@@ -121,7 +128,8 @@ class Retention:
                 (end_unix_nano, ROWS_AT_ONCE),
             )
             self._count_pruned(deleted, process)
-        return deleted, self._give_back() or deleted == ROWS_AT_ONCE
+        is_more = self._logs.delete_before(end_unix_nano, ROWS_AT_ONCE) or deleted == ROWS_AT_ONCE
+        return deleted, self._give_back() or is_more
 
     def pruned_count(self, process: str) -> int:
         """How many spans this process has removed."""
@@ -266,12 +274,41 @@ class Retention:
     def _prune_by_size(self, policy: RetentionPolicy, process: str) -> bool:
         rows_max = self._rows_over(policy)
         is_pruned = (
-            self._prune_ordinary(self._last_id(), process, rows_max)
+            self._prune_either(self._prune_ordinary, self._logs.prune_ordinary, process, rows_max, is_ordinary=True)
             or self._prune_oldest_points()
-            or self._prune_all(self._last_id(), process, rows_max)
+            or self._prune_either(self._prune_all, self._logs.prune_all, process, rows_max, is_ordinary=False)
             or self._prune_finest_figures()
         )
         return self._give_back() or is_pruned  # within its size by now, it may hold what is too old
+
+    def _prune_either(
+        self,
+        prune_spans: Callable[[int, str, int], bool],
+        prune_logs: Callable[[int, int], bool],
+        process: str,
+        rows_max: int,
+        *,
+        is_ordinary: bool,
+    ) -> bool:
+        """Remove spans or log records, whichever arrived earlier, not much beyond the others; whether there was any."""
+        log_arrived = self._logs.next_arrival(is_ordinary=is_ordinary)
+        span_arrived = self._next_span_arrival(self._fact("pruned_to") if is_ordinary else 0)
+        if log_arrived is None:
+            return prune_spans(self._last_id(), process, rows_max)
+        if span_arrived is None:
+            return prune_logs(rows_max, INT64_MAX)
+        if log_arrived < span_arrived:
+            return prune_logs(rows_max, self._logs.last_id_before(span_arrived + _APART_SECONDS))
+        return prune_spans(self._last_id_arrived_before(log_arrived + _APART_SECONDS), process, rows_max)
+
+    def _next_span_arrival(self, after_id: int) -> int | None:
+        """When, to a cell, the first span behind that id arrived; None where there is none."""
+        row = self._connection.execute(
+            "SELECT (SELECT unix_s FROM _arrivals WHERE first_span_id <= s.id ORDER BY first_span_id DESC LIMIT 1)"
+            " FROM _spans s WHERE s.id > ? ORDER BY s.id LIMIT 1",
+            (after_id,),
+        ).fetchone()
+        return None if row is None else int(row[0] or 0)
 
     def _rows_over(self, policy: RetentionPolicy) -> int:
         return self._rows_in(self._used_bytes() - int(policy.size_max_bytes * _LOW_WATER))
@@ -281,7 +318,7 @@ class Retention:
         # Each by itself: asked for together, SQLite reads all rows.
         ends = "SELECT (SELECT min(id) FROM _spans), (SELECT max(id) FROM _spans)"
         first, last = self._connection.execute(ends).fetchone()
-        rows = 0 if first is None else last - first + 1
+        rows = (0 if first is None else last - first + 1) + self._logs.ids_span()
         return max(1, min(ROWS_AT_ONCE, size_bytes * rows // max(1, self._used_bytes()) + 1))
 
     def _prune_oldest_points(self) -> bool:

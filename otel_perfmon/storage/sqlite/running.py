@@ -36,6 +36,6 @@ def find_open_spans(connection: sqlite3.Connection) -> list[OpenSpanRecord]:
             state = states[process] = state_of(ProcessIdentity(*parts), seen, now)
         threshold_nano, thread_id, thread_name = row[_PROCESS_AT - 3 : _PROCESS_AT]
         start, until = row[6], max(row[6], seen if state == "interrupted" else now)
-        span = span_record((*row[:7], until, *row[8:13], until - start > threshold_nano, row[14]), shared)
+        span = span_record((*row[:7], until, *row[8:13], until - start > threshold_nano, row[14], b""), shared)
         records.append(OpenSpanRecord(span, state, parts[0], thread_id, thread_name))
     return records

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 APPLICATION_ID: Final = 0x50464D4E  # "PFMN"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 _ROOM_SHARE: Final = 1.5
 """Free space that a migration wants, in sizes of the file: of 36 MB the log took 0.8, and the file grew by 0.4."""
 

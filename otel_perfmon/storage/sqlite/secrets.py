@@ -1,6 +1,7 @@
 """Secrets that are stored already: where they are, and how they go, from the file's bytes and its log's as well.
 
-Every column of text of every table is looked at, so that a table made later is not forgotten. Reading is done in short
+Every column of text of every table is looked at, so that a table made later is not forgotten, and every form in which
+something came as OTLP: with a secret in it, or beside it, that is not kept. Reading is done in short
 transactions. Rewriting holds our file lock for some rows at a time, beside live writers; what it replaces is
 overwritten by zeros (``secure_delete``), the free pages are given back, and the log is emptied.
 """
@@ -19,7 +20,8 @@ from typing import Any, Final, NamedTuple
 from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import StoreBusyError
 from otel_perfmon.redaction.redaction import Redaction
-from otel_perfmon.storage.redactor import REDACTED, RedactionPolicy
+from otel_perfmon.storage.raw_points import MARK, redact_data
+from otel_perfmon.storage.redactor import RAW, REDACTED, RedactionPolicy
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.file_lock import FileLock
 from otel_perfmon.storage.sqlite.soundness import Soundness
@@ -42,12 +44,13 @@ _OUR_OWN: Final[dict[str, tuple[str, ...]]] = {
     "_facts": ("name",),
     "_instruments": ("kind",),
     "_destinations": ("name", "lease_owner", *(f"lease_{name}" for name in _IDENTITY[1:])),
+    "_logs": ("altered",),
 }
 """What no program of the user's said: a pattern that finds it must not make one process two."""
 
 
 class TextTable(NamedTuple):
-    """A table, the columns of its key, and those of text."""
+    """A table, the columns of its key, and those of text, or of what came as OTLP."""
 
     name: str
     key: tuple[str, ...]
@@ -68,7 +71,7 @@ class TextTable(NamedTuple):
         return row
 
     def update(
-        self, connection: sqlite3.Connection, key: tuple[Any, ...], changed: dict[str, str], numbers: Iterator[int]
+        self, connection: sqlite3.Connection, key: tuple[Any, ...], changed: dict[str, Any], numbers: Iterator[int]
     ) -> None:
         """Set columns of one row. Where another row says the same by now, a number is put behind one of them."""
         condition = " AND ".join(f"{name} = ?" for name in self.key)
@@ -99,10 +102,14 @@ def text_tables(connection: sqlite3.Connection) -> list[TextTable]:
     for (name,) in tables.fetchall():
         columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
         key = tuple(each[1] for each in sorted(columns, key=lambda each: each[5]) if each[5]) or ("rowid",)
-        texts = tuple(each[1] for each in columns if each[2] == "TEXT" and each[1] not in _OUR_OWN.get(name, ()))
+        texts = tuple(
+            each[1]
+            for each in columns
+            if (each[2] == "TEXT" and each[1] not in _OUR_OWN.get(name, ())) or each[1] == RAW
+        )
         if texts:
             found.append(TextTable(name, key, texts))
-    return found
+    return sorted(found, key=lambda table: table.name != "_raw_spans")  # which go with the texts of their spans
 
 
 def find_secrets(
@@ -181,14 +188,24 @@ class SecretEraser:
             return  # pruned meanwhile
         changed = {}
         for name, text in zip(table.columns, row, strict=True):
-            clean = _clean(self._redaction, text)
+            clean = _clean(self._redaction, text, table.name)
             if clean != text:
                 changed[name] = clean
-        if changed and table.name == "_spans":
+        if not changed:
+            return
+        if table.name == "_raw_spans":
+            _forget_raw_span(connection, key)
+            return
+        if table.name == "_spans":
             details = changed.get("details", row[table.columns.index("details")])
             changed["details"] = _marked(details)
-        if changed:
-            table.update(connection, key, changed, self._numbers)
+        if table.name == "_logs":
+            _mark_log(connection, key, is_raw_lost=bool(row[table.columns.index(RAW)]))
+        if RAW in table.columns:
+            changed[RAW] = b""
+        table.update(connection, key, changed, self._numbers)
+        if table.name == "_spans":
+            _forget_raw_span(connection, key)
 
     def _empty_free_pages(self) -> None:
         """Those that pruning left too: what was on them is in them still."""
@@ -235,12 +252,21 @@ def _suspects(redaction: Redaction, rows: list[tuple[Any, ...]], width: int) -> 
                 texts.append(text)
                 owners.append(number)
     numbers = {owners[place] for place in redaction.find_suspects(texts)}
+    numbers |= {number for number, row in enumerate(rows) if any(map(_is_raw, row[width:]))}
     return [rows[number] for number in sorted(numbers)]
 
 
-def _clean(redaction: Redaction, text: Any) -> Any:
+def _is_raw(text: Any) -> bool:
+    return bool(text) and (MARK in text if isinstance(text, str) else isinstance(text, bytes))
+
+
+def _clean(redaction: Redaction, text: Any, table: str) -> Any:
+    if type(text) is bytes:
+        return b"" if text and redaction.is_secret_in(text) else text
     if type(text) is not str or not text:
         return text
+    if table == "_points" and MARK in text:
+        return redact_data(redaction, text)
     if text.startswith(_JSON):
         with suppress(RecursionError):  # of nesting that no writer of ours made
             return redaction.redact_json(text)
@@ -252,10 +278,10 @@ def _places_of(table: TextTable, texts: tuple[Any, ...], redaction: Redaction) -
     places: set[tuple[str, str]] = set()
     view = table.name.lstrip("_")
     for column, text in zip(table.columns, texts, strict=True):
-        clean = _clean(redaction, text)
+        clean = _clean(redaction, text, table.name)
         if clean == text:
             continue
-        if not text.startswith(_JSON):
+        if isinstance(text, bytes) or not text.startswith(_JSON):
             places.add((f"{view}.{column}", ""))
             continue
         for part, key in _changed_keys(_decoded(text), _decoded(clean)):
@@ -286,13 +312,33 @@ def _changed_keys(old: Any, new: Any, part: str = "", key: str = "") -> Iterator
         yield part, key
 
 
-def _marked(details: str) -> str:
+def _forget_raw_span(connection: sqlite3.Connection, key: tuple[Any, ...]) -> None:
+    """Remove a span's raw form, if it has one; the span says so."""
+    if connection.execute("DELETE FROM _raw_spans WHERE span_row_id = ?", key).rowcount > 0:
+        row = connection.execute("SELECT details FROM _spans WHERE id = ?", key).fetchone()
+        if row is not None:
+            details = _marked(_marked(row[0], RAW))
+            connection.execute("UPDATE _spans SET details = ? WHERE id = ?", (details, *key))
+
+
+def _mark_log(connection: sqlite3.Connection, key: tuple[Any, ...], *, is_raw_lost: bool) -> None:
+    (altered,) = connection.execute("SELECT altered FROM _logs WHERE id = ?", key).fetchone()
+    for mark in (RAW, REDACTED) if is_raw_lost else (REDACTED,):
+        altered = _with_mark(altered, mark)
+    connection.execute("UPDATE _logs SET altered = ? WHERE id = ?", (altered, *key))
+
+
+def _with_mark(altered: str, mark: str) -> str:
+    return altered if mark in altered.split(",") else f"{altered},{mark}" if altered else mark
+
+
+def _marked(details: str, mark: str = REDACTED) -> str:
     """The details of a span, which say that something was taken out."""
     decoded = json.loads(details) if details else {}
     altered = str(decoded.get("altered", ""))
-    if REDACTED in altered.split(","):
+    if mark in altered.split(","):
         return details
-    decoded["altered"] = f"{altered},{REDACTED}" if altered else REDACTED
+    decoded["altered"] = _with_mark(altered, mark)
     return json.dumps(decoded, ensure_ascii=details.isascii(), separators=(",", ":"))
 
 

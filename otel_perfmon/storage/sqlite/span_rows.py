@@ -65,9 +65,21 @@ def insert_spans(
         columns += (skews, _details(marked, owned, starts, skews))
     values = list(chain.from_iterable(zip(*columns, strict=True)))
     run_multirow(connection, f"INSERT INTO _spans ({names_of_columns})", len(columns), values)
+    if names_of_columns is _COLUMNS:
+        _insert_raw(connection, details)
     if rollup is not None:
         rollup.add_spans(operation_ids, ends, durations, own, ends, statuses, slow)
     return operation_ids
+
+
+def _insert_raw(connection: sqlite3.Connection, details: Sequence[SpanDetails | None]) -> None:
+    """Keep the spans as they came, of those just inserted that have such a form; their row ids follow each other."""
+    raw = [(number, each.otlp) for number, each in enumerate(details) if each is not None and each.otlp]
+    if not raw:
+        return
+    last_id = int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+    values = [value for number, otlp in raw for value in (last_id - len(details) + 1 + number, bytearray(otlp))]
+    run_multirow(connection, "INSERT INTO _raw_spans (span_row_id, otlp)", 2, values)
 
 
 def _details(

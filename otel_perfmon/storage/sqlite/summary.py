@@ -61,6 +61,7 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         service_count=one("SELECT count(DISTINCT name) FROM _services"),
         error_group_count=one("SELECT count(*) FROM _error_groups"),
         point_count=one("SELECT count(*) FROM _points"),  # data points are few: one a series and collection
+        log_count=one("SELECT count(*) FROM _logs"),
         first_end=None if first is None else first / 1e9,
         last_end=None if last is None else last / 1e9,
         retention_seconds=policy.retention_seconds,

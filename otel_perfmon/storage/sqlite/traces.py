@@ -7,9 +7,10 @@ from collections.abc import Collection
 from typing import Final
 
 from otel_perfmon.errors import QueryError
-from otel_perfmon.storage.base import TRACE_SPANS_MAX
+from otel_perfmon.storage.base import TRACE_LOGS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
+from otel_perfmon.storage.sqlite.logs import find_logs
 from otel_perfmon.trace import Trace
 
 _ENTRIES_MAX: Final = 1_000_000
@@ -25,7 +26,8 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     rows = connection.execute(sql, (trace_id, _ENTRIES_MAX, TRACE_SPANS_MAX + 1)).fetchall()
     ids = [row_id for (row_id,) in rows[:TRACE_SPANS_MAX]]
     spans = sorted(read_spans(connection, ids[::-1]), key=lambda span: span.start_unix_nano)
-    return Trace(trace_id.hex(), tuple(spans), is_complete=len(rows) <= TRACE_SPANS_MAX)
+    logs = find_logs(connection, trace_id=trace_id.hex(), limit=TRACE_LOGS_MAX)
+    return Trace(trace_id.hex(), tuple(spans), len(rows) <= TRACE_SPANS_MAX, tuple(logs[::-1]))
 
 
 def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) -> set[SpanKey]:

@@ -30,6 +30,7 @@ from otel_perfmon.storage.sqlite.file_lock import PATIENT_FROM_SECONDS, FileLock
 from otel_perfmon.storage.sqlite.file_system import check_local
 from otel_perfmon.storage.sqlite.free_space import FreeSpace
 from otel_perfmon.storage.sqlite.halving import parts_of
+from otel_perfmon.storage.sqlite.log_rows import insert_logs, with_logged_exceptions
 from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
@@ -297,8 +298,7 @@ class SqliteWriter:
             if batch.open_spans is not None:  # one of them is to blame, and tells of itself when it ends
                 batch.open_spans = None
                 return self._write_batch(batch)
-            message = f"A metric point could not be stored in {self.path}."
-            raise StoreError(message)
+            raise StoreError(f"A metric point or log record could not be stored in {self.path}.")
         with self._transaction(batch):
             refused = self._apply_or_halve(batch)
             self._apply(Batch(dropped=refused))
@@ -354,6 +354,7 @@ class SqliteWriter:
             self._open_spans.replace(self._names, batch.open_spans)
         add_edges(connection, self._names, batch.edges)
         insert_points(connection, self._names, batch.points)
+        insert_logs(connection, self._names, self._error_groups, batch.logs)
         self._add_health(connection, batch)
         if not self._is_policy_noted:
             note_policy(connection, self._policy, self._begun_anew)
@@ -369,7 +370,7 @@ class SqliteWriter:
 
     def _insert_spans(self, connection: sqlite3.Connection, batch: Batch) -> None:
         rollup = Rollup()
-        spans, kept = SpanColumns.of(batch.spans), SpanColumns.of(batch.kept)
+        spans, kept = (with_logged_exceptions(connection, each) for each in (batch.spans, batch.kept))
         errors: list[tuple[int, SpanRow]] = []
         for start in range(0, len(spans), SPANS_AT_ONCE):
             self._tell_of_progress()
@@ -396,8 +397,7 @@ class SqliteWriter:
             count = self._open_spans.store_interrupted()
             if count:
                 self._note_arrival(count)
-                figures = (0, 0, 0, 0, 0, 0, 0, count)
-                self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, figures)
+                self._retention.add_health(self._process, os.getpid(), self._names.now_unix_s, (0,) * 7 + (count,))
 
     def _note_arrival(self, count: int) -> None:
         cell = self._names.now_unix_s // ARRIVAL_CELL_SECONDS * ARRIVAL_CELL_SECONDS

@@ -12,6 +12,7 @@ from storage_kit import (
     ask,
     ask_one,
     edge_row,
+    log_row,
     point_row,
     sampled_out,
     span_bytes,
@@ -47,6 +48,8 @@ COLUMNS = {
     " updated queued oldest_queued held not_kept failure_count last_failure",
     "open_spans": "name service start_time seen_time pid thread_name trace_id span_id parent_span_id attributes"
     " start_unix_nano seen_unix_nano",
+    "logs": "id time severity service body event_name trace_id span_id attributes scope altered severity_number"
+    " moment_unix_nano",
     "destinations": "name sent_count refused_count parked_count left_out_count pruned_count waiting_count last_sent"
     " failing_since last_failure span_cursor",
     "points": "instrument kind unit time attributes data instrument_id time_unix_nano",
@@ -71,9 +74,8 @@ def filled(writer, db_path):
     child = span_row(
         "SELECT", slow=True, ms=0.5, parent=span_bytes(7), trace_id=trace_bytes(10**30), end=NOW - SECOND // 2
     )
-    write(
-        writer, child, root, edges=[edge_row()], points=[point_row()], dropped={"full": 2, "odd": 1}, **sampled_out(1)
-    )
+    beside = {"edges": [edge_row()], "points": [point_row()], "logs": [log_row(trace_id=b"t" * 16, span_id=b"s" * 8)]}
+    write(writer, child, root, dropped={"full": 2, "odd": 1}, **beside, **sampled_out(1))
     write(writer, open_spans=OpenSpans([OpenSpanRow(span_row("open"), SECOND, 7, "worker-1")]))
     outbox = SqliteOutbox(db_path, "http://collector:4318/v1/traces")
     outbox.acquire()
@@ -192,3 +194,22 @@ def test_deeply_nested_attributes_break_no_view(writer, db_path):
 def test_a_filter_on_a_raw_column_goes_through_its_index(filled, sql, index):
     plan = [row[3] for row in ask(filled, f"EXPLAIN QUERY PLAN {sql}")]
     assert any(f"INDEX {index} " in step or step.endswith(index) for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("severity", "word"),
+    [(0, ""), (1, "TRACE"), (8, "DEBUG"), (9, "INFO"), (16, "WARN"), (17, "ERROR"), (24, "FATAL"), (25, "")],
+)
+def test_a_log_record_reads_in_words(writer, db_path, severity, word):
+    write(
+        writer,
+        logs=[
+            log_row(severity_number=severity, trace_id=b"\xab" * 16, span_id=b"\xcd" * 8, event_name="e", at=0),
+            log_row("", severity_text="Warnung", body_json='{"a":1}', attributes='{"b":2}'),
+        ],
+    )
+    columns = "time, severity, service, body, event_name, trace_id, span_id, attributes"
+    assert ask(db_path, f"SELECT {columns} FROM logs ORDER BY id") == [
+        ("1970-01-01T00:00:00.000Z", word, "shop", "it happened", "e", "ab" * 16, "cd" * 8, "{}"),
+        ("2027-01-15T08:00:00.000Z", "Warnung", "shop", '{"a":1}', None, None, None, '{"b":2}'),
+    ]
