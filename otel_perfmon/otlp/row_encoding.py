@@ -12,7 +12,7 @@ from itertools import groupby
 from struct import Struct
 from typing import Any, Final
 
-from otel_perfmon.otlp.encoding import encode_attributes, encode_resource, encode_scope, encode_value
+from otel_perfmon.otlp.encoding import around_items, around_scopes, encode_attributes, encode_value
 from otel_perfmon.otlp.wire import (
     FIXED32,
     FIXED64,
@@ -69,14 +69,11 @@ class EncodedSpans:
         return b"".join([self._resource_spans(key, scopes) for key, scopes in resources.items()])
 
     def _resource_spans(self, resource_id: int, scopes: dict[int, list[bytes]]) -> bytes:
-        resource = self._names.resources[resource_id]
-        parts = [sized(_ONE, encode_resource(resource))]
-        for scope_id, spans in scopes.items():
-            scope = self._names.scopes[scope_id]
-            encoded = (sized(_ONE, encode_scope(scope)), *spans, text(_THREE, scope.schema_url))
-            parts.append(sized(_TWO, b"".join(encoded)))
-        parts.append(text(_THREE, resource.schema_url))
-        return sized(_ONE, b"".join(parts))
+        parts = [
+            sized(_TWO, around_items(self._names.scopes[scope_id], b"".join(spans)))
+            for scope_id, spans in scopes.items()
+        ]
+        return sized(_ONE, around_scopes(self._names.resources[resource_id], b"".join(parts)))
 
 
 class _RowEncoder:

@@ -6,14 +6,20 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from message_kit import items_of, traces
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from opentelemetry.sdk.trace import ReadableSpan
 from otlp_kit import EXAMPLES, Station, check_batches
 from storage_kit import span_row
 
 from otel_perfmon.errors import StoreCorruptError
+from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.encoding import SpanEncoder
 from otel_perfmon.otlp.row_encoding import EncodedSpans
 from otel_perfmon.storage.sqlite.outbox_rows import read_outbox_spans
+
+SPANS = ("resource_spans", "scope_spans", "spans")
 
 
 def encoded(path: str, count: int) -> EncodedSpans:
@@ -30,6 +36,18 @@ def test_the_bytes_are_those_of_the_records(station: Station, db_path: str, exam
         assert encoded(db_path, len(spans)).encode_request(0, len(spans)) == expected
 
     check_batches(examples, check)
+
+
+def test_what_came_as_otlp_goes_out_from_its_rows_as_it_came(station: Station, db_path: str) -> None:
+    def through(sent: TracesData) -> None:
+        rows = list(SpanDecoder(10**9).decode_protobuf(sent.SerializeToString()))
+        if rows:
+            records = station.through_rows(rows)
+            expected = TracesData.FromString(SpanEncoder().encode_request(records))
+            found = TracesData.FromString(encoded(db_path, len(records)).encode_request(0, len(records)))
+            assert items_of(found, SPANS) == items_of(expected, SPANS) == items_of(sent, SPANS)
+
+    settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))(given(traces())(through))()
 
 
 def test_any_run_of_them_is_a_request_of_its_own(station: Station, db_path: str) -> None:

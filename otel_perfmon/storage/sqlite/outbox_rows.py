@@ -100,8 +100,6 @@ def _read_names(connection: sqlite3.Connection, shapes: Iterable[SpanShape]) -> 
 
 
 def _read_raw(connection: sqlite3.Connection, row_ids: Sequence[int]) -> dict[int, bytes]:
-    """Spans that a row cannot hold whole, as they came; most files have none, and some no table for them."""
-    if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = '_raw_spans'").fetchone()[0]:
-        return {}
+    """Spans that a row cannot hold whole, as they came; most files have none."""
     sql = "SELECT span_row_id, otlp FROM _raw_spans WHERE span_row_id IN (SELECT value FROM json_each(?))"
     return dict(connection.execute(sql, (json.dumps(row_ids),)))
