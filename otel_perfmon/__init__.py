@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         EventRecord,
         Heatmap,
         LinkRecord,
+        LogRecord,
         OpenSpanRecord,
         OperationSeries,
         OperationStats,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     )
     from otel_perfmon.sdk.exporter import SQLiteMetricExporter, SQLiteSpanExporter
     from otel_perfmon.sdk.ids import TimeOrderedIdGenerator
+    from otel_perfmon.sdk.log_exporter import SQLiteLogRecordExporter
     from otel_perfmon.storage.base import RetentionPolicy, Store
     from otel_perfmon.storage.url import open_store
     from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
@@ -86,6 +88,7 @@ __all__ = [
     "Health",
     "Heatmap",
     "LinkRecord",
+    "LogRecord",
     "MetricsStorage",
     "MonitoredOperation",
     "NotFoundError",
@@ -100,6 +103,7 @@ __all__ = [
     "QueryError",
     "ResourceRecord",
     "RetentionPolicy",
+    "SQLiteLogRecordExporter",
     "SQLiteMetricExporter",
     "SQLiteSpanExporter",
     "SchemaError",
@@ -141,6 +145,7 @@ _HOMES = {
     "ProcessHealth": "account",
     "Heatmap": "records",
     "LinkRecord": "records",
+    "LogRecord": "records",
     "MetricsStorage": "metrics_storage",
     "MonitoredOperation": "operation",
     "NotFoundError": "errors",
@@ -154,6 +159,7 @@ _HOMES = {
     "QueryError": "errors",
     "ResourceRecord": "records",
     "RetentionPolicy": "storage.base",
+    "SQLiteLogRecordExporter": "sdk.log_exporter",
     "SQLiteMetricExporter": "sdk.exporter",
     "SQLiteSpanExporter": "sdk.exporter",
     "SchemaError": "errors",

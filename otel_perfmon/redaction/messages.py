@@ -1,17 +1,21 @@
 """What a message of protobuf says, whatever kind of message it is: its texts and numbers, for a look for secrets.
 
-Without its description a field of bytes may be a text or another message, so it is read as both. A message that begins
-with a text and goes on with one field more is taken for a name with its value, as OTLP has them.
+Without its description a field of bytes may be a text or another message: what can be read as a message is, and as a
+text besides, unless there are control characters in it, as every message has them. A message with a text as its first
+field and something in its second is taken for a name with its value, as OTLP has them.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 _DEPTH_MAX: Final = 100
 """Levels that protobuf's own libraries read at most."""
+_FIELDS_MAX: Final = 200_000
+"""Fields of one message that are looked at: about four seconds."""
 _ROOM_SHARE: Final = 8
 _ROOM_BYTES: Final = 65_536
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -21,8 +25,11 @@ _NAME, _VALUE = 1, 2
 _Field = tuple[int, int | bytes]
 
 
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
 class _TooMuchError(ValueError):
-    """So many levels of the same bytes read both ways that no real message is."""
+    """So many fields, or levels of the same bytes read both ways, that no real message is."""
 
 
 def say(message: bytes) -> list[Any]:
@@ -33,16 +40,19 @@ def say(message: bytes) -> list[Any]:
 class _Reader:
     def __init__(self, room: int) -> None:
         self._room = room
+        self._fields_room = _FIELDS_MAX
 
     def read(self, content: bytes, depth: int) -> list[Any]:
         self._room -= len(content)
         if self._room < 0 or not depth:
             raise _TooMuchError
-        said = [_as_value(content)] if content else []
         fields = _fields_of(content)
-        if not fields:
-            return said
-        name = fields[0][1] if fields[0][0] == _NAME else None
+        self._fields_room -= len(fields)
+        if self._fields_room < 0:
+            raise _TooMuchError
+        is_text = content and not (fields and _CONTROLS.search(content))
+        said = [_as_value(content)] if is_text else []
+        name = next((value for number, value in fields if number == _NAME), None)
         key = _text_of(name) if isinstance(name, bytes) else None
         for number, value in fields:
             inner = self.read(value, depth - 1) if isinstance(value, bytes) else [value]

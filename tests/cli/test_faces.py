@@ -36,6 +36,8 @@ READING = (
     ("spans", "--full"),
     ("spans", "--show", "cart.size"),
     ("trace", "last"),
+    ("logs",),
+    ("logs", "--full"),
     ("running",),
     ("running", "--full"),
     ("check",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,14 +29,33 @@ METRICS = ("resource_metrics", "scope_metrics", "metrics")
 LOGS = ("resource_logs", "scope_logs", "log_records")
 
 
+@pytest.fixture
+def new_station(tmp_path, monkeypatch) -> Callable[[], Station]:
+    """A store, and another one after some examples: names, resources and scopes have no room without end in one."""
+    monkeypatch.setenv("OTEL_PYTHON_PERFMON_REDACT", "false")
+    numbers, stations = itertools.count(), {}
+
+    def station() -> Station:
+        number = next(numbers) // 100
+        if number not in stations:
+            stations.clear()
+            stations[number] = Station(str(tmp_path / f"{number}.db"))
+        return stations[number]
+
+    return station
+
+
 def check(examples, strategy, function) -> None:
     calm = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
     settings(max_examples=examples, deadline=None, suppress_health_check=calm)(given(strategy)(function))()
 
 
 @EXAMPLES
-def test_no_field_of_a_span_is_lost_on_its_way_through_a_store(station: Station, examples: int) -> None:
+def test_no_field_of_a_span_is_lost_on_its_way_through_a_store(
+    new_station: Callable[[], Station], examples: int
+) -> None:
     def through(sent: TracesData) -> None:
+        station = new_station()
         stored = station.through_rows(list(SpanDecoder(10**9).decode_protobuf(sent.SerializeToString())))
         found = TracesData.FromString(SpanEncoder().encode_request(stored))
         assert items_of(found, SPANS) == items_of(sent, SPANS)
@@ -43,8 +64,9 @@ def test_no_field_of_a_span_is_lost_on_its_way_through_a_store(station: Station,
 
 
 @EXAMPLES
-def test_nor_is_one_that_has_a_name_on_its_way_through_json(station: Station, examples: int) -> None:
+def test_nor_is_one_that_has_a_name_on_its_way_through_json(new_station: Callable[[], Station], examples: int) -> None:
     def through(sent: TracesData) -> None:
+        station = new_station()
         sent.DiscardUnknownFields()
         stored = station.through_rows(list(SpanDecoder(10**9).decode_protobuf(sent.SerializeToString())))
         again = list(SpanDecoder(10**9).decode_json(json.dumps(encode_traces(stored))))
@@ -55,8 +77,9 @@ def test_nor_is_one_that_has_a_name_on_its_way_through_json(station: Station, ex
 
 
 @EXAMPLES
-def test_no_field_of_a_log_record_is_lost(station: Station, examples: int) -> None:
+def test_no_field_of_a_log_record_is_lost(new_station: Callable[[], Station], examples: int) -> None:
     def through(sent: LogsData) -> None:
+        station = new_station()
         stored = station.logs_through(list(LogDecoder().decode_protobuf(sent.SerializeToString())))
         found = LogsData.FromString(log_encoding.encode_request(stored))
         assert items_of(found, LOGS) == items_of(sent, LOGS)
@@ -69,8 +92,9 @@ def test_no_field_of_a_log_record_is_lost(station: Station, examples: int) -> No
 
 
 @EXAMPLES
-def test_no_field_of_a_data_point_is_lost(station: Station, examples: int) -> None:
+def test_no_field_of_a_data_point_is_lost(new_station: Callable[[], Station], examples: int) -> None:
     def through(sent: MetricsData) -> None:
+        station = new_station()
         stored = station.points_through(list(MetricDecoder().decode_protobuf(sent.SerializeToString())))
         metrics_alone(sent)
         found = MetricsData.FromString(metric_encoding.encode_request(stored))

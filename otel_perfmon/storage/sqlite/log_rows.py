@@ -35,6 +35,7 @@ SELECT id, operation_id, end_unix_nano, details FROM _spans WHERE trace_id = ? A
     AND status_code = {STATUS_ERROR} ORDER BY id LIMIT 1
 """
 _NOWHERE: Final = (ResourceRow("", "", "", "{}"), ScopeRow("", "", "", "{}"))
+_STATUS: Final = SpanRow._fields.index("status_code")
 _DETAILS: Final = SpanRow._fields.index("details")
 
 
@@ -58,7 +59,9 @@ def insert_logs(
 def with_logged_exceptions(connection: sqlite3.Connection, spans: Sequence[SpanRow]) -> SpanColumns:
     """The spans, of which those that failed without an exception of their own have that of a log record."""
     columns = SpanColumns.of(spans)
-    details: list[SpanDetails | None] = columns.columns[_DETAILS] if spans else []
+    if STATUS_ERROR not in columns.columns[_STATUS]:
+        return columns
+    details: list[SpanDetails | None] = columns.columns[_DETAILS]
     bare = [number for number in columns.failed() if not _has_exception((details[number] or NO_DETAILS).events)]
     if not bare or connection.execute("SELECT 1 FROM _logs LIMIT 1").fetchone() is None:
         return columns
