@@ -124,9 +124,12 @@ def test_a_bomb_is_refused_soon_and_takes_no_memory(served, coding, figure):
     served.post(traces_json(span_json(1)))
     packed = bomb(coding)
     before = peak_bytes(served.process.pid)
-    began = time.perf_counter()
-    statuses = {served.post(packed, media_type=media_type, Content_Encoding=coding).status for media_type in (JSON,)}
-    seconds = time.perf_counter() - began
+    statuses, took = set(), []
+    for _ in range(3):  # the quickest: the machine may do other things
+        began = time.perf_counter()
+        statuses.add(served.post(packed, media_type=JSON, Content_Encoding=coding).status)
+        took.append(time.perf_counter() - began)
+    seconds = min(took)
     rise = peak_bytes(served.process.pid) - before
     figure(f"1 GiB in {len(packed):,} bytes of {coding}: status", statuses, "413 or 400")
     figure(f"1 GiB in {len(packed):,} bytes of {coding}: memory", f"{rise / MIB:.0f} MiB more", "< 128 MiB")
