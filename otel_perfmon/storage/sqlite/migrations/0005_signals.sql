@@ -1,14 +1,11 @@
 -- What came as OTLP and has fields for which a row has no place, and log records.
 
 -- A span as it came, in OTLP's protobuf, where its row does not tell all of it: few have one. It goes with its span,
--- whoever removes that.
+-- whoever removes that, by a trigger that comes with the first of them: see span_rows.py.
 CREATE TABLE _raw_spans (
     span_row_id INTEGER PRIMARY KEY REFERENCES _spans (id),
     otlp BLOB NOT NULL
 ) STRICT;
-CREATE TRIGGER _raw_spans_go_with_spans AFTER DELETE ON _spans BEGIN
-    DELETE FROM _raw_spans WHERE span_row_id = OLD.id;
-END;
 
 -- The same of a resource (a ResourceSpans, or ResourceLogs, without its scopes) and of a scope (without its spans).
 ALTER TABLE _resources ADD COLUMN otlp BLOB NOT NULL DEFAULT x'';
