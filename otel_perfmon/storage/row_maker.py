@@ -31,8 +31,8 @@ class RowMaker:
     """
 
     def __init__(self) -> None:
-        self._resources: dict[tuple[str, str], ResourceRow] = {}
-        self._scopes: dict[tuple[str, str, str, str], ScopeRow] = {}
+        self._resources: dict[tuple[str, str, bytes], ResourceRow] = {}
+        self._scopes: dict[tuple[str, str, str, str, bytes], ScopeRow] = {}
         self._known: dict[int, tuple[ResourceRecord | ScopeRecord, Any]] = {}
         """By the record's id; it is kept, so that no other one can have that id."""
 
@@ -66,7 +66,7 @@ class RowMaker:
     def _resource(self, record: ResourceRecord) -> ResourceRow:
         known = self._known.get(id(record))
         if known is None:
-            key = encode_attributes(record.attributes).text, record.schema_url
+            key = encode_attributes(record.attributes).text, record.schema_url, record.otlp
             if key not in self._resources:
                 _make_room(self._resources)
                 self._resources[key] = make_resource_row(record.attributes, *key)
@@ -77,7 +77,8 @@ class RowMaker:
     def _scope(self, record: ScopeRecord) -> ScopeRow:
         known = self._known.get(id(record))
         if known is None:
-            key = record.name, record.version, record.schema_url, encode_attributes(record.attributes).text
+            encoded = encode_attributes(record.attributes).text
+            key = record.name, record.version, record.schema_url, encoded, record.otlp
             if key not in self._scopes:
                 _make_room(self._scopes)
                 self._scopes[key] = make_scope_row(*key)
@@ -111,6 +112,7 @@ def _details(span: SpanRecord, cut_count: int, altered: list[str]) -> SpanDetail
         dropped_attributes_count=_count(span.dropped_attributes_count, cut_count),
         dropped_events_count=_count(span.dropped_events_count, events.dropped_count),
         dropped_links_count=_count(span.dropped_links_count, links.dropped_count),
+        otlp=span.otlp,
     )
 
 

@@ -20,6 +20,7 @@ from otel_perfmon.otlp.json_encoding import encode_traces
 from otel_perfmon.otlp.log_decoding import LogDecoder
 from otel_perfmon.otlp.metric_decoding import MetricDecoder
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX
+from otel_perfmon.storage.row_maker import RowMaker
 
 EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(10_000, marks=pytest.mark.long)])
 SPANS = ("resource_spans", "scope_spans", "spans")
@@ -49,6 +50,17 @@ def test_nor_is_one_that_has_a_name_on_its_way_through_json(station: Station, ex
         stored = station.through_rows(list(SpanDecoder(10**9).decode_protobuf(sent.SerializeToString())))
         again = list(SpanDecoder(10**9).decode_json(json.dumps(encode_traces(stored))))
         found = TracesData.FromString(SpanEncoder().encode_request(station.through_rows(again)))
+        assert items_of(found, SPANS) == items_of(sent, SPANS)
+
+    check(examples, traces(), through)
+
+
+@EXAMPLES
+def test_nor_is_one_on_its_way_from_a_store_into_another(station: Station, examples: int) -> None:
+    def through(sent: TracesData) -> None:
+        stored = station.through_rows(list(SpanDecoder(10**9).decode_protobuf(sent.SerializeToString())))
+        again = station.through_rows(list(map(RowMaker().row_of, stored)))
+        found = TracesData.FromString(SpanEncoder().encode_request(again))
         assert items_of(found, SPANS) == items_of(sent, SPANS)
 
     check(examples, traces(), through)
