@@ -28,7 +28,7 @@ from otel_perfmon.sdk.provider import (
     make_resource,
     sdk_provider_of,
 )
-from otel_perfmon.sdk.succession import follow, give_way
+from otel_perfmon.sdk.succession import follow, give_way, give_way_to_meters
 from otel_perfmon.storage.maintenance import call_each_minute, call_no_more
 from otel_perfmon.storage.outbox import ForwardPolicy
 
@@ -128,6 +128,7 @@ def provide_meter_provider() -> MeterProvider:
         if _process.meter_provider is None:
             reader = PeriodicExportingMetricReader(SQLiteMetricExporter())
             _process.meter_provider = MeterProvider([reader], make_resource(**_NOBODY))
+            give_way_to_meters(_process.meter_provider)
         return _process.meter_provider
 
 

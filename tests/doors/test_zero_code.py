@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from shop_kit import NO_OTHER_SIGNALS, PRINTED, SEEN, SHOP, SLOW, collector, run, seen, stored
 
+from otel_perfmon import open_store
 from otel_perfmon.config import SETTINGS
 
 OTLP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", **NO_OTHER_SIGNALS}
@@ -89,6 +90,29 @@ def test_a_tracer_provider_of_ours_is_made_when_the_programs_instrumentation_ask
     Path("app.py").write_text(lines + SHOP)
     run_shop(OTEL_PYTHON_TRACER_PROVIDER="perfmon", OTEL_PYTHON_METER_PROVIDER="perfmon", **SLOW)
     assert seen() == SEEN
+
+
+def test_a_program_that_sets_a_meter_provider_of_its_own_keeps_its_pipeline(run_python):
+    printed = run_python(
+        """
+        import os
+        os.environ["OTEL_PYTHON_METER_PROVIDER"] = "perfmon"
+        from opentelemetry import metrics
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        early = metrics.get_meter("library").create_counter("requests")  # as instrumentation does, before the program
+        ours, reader = metrics.get_meter_provider(), InMemoryMetricReader()
+        metrics.set_meter_provider(MeterProvider([reader]))
+        metrics.get_meter("program").create_counter("orders").add(1)
+        early.add(1)
+        found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+        ours.force_flush()
+        metrics.set_meter_provider(MeterProvider())
+        print([each.name for each in found], metrics.get_meter_provider() is not ours)
+        """
+    )
+    assert printed == "['orders'] True\n"
+    assert [point.instrument for point in open_store("metrics.db").find_points()] == ["requests"]
 
 
 def test_a_configuration_file_leads_to_the_exporter_with_its_arguments():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.metrics import _internal as metrics
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace import sampling
 
@@ -35,6 +36,7 @@ def _span() -> sdk.Span:
 
 OWNERS = {
     "opentelemetry.trace": lambda: trace,
+    "opentelemetry.metrics": lambda: metrics,
     "the runtime context": lambda: context._RUNTIME_CONTEXT,
     "opentelemetry.sdk.trace": lambda: sdk,
     "opentelemetry.sdk.trace.sampling": lambda: sampling,
@@ -50,6 +52,7 @@ OWNERS = {
 }
 TOUCHED = {
     "opentelemetry.trace": ["_TRACER_PROVIDER", "_TRACER_PROVIDER_SET_ONCE"],
+    "opentelemetry.metrics": ["_METER_PROVIDER", "_METER_PROVIDER_SET_ONCE"],
     "the runtime context": ["_current_context"],
     "opentelemetry.sdk.trace": ["_Span"],
     "opentelemetry.sdk.trace.sampling": ["_get_from_env_or_default"],
