@@ -58,9 +58,9 @@ def _run_program(arguments: argparse.Namespace) -> int:
         raise QueryError(
             "opentelemetry-instrument sets OpenTelemetry up itself: give it OTEL_TRACES_EXPORTER=sqlite instead."
         )
-    if words[0].endswith(".py") and os.path.isfile(words[0]) and not os.access(words[0], os.X_OK):
+    if words[0].endswith(".py") and os.path.isfile(words[0]) and not _names_its_interpreter(words[0]):
         words = [sys.executable, *words]
-    program = shutil.which(words[0])
+    program = shutil.which(words[0]) or shutil.which(os.path.join(os.curdir, words[0]))
     if program is None:
         message = f"There is no program {words[0]} to be run, or it may not be."
         raise QueryError(message)
@@ -68,6 +68,14 @@ def _run_program(arguments: argparse.Namespace) -> int:
     if os.name == "nt":  # where no program can take the place of another
         return subprocess.run([program, *words[1:]], env=environment, check=False).returncode  # noqa: S603 - as asked
     return _become(program, words, environment)
+
+
+def _names_its_interpreter(path: str) -> bool:
+    """Whether the system can start a script by itself; on some disks every file may be executed."""
+    if not os.access(path, os.X_OK):
+        return False
+    with open(path, "rb") as script:
+        return script.read(2) == b"#!"
 
 
 def _environment_of(arguments: argparse.Namespace) -> dict[str, str]:

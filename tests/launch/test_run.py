@@ -34,6 +34,16 @@ def test_a_flask_app_is_stored_with_its_flags_and_says_nothing_more():
     assert not os.path.exists("metrics.db")
 
 
+@pytest.mark.parametrize("name", ["app.py", "./app.py"])
+@pytest.mark.parametrize("first_line", ["", "#!/usr/bin/env python3\n"], ids=["plain", "with an interpreter"])
+@pytest.mark.parametrize("mode", [0o644, 0o755], ids=oct)
+def test_a_script_runs_by_its_name_whatever_its_mode(name, first_line, mode):
+    Path("app.py").write_text(f"{first_line}print('ran')")
+    os.chmod("app.py", mode)
+    result = run(["otel-perfmon", "run", "--", name])
+    assert (result.returncode, result.stdout) == (0, "ran\n"), result.stderr
+
+
 def test_the_program_has_the_process_and_its_exit_status_is_its_own():
     program = "import os, sys; os.chdir('/'); print(os.getpid(), *sys.argv[1:]); sys.exit(7)"
     command = [bin_path("otel-perfmon"), "run", "--", sys.executable, "-c", program, "--db", "x", "--", "-q"]
