@@ -107,3 +107,11 @@ def test_a_trace_has_its_records_in_the_order_of_time_and_shows_their_exceptions
     (shown,) = trace.with_logged_exceptions().spans
     assert shown.exception.attributes["exception.message"] == "no answer from 5"
     assert shown.exception.time_unix_nano == NOW
+
+
+@ORDERS
+def test_a_record_without_a_type_leaves_the_span_without_one(writer, store, order):
+    span = failed(status_message="it failed", error_message="it failed")
+    written(writer, order, log_of(span, json.dumps({"exception.message": "no answer"})), span=span)
+    assert store.find_spans()[0].error_type is None
+    assert [(group.error_type, group.last_message) for group in store.summarize_errors()] == [("", "no answer")]
