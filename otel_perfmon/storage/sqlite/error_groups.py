@@ -11,6 +11,7 @@ from otel_perfmon.records import ErrorGroup
 from otel_perfmon.storage.cells import COARSE_RESOLUTIONS_S, cover_coarsely
 from otel_perfmon.storage.fingerprint import message_pattern
 from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
+from otel_perfmon.storage.sqlite.error_examples import renew_examples
 from otel_perfmon.storage.sqlite.figures import begin_generation
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
@@ -111,6 +112,9 @@ class ErrorGroups:
         if key not in known:
             return False
         self._take_out(known[key], old)
+        is_other = key == ("", OTHER_MESSAGES)
+        is_alike = key.__eq__ if not is_other else lambda each: each not in known
+        renew_examples(self._connection, known[key], old, is_alike, MESSAGE_MAX)
         begin_generation(self._connection)
         self.forget()
         self.add([(operation_id, new)])

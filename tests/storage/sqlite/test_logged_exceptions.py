@@ -151,6 +151,22 @@ def test_a_record_that_comes_when_the_first_one_is_gone_takes_nothing_from_anoth
     assert groups_of(store) == before
 
 
+def test_a_group_from_which_its_latest_goes_names_the_latest_that_is_left(writer, store):
+    spans = [
+        failed(status_message=message, error_message=message, end=NOW + number)
+        for number, message in enumerate(("lost 1", "other", "lost 2", "lost 3"))
+    ]
+    for span in spans:
+        write(writer, span)
+    write(writer, logs=[log_of(spans[3])])
+    write(writer, logs=[log_of(spans[0])])
+    (group,) = [group for group in store.summarize_errors() if group.message.startswith("lost")]
+    assert (group.count, group.last_message) == (1, "lost 2")
+    assert group.first_trace_id == group.last_trace_id == spans[2].trace_id.hex()
+    assert group.last_span_id == spans[2].span_id.hex()
+    assert group.last_seen == group.first_seen == spans[2].end_unix_nano / 1e9
+
+
 @ORDERS
 def test_a_record_without_a_type_leaves_the_span_without_one(writer, store, order):
     span = failed(status_message="it failed", error_message="it failed")
