@@ -10,6 +10,8 @@ import logging
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat, starmap
 from typing import Any, Final
 
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -32,7 +34,7 @@ UNWRITTEN_LOGS_MAX: Final = 10_000
 
 
 class LogRowEncoder:
-    """Makes rows of log records. One thread at a time."""
+    """Makes rows of log records, on any thread: what two of them find out at once is the same."""
 
     def __init__(self) -> None:
         self._shared = SpanEncoder()
@@ -108,8 +110,9 @@ class SQLiteLogRecordExporter(LogRecordExporter):
         """
         if self._is_shut_down:
             return LogRecordExportResult.FAILURE
-        rows = [self._unwritten.popleft() for _ in range(len(self._unwritten))]
+        rows: list[LogRow] = []
         try:
+            self._take_waiting(rows)
             rows += filter(None, map(self._encode, batch))
             while rows:
                 del rows[: self._recorder.write_logs(rows)]
@@ -127,11 +130,19 @@ class SQLiteLogRecordExporter(LogRecordExporter):
             self._losses.warn("unreadable", f"A log record could not be read: {error!r:.200}")
         return None
 
+    def _take_waiting(self, rows: list[LogRow]) -> None:
+        """Move to ``rows`` what waits; no lock, which a fork or a signal handler could find held for ever."""
+        with suppress(IndexError):  # another thread takes as well: each record is in the hands of one
+            # One call of C: an interrupt finds each record here or there.
+            rows.extend(starmap(self._unwritten.popleft, repeat((), len(self._unwritten))))
+
     def _keep(self, rows: list[LogRow]) -> None:
         self._unwritten.extend(rows)
-        lost_count = max(0, len(self._unwritten) - UNWRITTEN_LOGS_MAX)
-        for _ in range(lost_count):
-            self._unwritten.popleft()
+        lost_count = 0
+        with suppress(IndexError):  # likewise
+            while len(self._unwritten) > UNWRITTEN_LOGS_MAX:
+                self._unwritten.popleft()
+                lost_count += 1
         if lost_count:
             why = f"too many wait to be written to {self._recorder.path}"
             self._losses.warn("lost", f"{lost_count} log records were not kept: {why}")

@@ -33,7 +33,6 @@ class Arrivals:
         self._lineage = Lineage()
         self._edges: list[EdgeRow] = []
         self._own_of_unwritten: dict[SpanKey, int] = {}
-        self._is_tended = False
 
     def write(self, rows: Sequence[SpanRow]) -> None:
         """Commit the rows that the store does not have, in as few transactions as they fit into; or `StoreError`."""
@@ -64,9 +63,6 @@ class Arrivals:
         if self._own_of_unwritten:
             for key in map(key_of, batch.spans):
                 self._own_of_unwritten.pop(key, None)
-        if not self._is_tended:
-            self._is_tended = True
-            self._recorder.look_at_open_spans()  # there are none; this begins the thread that prunes each minute
         return len(taken)
 
     def _batch_of(self, spans: SpanColumns) -> Batch:

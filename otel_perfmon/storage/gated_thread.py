@@ -27,9 +27,13 @@ class GatedThread:
         self._running: dict[str, threading.Thread] = {}
         self._make_gate()
 
+    def begin(self) -> bool:
+        """Start it if it does not run; False when the system lets no thread begin."""
+        return bool(self._running) or self._start()
+
     def wake(self) -> bool:
-        """Start it if it does not run, and open the gate; False when the system lets no thread begin."""
-        if not self._running and not self._start():
+        """The same, and open the gate."""
+        if not self.begin():
             return False
         self.open_gate()
         return True

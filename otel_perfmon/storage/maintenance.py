@@ -1,4 +1,4 @@
-"""What a recorder's writer thread does each minute: the alarm, then retention."""
+"""What a recorder's writer thread does each minute: what others have called then, the alarm, then retention."""
 
 from __future__ import annotations
 
@@ -58,7 +58,6 @@ class Maintenance:
         self.path = path
         self._writer = writer
         self._alarm = alarm
-        """What is called besides, first: bounded calls that raise nothing."""
         writer.now = SteadyClock().now
         self.start_afresh(Losses())
 

@@ -54,8 +54,7 @@ class Recorder:
     """Queue and writer of one store. Made by `recorder_for`, which sees to it that there is one for each file."""
 
     def __init__(self, path: str, writer: SpanWriter) -> None:
-        self.path = path
-        self._writer = writer
+        self.path, self._writer = path, writer
         self._writer.on_progress = self._note_progress
         self._is_finished = False
         self.alarm = Alarm(path, writer)
@@ -125,6 +124,8 @@ class Recorder:
 
     def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
         """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""
+        if not self._is_finished:
+            self._thread.begin()  # it prunes each minute, which may be what makes room for this
         with self.turn.held(WRITE_TIMEOUT_SECONDS):
             return at_once.write(make_batch, self._writer, self.redactor, self.maintenance, WRITE_TIMEOUT_SECONDS)
 

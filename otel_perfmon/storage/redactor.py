@@ -86,7 +86,7 @@ class Redactor:
         return SpanColumns(columns)
 
     def redact_points(self, points: Sequence[PointRow]) -> list[PointRow]:
-        """Metric points without secrets in their attributes, exemplars, resources and descriptions."""
+        """Metric points without secrets in their attributes, exemplars, resources, descriptions and units."""
         redaction = self._follow_policy()
         if redaction is None:
             return list(points)
@@ -98,6 +98,7 @@ class Redactor:
             resource=self._redact_shared(point.resource),
             scope=self._redact_shared(point.scope),
             instrument=text(point.instrument),
+            unit=text(point.unit),
             description=text(point.description),
             attributes=_guarded(redaction.redact_json, point.attributes),
         )

@@ -48,6 +48,28 @@ def test_a_value_may_stand_before_its_name():
     assert Redaction().is_secret_in(b"\x12\x08hunter22\x0a\x08password")
 
 
+PASSWORD = b"\x0a\x08password\x12\x0a\x0a\x08hunter22"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\x0a\x13" + bytes(19) + b"\x9a\x06\x16" + PASSWORD + b"\x9b\x06\x08\x01\x9c\x06",
+        b"\x9b\x06" + PASSWORD + b"\x9c\x06",
+        b"\x9b\x06\x0b\x0b\x0c\x23" + PASSWORD + b"\x24\x0c\x9c\x06",
+        b"\x0a\x08password\x13\x0a\x08hunter22\x14",
+    ],
+    ids=["beside it", "in it", "in several", "as a value"],
+)
+def test_a_group_hides_no_secret(message):
+    assert len(Span.FromString(message).SerializeToString()) > 0
+    assert Redaction().is_secret_in(message)
+
+
+def test_of_two_names_the_last_counts():
+    assert Redaction().is_secret_in(b"\x4a\x19\x0a\x01a" + PASSWORD)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -77,3 +99,4 @@ def test_what_nests_or_repeats_too_much_to_be_read_counts_as_a_secret():
         )
     assert Redaction().is_secret_in(deep)
     assert Redaction().is_secret_in(b"\x0a\x00" * 300_000)
+    assert Redaction().is_secret_in(b"\x0b" * 5_000 + b"\x0c" * 5_000)

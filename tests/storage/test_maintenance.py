@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from storage_kit import NOW_S, RowDoor, ask_one, span_row, wait_until
+from storage_kit import NOW_S, RowDoor, ask_one, log_row, point_row, span_row, wait_until
 
 from otel_perfmon.storage import maintenance as maintenances
 from otel_perfmon.storage.alarm import Alarm
@@ -53,6 +53,19 @@ def test_the_writer_thread_does_it_when_it_is_due(recorder, door, clock, db_path
     recorder.maintenance._due_at = 0.0
     recorder.record(door, span_row("wakes the writer"))
     assert wait_until(lambda: ask_one(db_path, COUNT) == 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "row"), [("write_logs", log_row()), ("write_points", point_row())], ids=["logs", "points"]
+)
+def test_it_is_done_where_nothing_but_logs_or_points_come(recorder, clock, monkeypatch, method, row):
+    count = f"SELECT count(*) FROM {method.replace('write', '')}"
+    monkeypatch.setattr(maintenances, "MAINTAIN_SECONDS", 0.05)
+    recorder.maintenance.start_afresh(Losses())
+    getattr(recorder, method)([row])
+    assert ask_one(recorder.path, count) == 1
+    clock.now = NOW_S + 31 * 86_400.0
+    assert wait_until(lambda: ask_one(recorder.path, count) == 0)
 
 
 def test_it_stops_between_two_steps_when_it_is_told_to(recorder, door, clock, db_path):

@@ -6,6 +6,7 @@ import pytest
 from storage_kit import RowDoor, ask, ask_one, point_row, resource_row, scope_row, span_row
 
 from otel_perfmon.storage.columns import SpanColumns
+from otel_perfmon.storage.raw_points import add_raw
 from otel_perfmon.storage.redactor import RedactionPolicy, Redactor
 from otel_perfmon.storage.rows import SpanDetails
 
@@ -73,6 +74,14 @@ def test_points_are_redacted_with_their_exemplars(redactor):
     clean = redactor.redact_points([point_row(attributes=json.dumps({"api_key": SECRET}), data=data), point_row()])
     assert SECRET not in repr(clean)
     assert clean[1] == point_row()._replace(resource=clean[1].resource, scope=clean[1].scope)
+
+
+@pytest.mark.parametrize("name", ["instrument", "unit", "description"])
+def test_a_point_has_no_secret_in_any_of_its_texts_nor_the_raw_form_that_has_it(redactor, name):
+    text = f"password={SECRET}"
+    (clean,) = redactor.redact_points([point_row(data=add_raw('{"value":3}', text.encode()), **{name: text})])
+    assert getattr(clean, name) == "password=[redacted]"
+    assert clean.data == '{"value":3}'
 
 
 def test_a_policy_can_switch_it_off_and_add_names_and_patterns_at_any_time(redactor):

@@ -22,10 +22,11 @@ _Waiting = tuple[Sequence[Any], "Future[None]"]
 
 
 class Commits:
-    """A queue of requests, each stored whole or refused whole. Any number of threads.
+    """A queue of requests, each acknowledged once all of it is committed. Any number of threads.
 
     ``write_first`` commits the first rows, as many as one transaction may hold, and says how many; or it raises a
-    `StoreError`, and who sent them is to send them again.
+    `StoreError`, and who sent them is to send them again. Of a request that needs several transactions the first ones
+    may be committed by then: spans are known when they come again, points and log records are stored twice.
     """
 
     def __init__(self, write_first: Callable[[Sequence[Any]], int]) -> None:

@@ -57,8 +57,10 @@ def decode_details(text: str) -> dict[str, Any]:
 
 def encode_error_type(text: str, error_type: str) -> str:
     """The object of a span with another error type; everything else in it stays as it is, to the letter."""
-    old = decode_details(text).get("error_type")
-    if old is not None:
+    old = decode_details(text).get("error_type", "")
+    if old == error_type:
+        return text
+    if old:
         return text.replace(f'"error_type":{_quoted(old)}', f'"error_type":{_quoted(error_type)}', 1)
     return f'{{"error_type":{_quoted(error_type)}{"," + text[1:] if text else "}"}'
 

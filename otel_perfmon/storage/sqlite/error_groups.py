@@ -11,6 +11,7 @@ from otel_perfmon.records import ErrorGroup
 from otel_perfmon.storage.cells import COARSE_RESOLUTIONS_S, cover_coarsely
 from otel_perfmon.storage.fingerprint import message_pattern
 from otel_perfmon.storage.rows import NO_DETAILS, SpanRow
+from otel_perfmon.storage.sqlite.error_examples import renew_examples
 from otel_perfmon.storage.sqlite.figures import begin_generation
 from otel_perfmon.storage.sqlite.statements import run_multirow
 
@@ -98,14 +99,29 @@ class ErrorGroups:
             group.add(row)
         self._save(groups)
 
-    def move(self, operation_id: int, old: SpanRow, new: SpanRow) -> bool:
-        """Count a failed span as ``new`` that was counted as ``old``; False where that is not counted any more."""
+    def move(self, operation_id: int, old: SpanRow, new: SpanRow, *, may_be_other: bool) -> bool:
+        """Count a failed span as ``new`` that was counted as ``old``; False where that is not counted any more.
+
+        What is in no group of its own counts among the other messages, if it ``may_be_other``.
+        """
         known = self._read(operation_id)
         details = old.details or NO_DETAILS
         key = (details.error_type, message_pattern(details.error_message))
-        group_id = known.get(key, known.get(("", OTHER_MESSAGES)))
-        if group_id is None:
+        if key not in known and may_be_other:
+            key = ("", OTHER_MESSAGES)
+        if key not in known:
             return False
+        self._take_out(known[key], old)
+        is_other = key == ("", OTHER_MESSAGES)
+        is_alike = key.__eq__ if not is_other else lambda each: each not in known
+        renew_examples(self._connection, known[key], old, is_alike, MESSAGE_MAX)
+        begin_generation(self._connection)
+        self.forget()
+        self.add([(operation_id, new)])
+        return True
+
+    def _take_out(self, group_id: int, old: SpanRow) -> None:
+        """Count one less in that group, which goes when nothing is left of it."""
         self._connection.execute("UPDATE _error_groups SET count = count - 1 WHERE id = ?", (group_id,))
         for resolution, start_unix_s in _cells_of(old):
             self._connection.execute(
@@ -114,10 +130,6 @@ class ErrorGroups:
             )
         self._connection.execute("DELETE FROM _error_cells WHERE group_id = ? AND count <= 0", (group_id,))
         self._connection.execute("DELETE FROM _error_groups WHERE id = ? AND count <= 0", (group_id,))
-        begin_generation(self._connection)
-        self.forget()
-        self.add([(operation_id, new)])
-        return True
 
     def _key(self, groups: dict[_Key, _Group], operation_id: int, row: SpanRow) -> _Key:
         """The group of an error; that of other messages where its operation has no room for another group."""

@@ -31,8 +31,8 @@ SELECT attributes FROM _logs WHERE trace_id = ? AND trace_id <> x'' AND span_id 
     AND instr(attributes, '"exception.') ORDER BY id DESC LIMIT 1
 """
 _FAILED: Final = f"""
-SELECT id, operation_id, end_unix_nano, details FROM _spans WHERE trace_id = ? AND span_id = ?
-    AND status_code = {STATUS_ERROR} ORDER BY id LIMIT 1
+SELECT id, operation_id, end_unix_nano, details, instr(attributes, '"error.type":') > 0 FROM _spans
+    WHERE trace_id = ? AND span_id = ? AND status_code = {STATUS_ERROR} ORDER BY id LIMIT 1
 """
 _NOWHERE: Final = (ResourceRow("", "", "", "{}"), ScopeRow("", "", "", "{}"))
 _STATUS: Final = SpanRow._fields.index("status_code")
@@ -44,8 +44,11 @@ def insert_logs(
 ) -> None:
     """Insert log records; the caller holds a transaction."""
     values: list[Any] = []
+    told: set[tuple[bytes, bytes]] = set()  # the records of this call are not in the table yet
     for log in logs:
-        if log.span_id and _SAYS_EXCEPTION in log.attributes:
+        ids = (log.trace_id, log.span_id)
+        if log.span_id and _SAYS_EXCEPTION in log.attributes and ids not in told:
+            told.add(ids)
             _tell_span(connection, error_groups, log)
         resource_id, scope_id = names.resource(log.resource), names.scope(log.scope)
         altered = ",".join(filter(None, (log.altered, names.lost_of(resource_id, scope_id))))
@@ -80,7 +83,7 @@ def _tell_span(connection: sqlite3.Connection, error_groups: ErrorGroups, log: L
     row = connection.execute(_FAILED, ids).fetchone()
     if row is None or connection.execute(_EXCEPTION_OF, ids).fetchone() is not None:
         return
-    row_id, operation_id, end, text = row
+    row_id, operation_id, end, text, has_type = row
     decoded = decode_details(text)
     if any(event["name"] == EXCEPTION_EVENT for event in decoded.get("events", ())):
         return
@@ -90,7 +93,9 @@ def _tell_span(connection: sqlite3.Connection, error_groups: ErrorGroups, log: L
     if (told.error_type, told.error_message) == (own.error_type, own.error_message):
         return
     span = SpanRow(log.trace_id, log.span_id, b"", False, "", *_NOWHERE, 0, 0, end, end, 0, STATUS_ERROR, 0, "", own)
-    if error_groups.move(operation_id, span, span._replace(details=told)):
+    # A type that the span does not say itself is that of a record that is gone, whose message nobody knows any more.
+    may_be_other = bool(has_type or not own.error_type)
+    if error_groups.move(operation_id, span, span._replace(details=told), may_be_other=may_be_other):
         details = encode_error_type(text, told.error_type)
         connection.execute("UPDATE _spans SET details = ? WHERE id = ?", (details, row_id))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import threading
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -94,6 +96,46 @@ def test_what_could_not_be_written_is_kept_bounded_and_written_with_the_next(bro
         bodies = [log.body for log in store.find_arrived_logs(limit=20_000).items]
     assert (len(bodies), bodies[0], bodies[-1]) == (UNWRITTEN_LOGS_MAX + 1, "5", "last")
     exporter.shutdown()
+
+
+def call_with(act, at_step, function, *arguments):
+    """Call the function; at that step of the code in its file ``act`` runs on another thread."""
+    steps = iter(range(1_000))
+
+    def trace(frame, _event, _argument):
+        if frame.f_code.co_filename != function.__code__.co_filename:
+            return None
+        if next(steps) == at_step:
+            thread = threading.Thread(target=act)
+            thread.start()
+            thread.join()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    finally:
+        sys.settrace(before)
+    assert next(steps) > at_step
+
+
+def test_while_another_thread_writes_what_waits_each_record_is_stored_once(tmp_path):
+    for step in range(12):  # taking what waits is the first that is done
+        folder = tmp_path / str(step)
+        exporter = SQLiteLogRecordExporter(str(folder / "metrics.db"))
+        folder.write_text("in the way")
+        exporter.export([record("0"), record("1")])
+
+        def write_all(exporter=exporter, folder=folder):
+            folder.unlink()
+            folder.mkdir()
+            exporter.export([record("2")])
+
+        call_with(write_all, step, exporter.export, [record("3")])
+        with open_store(exporter._recorder.path) as store:
+            assert sorted(log.body for log in store.find_arrived_logs().items) == ["0", "1", "2", "3"], step
+        exporter.shutdown()
 
 
 class HandlerOfOtel(logging.Handler):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from storage_kit import NOW, SECOND, ask, ask_one, log_row, span_row, write
 
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.storage.attributes import encode_attributes, encode_items
+from otel_perfmon.storage.sqlite import error_groups
 
 EXCEPTION = json.dumps({"exception.type": "TimeoutError", "exception.message": "no answer from 5", "n": 1})
 
@@ -107,3 +110,66 @@ def test_a_trace_has_its_records_in_the_order_of_time_and_shows_their_exceptions
     (shown,) = trace.with_logged_exceptions().spans
     assert shown.exception.attributes["exception.message"] == "no answer from 5"
     assert shown.exception.time_unix_nano == NOW
+
+
+def says(span, kind, message):
+    return log_of(span, json.dumps({"exception.type": kind, "exception.message": message}))
+
+
+@pytest.fixture
+def one_among_others(writer, monkeypatch):
+    """A failed span with a group of its own, and one that counts among the other messages for want of room."""
+    monkeypatch.setattr(error_groups, "GROUPS_PER_OPERATION_MAX", 3)
+    own, other = (failed(status_message=name, error_message=name) for name in ("own", "no room"))
+    for span in (own, span_row(error="crashed"), span_row(error="third"), other):
+        write(writer, span)
+    return own, other
+
+
+def groups_of(store):
+    return {(group.error_type, group.message): group.count for group in store.summarize_errors()}
+
+
+def test_two_records_of_one_span_in_one_request_take_nothing_from_another_span(writer, store, one_among_others):
+    own, other = one_among_others
+    write(writer, logs=[says(own, "ValueError", "crashed"), says(own, "KeyError", "again")])
+    typed = {("ValueError", "crashed"): 2, ("ValueError", "third"): 1}
+    assert groups_of(store) == {**typed, ("", error_groups.OTHER_MESSAGES): 1}
+    write(writer, logs=[says(other, "ValueError", "crashed")])
+    assert groups_of(store) == {**typed, ("ValueError", "crashed"): 3}
+
+
+def test_a_record_that_comes_when_the_first_one_is_gone_takes_nothing_from_another_span(
+    writer, store, one_among_others, db_path
+):
+    own, _ = one_among_others
+    write(writer, logs=[says(own, "ValueError", "crashed")])
+    before = groups_of(store)
+    with closing(sqlite3.connect(db_path)) as connection, connection:
+        connection.execute("DELETE FROM _logs")
+    write(writer, logs=[says(own, "KeyError", "again")])
+    assert groups_of(store) == before
+
+
+def test_a_group_from_which_its_latest_goes_names_the_latest_that_is_left(writer, store):
+    spans = [
+        failed(status_message=message, error_message=message, end=NOW + number)
+        for number, message in enumerate(("lost 1", "other", "lost 2", "lost 3"))
+    ]
+    for span in spans:
+        write(writer, span)
+    write(writer, logs=[log_of(spans[3])])
+    write(writer, logs=[log_of(spans[0])])
+    (group,) = [group for group in store.summarize_errors() if group.message.startswith("lost")]
+    assert (group.count, group.last_message) == (1, "lost 2")
+    assert group.first_trace_id == group.last_trace_id == spans[2].trace_id.hex()
+    assert group.last_span_id == spans[2].span_id.hex()
+    assert group.last_seen == group.first_seen == spans[2].end_unix_nano / 1e9
+
+
+@ORDERS
+def test_a_record_without_a_type_leaves_the_span_without_one(writer, store, order):
+    span = failed(status_message="it failed", error_message="it failed")
+    written(writer, order, log_of(span, json.dumps({"exception.message": "no answer"})), span=span)
+    assert store.find_spans()[0].error_type is None
+    assert [(group.error_type, group.last_message) for group in store.summarize_errors()] == [("", "no answer")]
