@@ -15,10 +15,10 @@ from otel_perfmon.otlp.wire import (
     FIXED64,
     LENGTH,
     VARINT,
+    fixed32,
+    fixed64,
     number,
     pack_double,
-    pack_fixed32,
-    pack_fixed64,
     sized,
     tag,
     text,
@@ -178,13 +178,3 @@ def _encode_event(event: EventRecord) -> bytes:
             number(_EVENT_DROPPED, event.dropped_attributes_count),
         )
     )
-
-
-def fixed64(tag: bytes, value: int) -> bytes:
-    """A field of a number of 64 bits; nothing where it is 0."""
-    return tag + pack_fixed64(value) if value else b""
-
-
-def fixed32(tag: bytes, value: int) -> bytes:
-    """A field of a number of 32 bits; nothing where it is 0."""
-    return tag + pack_fixed32(value) if value else b""
