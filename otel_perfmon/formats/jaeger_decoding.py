@@ -56,7 +56,9 @@ class JaegerDecoder:
     def _read_object(self, stream: JsonStream, depth: int) -> Iterator[Callable[[], SpanRecord]]:
         others: dict[str, Any] = {}
         is_of_many = False
-        with SpooledTemporaryFile(_HELD_BYTES_MAX, "w+", encoding="utf-8", errors="surrogateescape") as held:
+        with SpooledTemporaryFile(
+            _HELD_BYTES_MAX, "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as held:
             for name in stream.members():
                 if name == "data" and stream.peek() == "[" and depth < _DEPTH_MAX:
                     is_of_many = True

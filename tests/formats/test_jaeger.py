@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from formats_kit import errors_in, records, rows_in
+from formats_kit import errors_in, read, records, rows_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_kit import span_record
@@ -190,6 +190,8 @@ def bytes_of(value, **options) -> bytes:
         bytes_of({**SPAN, "process": PROCESS}),
         bytes_of({**SPAN, "process": PROCESS}, indent=1).replace(b"\n", b"\r\n"),
         b"\xef\xbb\xbf" + bytes_of(TRACE) + b"\r\n",
+        bytes_of({"data": [TRACE]}, indent=2).replace(b"\n", b"\r\n"),
+        bytes_of(TRACE, indent=2).replace(b"\n", b"\r"),
     ],
 )
 def test_all_the_forms_of_jaegers_json_are_read(data):
@@ -220,8 +222,6 @@ def test_a_bad_line_is_told_and_the_next_one_is_read():
 
 def test_a_document_that_breaks_off_gives_what_was_whole():
     data = b"".join(encode_jaeger_json([[span_record(span_id=f"{number:016x}") for number in range(1, 700)]]))
-    from formats_kit import read  # noqa: PLC0415
-
     pieces = read(data[: len(data) // 2])
     assert 300 < sum(len(piece.rows) for piece in pieces) < 400
     assert [str(piece.error)[:16] for piece in pieces if piece.error] == ["This is no JSON:"]
