@@ -208,7 +208,8 @@ def _relations(span: Mapping[str, Any], trace_id: str) -> tuple[str | None, tupl
     if parent is None:
         links = references
         told = span.get("parentSpanID")
-        parent_id = foreign_span.id_of(span, "parentSpanID", _SPAN_DIGITS) if told and told.strip("0") else None
+        is_told = bool(told.strip("0") if isinstance(told, str) else told)
+        parent_id = foreign_span.id_of(span, "parentSpanID", _SPAN_DIGITS) if is_told else None
     else:
         links = [each for each in references if each is not parent]
         parent_id = parent[2]

@@ -212,6 +212,16 @@ def test_a_bad_span_is_told_by_its_number_and_the_rest_goes_on():
     ]
 
 
+@pytest.mark.parametrize("told", [123, 1.5, ["9"], {"a": 1}, True])
+def test_a_parent_that_is_no_text_is_told_and_the_rest_goes_on(told):
+    line = bytes_of({**SPAN, "process": PROCESS})
+    pieces = read(bytes_of({**SPAN, "parentSpanID": told}) + b"\n" + line)
+    assert [(piece.place, str(piece.error)) for piece in pieces if piece.error] == [
+        ("line 1, span 1", f"This is no span of Jaeger's: its parentSpanID is no id of up to 16 hex digits: {told!r}.")
+    ]
+    assert sum(len(piece.rows) for piece in pieces) == 1
+
+
 def test_a_bad_line_is_told_and_the_next_one_is_read():
     line = bytes_of({**SPAN, "process": PROCESS})
     assert [place for place, _ in errors_in(line + b"\n{nonsense\n" + line + b"\n7\n" + line)] == [
