@@ -17,7 +17,7 @@ from typing import Any, Final
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.formats import foreign_span
 from otel_perfmon.formats.foreign_span import Tags
-from otel_perfmon.formats.json_stream import JsonStream
+from otel_perfmon.formats.json_stream import JsonStream, parse_json
 from otel_perfmon.records import EventRecord, LinkRecord, ResourceRecord, SpanRecord
 
 REF_TYPE: Final = "opentracing.ref_type"
@@ -75,12 +75,15 @@ class JaegerDecoder:
                     others[name] = stream.value()[0]
             held.seek(0)
             for line in held:
-                yield self._later(json.loads(line), others)
+                yield self._later_of_text(line, others)
         if not is_of_many and "data" not in others:
             yield self._later(others, {})
 
     def _later(self, span: Any, trace: Mapping[str, Any]) -> Callable[[], SpanRecord]:
         return lambda: self.decode(span, trace.get("processes"))
+
+    def _later_of_text(self, text: str, trace: Mapping[str, Any]) -> Callable[[], SpanRecord]:
+        return lambda: self.decode(parse_json(text), trace.get("processes"))
 
     def decode(self, span: Any, processes: Any) -> SpanRecord:
         """One span, whose process is in it, or among the ``processes``. Raises `DecodeError`."""

@@ -222,6 +222,13 @@ def test_a_parent_that_is_no_text_is_told_and_the_rest_goes_on(told):
     assert sum(len(piece.rows) for piece in pieces) == 1
 
 
+def test_a_number_of_any_length_is_read_alike_before_the_processes_and_behind_them():
+    spans = f'"spans":[{{"traceID":"1","spanID":"2","tags":[{{"key":"n","value":{"9" * 5_000}}}]}}]'
+    for text in (f'{{{spans},"processes":{{}}}}', f'{{"processes":{{}},{spans}}}'):
+        (row,) = rows_in(text.encode())
+        assert json.loads(row.attributes) == {"n": {"@double": "Infinity"}}
+
+
 def test_a_bad_line_is_told_and_the_next_one_is_read():
     line = bytes_of({**SPAN, "process": PROCESS})
     assert [place for place, _ in errors_in(line + b"\n{nonsense\n" + line + b"\n7\n" + line)] == [
