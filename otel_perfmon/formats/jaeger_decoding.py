@@ -25,6 +25,8 @@ REF_TYPE: Final = "opentracing.ref_type"
 DROPPED_OF_EVENT: Final = "otel.event.dropped_attributes_count"
 NO_SERVICE_NAME: Final = "OTLPResourceNoServiceName"
 """What the Collector calls a service without a name."""
+_TAGS_AS_FIELDS: Final = "tag"
+"""Where Elasticsearch has tags by their keys, as fields of its index, in which a dot is an at sign."""
 _HELD_BYTES_MAX: Final = 32 * 1024 * 1024
 _NANO_IN_MICRO: Final = 1_000
 _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
@@ -164,7 +166,9 @@ def _tags(part: Mapping[str, Any], name: str) -> tuple[Tags, bool]:
     found = part.get(name)
     if isinstance(found, dict):  # as some tools have them
         return dict(found), False
-    pairs = [(_text(each, "key"), _value(each)) for each in foreign_span.objects_of(part, name)]
+    fields = part.get(_TAGS_AS_FIELDS) if name == "tags" else None
+    pairs = [(key.replace("@", "."), value) for key, value in fields.items()] if isinstance(fields, dict) else []
+    pairs += [(_text(each, "key"), _value(each)) for each in foreign_span.objects_of(part, name)]
     tags = dict(pairs)
     return tags, len(tags) < len(pairs)
 

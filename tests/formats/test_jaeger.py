@@ -266,6 +266,19 @@ def test_a_status_is_told_by_the_tags_of_either_kind(tags, code, message, left):
     assert (row.details.status_message if row.details else "") == message
 
 
+def test_tags_that_elasticsearch_has_as_fields_are_tags_like_the_others():
+    fields = {"http@status_code": 500, "error": True, "span@kind": "server"}
+    process = {**PROCESS, "tag": {"host@name": "h2", "zone": "z"}}
+    (row,) = rows_in(bytes_of({**SPAN, "tags": [tag("a", "b")], "tag": fields, "process": process}))
+    assert json.loads(row.attributes) == {"http.status_code": 500, "a": "b"}
+    assert (row.kind, row.status_code, row.details) == (2, 2, None)
+    assert json.loads(row.resource.attributes) == {
+        "service.name": "shop", "host.name": "h2", "zone": "z", "host": "h1",
+    }  # fmt: skip
+    (row,) = rows_in(bytes_of({**SPAN, "tags": [tag("a.b", 1, "int64")], "tag": {"a@b": 2}}))
+    assert (json.loads(row.attributes), row.details.altered) == ({"a.b": 1}, "attributes")
+
+
 def test_values_are_what_their_type_says_and_stay_when_they_cannot_be():
     tags = [
         tag("i", "12", "int64"), tag("f", 1, "float64"), tag("b", "TRUE", "bool"), tag("raw", "aGk=", "binary"),
