@@ -17,7 +17,7 @@ from typing import Any, Final
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.formats import foreign_span
 from otel_perfmon.formats.foreign_span import Tags
-from otel_perfmon.formats.json_stream import JsonStream
+from otel_perfmon.formats.json_stream import JsonStream, parse_json
 from otel_perfmon.records import EventRecord, LinkRecord, ResourceRecord, SpanRecord
 
 REF_TYPE: Final = "opentracing.ref_type"
@@ -25,6 +25,8 @@ REF_TYPE: Final = "opentracing.ref_type"
 DROPPED_OF_EVENT: Final = "otel.event.dropped_attributes_count"
 NO_SERVICE_NAME: Final = "OTLPResourceNoServiceName"
 """What the Collector calls a service without a name."""
+_TAGS_AS_FIELDS: Final = "tag"
+"""Where Elasticsearch has tags by their keys, as fields of its index, in which a dot is an at sign."""
 _HELD_BYTES_MAX: Final = 32 * 1024 * 1024
 _NANO_IN_MICRO: Final = 1_000
 _TRACE_DIGITS, _SPAN_DIGITS = 32, 16
@@ -56,7 +58,9 @@ class JaegerDecoder:
     def _read_object(self, stream: JsonStream, depth: int) -> Iterator[Callable[[], SpanRecord]]:
         others: dict[str, Any] = {}
         is_of_many = False
-        with SpooledTemporaryFile(_HELD_BYTES_MAX, "w+", encoding="utf-8", errors="surrogateescape") as held:
+        with SpooledTemporaryFile(
+            _HELD_BYTES_MAX, "w+", encoding="utf-8", errors="surrogateescape", newline="\n"
+        ) as held:
             for name in stream.members():
                 if name == "data" and stream.peek() == "[" and depth < _DEPTH_MAX:
                     is_of_many = True
@@ -73,12 +77,15 @@ class JaegerDecoder:
                     others[name] = stream.value()[0]
             held.seek(0)
             for line in held:
-                yield self._later(json.loads(line), others)
+                yield self._later_of_text(line, others)
         if not is_of_many and "data" not in others:
             yield self._later(others, {})
 
     def _later(self, span: Any, trace: Mapping[str, Any]) -> Callable[[], SpanRecord]:
         return lambda: self.decode(span, trace.get("processes"))
+
+    def _later_of_text(self, text: str, trace: Mapping[str, Any]) -> Callable[[], SpanRecord]:
+        return lambda: self.decode(parse_json(text), trace.get("processes"))
 
     def decode(self, span: Any, processes: Any) -> SpanRecord:
         """One span, whose process is in it, or among the ``processes``. Raises `DecodeError`."""
@@ -159,7 +166,9 @@ def _tags(part: Mapping[str, Any], name: str) -> tuple[Tags, bool]:
     found = part.get(name)
     if isinstance(found, dict):  # as some tools have them
         return dict(found), False
-    pairs = [(_text(each, "key"), _value(each)) for each in foreign_span.objects_of(part, name)]
+    fields = part.get(_TAGS_AS_FIELDS) if name == "tags" else None
+    pairs = [(key.replace("@", "."), value) for key, value in fields.items()] if isinstance(fields, dict) else []
+    pairs += [(_text(each, "key"), _value(each)) for each in foreign_span.objects_of(part, name)]
     tags = dict(pairs)
     return tags, len(tags) < len(pairs)
 
@@ -206,7 +215,8 @@ def _relations(span: Mapping[str, Any], trace_id: str) -> tuple[str | None, tupl
     if parent is None:
         links = references
         told = span.get("parentSpanID")
-        parent_id = foreign_span.id_of(span, "parentSpanID", _SPAN_DIGITS) if told and told.strip("0") else None
+        is_told = bool(told.strip("0") if isinstance(told, str) else told)
+        parent_id = foreign_span.id_of(span, "parentSpanID", _SPAN_DIGITS) if is_told else None
     else:
         links = [each for each in references if each is not parent]
         parent_id = parent[2]

@@ -25,7 +25,13 @@ def _integer(text: str) -> int | float:
     return int(text) if len(text) <= _DIGITS_MAX else float(text)
 
 
-_raw_decode = json.JSONDecoder(parse_int=_integer).raw_decode
+_DECODER: Final = json.JSONDecoder(parse_int=_integer)
+_raw_decode = _DECODER.raw_decode
+
+
+def parse_json(text: str) -> Any:
+    """The value of a text that a stream gave, the same again."""
+    return _DECODER.decode(text)
 
 
 class NestingError(DecodeError):

@@ -20,6 +20,8 @@ from otel_perfmon.storage.rows import SpanRow
 LOOK_BYTES: Final = 65_536
 """So much of a file is looked at to tell what it is; the buffer of who opens it must hold that."""
 _ROWS_AT_ONCE: Final = 512
+_UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What Python raises for a value of a kind that no decoder reckoned with; it is the matter of that span alone."""
 _OTLP: Final = rb"resource_?[sS]pans|resource_?[mM]etrics|resource_?[lL]ogs|resource_?[pP]rofiles"
 _JAEGER: Final = rb"traceID|spanID|processes"
 _ZIPKIN: Final = rb"traceId|localEndpoint|annotations"
@@ -84,6 +86,8 @@ class _Counter:
                     yield Piece(place, [], error)
                 except RecursionError:
                     yield Piece(place, [], DecodeError("It is nested too deep."))
+                except _UNFORESEEN as error:
+                    yield Piece(place, [], DecodeError(f"It cannot be read: {type(error).__name__}: {error}."))
                 if len(rows) >= _ROWS_AT_ONCE:
                     yield Piece(place, rows)
                     rows = []

@@ -15,10 +15,10 @@ from otel_perfmon.otlp.wire import (
     FIXED64,
     LENGTH,
     VARINT,
+    fixed32,
+    fixed64,
     number,
     pack_double,
-    pack_fixed32,
-    pack_fixed64,
     sized,
     tag,
     text,
@@ -100,7 +100,7 @@ class SpanEncoder:
 _KIND, _DROPPED_ATTRIBUTES, _DROPPED_EVENTS, _DROPPED_LINKS = (tag(each, VARINT) for each in (6, 10, 12, 14))
 _START, _END, _EVENT_TIME = tag(7, FIXED64), tag(8, FIXED64), tag(1, FIXED64)
 _FLAGS, _LINK_FLAGS = tag(16, FIXED32), tag(6, FIXED32)
-_KIND_OF_STATUS, _DROPPED_OF_RESOURCE, _DROPPED_OF_SCOPE = tag(3, VARINT), tag(2, VARINT), tag(4, VARINT)
+_KIND_OF_STATUS = tag(3, VARINT)
 _EVENT_DROPPED, _LINK_DROPPED = tag(4, VARINT), tag(5, VARINT)
 
 
@@ -178,13 +178,3 @@ def _encode_event(event: EventRecord) -> bytes:
             number(_EVENT_DROPPED, event.dropped_attributes_count),
         )
     )
-
-
-def fixed64(tag: bytes, value: int) -> bytes:
-    """A field of a number of 64 bits; nothing where it is 0."""
-    return tag + pack_fixed64(value) if value else b""
-
-
-def fixed32(tag: bytes, value: int) -> bytes:
-    """A field of a number of 32 bits; nothing where it is 0."""
-    return tag + pack_fixed32(value) if value else b""

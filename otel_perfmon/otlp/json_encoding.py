@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from otel_perfmon.otlp.grouping import ResourceSpans, group_spans
 from otel_perfmon.otlp.messages import RESOURCE_SPANS, SCOPE_SPANS, SPAN, as_json
-from otel_perfmon.otlp.wire import utf8
+from otel_perfmon.otlp.wire import unsigned, utf8
 from otel_perfmon.records import Attributes, EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanRecord
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
@@ -39,8 +39,8 @@ def encode_span(span: SpanRecord) -> JsonObject:
                 "parentSpanId": span.parent_span_id,
                 "name": span.name,
                 "kind": span.kind,
-                "startTimeUnixNano": int64(span.start_unix_nano),
-                "endTimeUnixNano": int64(span.end_unix_nano),
+                "startTimeUnixNano": time_text(span.start_unix_nano),
+                "endTimeUnixNano": time_text(span.end_unix_nano),
                 "attributes": encode_attributes(span.attributes),
                 "droppedAttributesCount": span.dropped_attributes_count,
                 "events": [_event(event) for event in span.events],
@@ -101,7 +101,7 @@ def _scope(scope: ScopeRecord) -> JsonObject:
 def _event(event: EventRecord) -> JsonObject:
     return present(
         {
-            "timeUnixNano": int64(event.time_unix_nano),
+            "timeUnixNano": time_text(event.time_unix_nano),
             "name": event.name,
             "attributes": encode_attributes(event.attributes),
             "droppedAttributesCount": event.dropped_attributes_count,
@@ -132,9 +132,9 @@ def _text(value: str) -> str:
     return value if value.isascii() else utf8(value).decode()
 
 
-def int64(value: int) -> str:
-    """A number of 64 bits; an empty text where it is 0."""
-    return str(value) if value else ""
+def time_text(value: int) -> str:
+    """A time, as in protobuf; an empty text where it is 0."""
+    return str(unsigned(value) or "")
 
 
 def _special(value: float) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otel_perfmon.otlp import json_encoding
-from otel_perfmon.otlp.encoding import around_items, around_scopes, encode_attributes, encode_value, fixed32, fixed64
+from otel_perfmon.otlp.encoding import around_items, around_scopes, encode_attributes, encode_value
 from otel_perfmon.otlp.grouping import group_items
 from otel_perfmon.otlp.json_encoding import JsonObject
 from otel_perfmon.otlp.messages import LOG, as_json
-from otel_perfmon.otlp.wire import FIXED32, FIXED64, LENGTH, VARINT, number, sized, tag, text
+from otel_perfmon.otlp.wire import FIXED32, FIXED64, LENGTH, VARINT, fixed32, fixed64, number, sized, tag, text
 from otel_perfmon.records import LogRecord
 
 _ONE, _TWO = tag(1, LENGTH), tag(2, LENGTH)
@@ -73,7 +73,7 @@ def encode_log_json(log: LogRecord) -> JsonObject:
     if log.otlp:
         return as_json(LOG, log.otlp)
     members = {
-        "timeUnixNano": json_encoding.int64(log.time_unix_nano),
+        "timeUnixNano": json_encoding.time_text(log.time_unix_nano),
         "severityNumber": log.severity_number,
         "severityText": log.severity_text,
         "attributes": json_encoding.encode_attributes(log.attributes),
@@ -81,7 +81,7 @@ def encode_log_json(log: LogRecord) -> JsonObject:
         "flags": log.flags,
         "traceId": log.trace_id,
         "spanId": log.span_id,
-        "observedTimeUnixNano": json_encoding.int64(log.observed_unix_nano),
+        "observedTimeUnixNano": json_encoding.time_text(log.observed_unix_nano),
         "eventName": log.event_name,
     }
     present = json_encoding.present(members)

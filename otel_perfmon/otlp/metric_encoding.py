@@ -13,7 +13,7 @@ from otel_perfmon.otlp.encoding import around_items, around_scopes, encode_attri
 from otel_perfmon.otlp.grouping import group_items
 from otel_perfmon.otlp.json_encoding import JsonObject
 from otel_perfmon.otlp.messages import METRIC, as_json, new_message
-from otel_perfmon.otlp.wire import LENGTH, sized, tag
+from otel_perfmon.otlp.wire import LENGTH, sized, tag, unsigned
 from otel_perfmon.records import PointRecord
 from otel_perfmon.storage.attributes import encode_attributes as attributes_text
 
@@ -95,7 +95,8 @@ def _metric(point: PointRecord) -> Any:
 
 def _add_point(message: Any, point: PointRecord) -> None:
     figures = point.data
-    message.start_time_unix_nano, message.time_unix_nano = max(0, point.start_unix_nano), max(0, point.time_unix_nano)
+    message.start_time_unix_nano = unsigned(point.start_unix_nano)
+    message.time_unix_nano = unsigned(point.time_unix_nano)
     attributes_tag = tag(_ATTRIBUTES.get(point.kind, _ATTRIBUTES_ELSE), LENGTH)
     message.MergeFromString(encode_attributes(attributes_tag, point.attributes))
     if point.kind in _NUMBERS:
@@ -140,7 +141,7 @@ def _set_number(message: Any, figures: Mapping[str, Any]) -> None:
 
 
 def _add_exemplar(message: Any, exemplar: Mapping[str, Any]) -> None:
-    message.time_unix_nano = exemplar["time_unix_nano"]
+    message.time_unix_nano = unsigned(exemplar["time_unix_nano"])
     _set_number(message, exemplar)
     message.trace_id = bytes.fromhex(exemplar.get("trace_id", ""))
     message.span_id = bytes.fromhex(exemplar.get("span_id", ""))

@@ -18,9 +18,10 @@ from otel_perfmon.otlp.wire import (
     FIXED64,
     LENGTH,
     VARINT,
+    fixed32,
+    fixed64,
     number,
     pack_double,
-    pack_fixed32,
     sized,
     tag,
     text,
@@ -37,7 +38,6 @@ _START, _END, _TIME = tag(7, FIXED64), tag(8, FIXED64), tag(1, FIXED64)
 _STATUS_CODE, _FLAGS, _LINK_FLAGS = tag(3, VARINT), tag(16, FIXED32), tag(6, FIXED32)
 _EVENT_DROPPED, _LINK_DROPPED = tag(4, VARINT), tag(5, VARINT)
 _pack_times = Struct("<cQcQ").pack
-_pack_fixed64 = Struct("<Q").pack
 _decode = json.JSONDecoder().decode
 _PAIRS_MAX: Final = 4_096
 _PAIR_BYTES_MAX: Final = 128
@@ -100,7 +100,7 @@ class _RowEncoder:
     def _encode_shape(self, shape: SpanShape) -> tuple[bytes, bytes]:
         """What stands behind the ids of a span without details, and what stands at its end."""
         head = text(_FIVE, self._names.operations[shape.operation_id]) + number(_KIND, shape.kind)
-        return head, sized(_FIFTEEN, number(_STATUS_CODE, shape.status_code)) + _flags(_FLAGS, shape.flags)
+        return head, sized(_FIFTEEN, number(_STATUS_CODE, shape.status_code)) + fixed32(_FLAGS, shape.flags)
 
     def _encode_rich(self, spans: OutboxSpans, place: int, pairs: bytes) -> bytes:
         """A span that has what few have."""
@@ -115,7 +115,7 @@ class _RowEncoder:
             _encode_times(found.get("start_unix_nano", spans.start_unix_nano[place]), spans.end_unix_nano[place]),
             pairs,
             *_encode_details(found, shape.status_code),
-            _flags(_FLAGS, shape.flags),
+            fixed32(_FLAGS, shape.flags),
         ]
         return b"".join(parts)
 
@@ -187,7 +187,7 @@ def _encode_details(found: dict[str, Any], status_code: int) -> list[bytes]:
 def _encode_event(event: dict[str, Any]) -> bytes:
     return b"".join(
         (
-            _fixed64(_TIME, event["time_unix_nano"]),
+            fixed64(_TIME, event["time_unix_nano"]),
             text(_TWO, event["name"]),
             encode_attributes(_THREE, untag(event.get("attributes", {}))),
             number(_EVENT_DROPPED, event.get("dropped_attributes_count", 0)),
@@ -203,7 +203,7 @@ def _encode_link(link: dict[str, Any]) -> bytes:
             text(_THREE, link.get("trace_state", "")),
             encode_attributes(_FOUR, untag(link.get("attributes", {}))),
             number(_LINK_DROPPED, link.get("dropped_attributes_count", 0)),
-            _flags(_LINK_FLAGS, link.get("flags", 0)),
+            fixed32(_LINK_FLAGS, link.get("flags", 0)),
         )
     )
 
@@ -211,16 +211,4 @@ def _encode_link(link: dict[str, Any]) -> bytes:
 def _encode_times(start: int, end: int) -> bytes:
     if start > 0 and end > 0:
         return _pack_times(_START, start, _END, end)
-    return _fixed64(_START, start) + _fixed64(_END, end)
-
-
-def _fixed64(tag: bytes, value: int) -> bytes:
-    return tag + _pack_fixed64(value & _UINT64) if value else b""
-
-
-def _flags(tag: bytes, flags: int) -> bytes:
-    return tag + pack_fixed32(flags & _UINT32) if flags else b""
-
-
-_UINT64: Final = (1 << 64) - 1
-_UINT32: Final = (1 << 32) - 1
+    return fixed64(_START, start) + fixed64(_END, end)

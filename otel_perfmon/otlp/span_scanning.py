@@ -38,7 +38,10 @@ _DOUBLE_BYTES: Final = 9
 _TEXT, _TRUTH, _INTEGER, _DOUBLE = 0x0A, 0x10, 0x18, 0x21
 _SHORT: Final = 0x80
 _UINT64_MAX: Final = (1 << 64) - 1
-_LENGTH: Final = 2
+_LENGTH, _GROUP, _GROUP_END = 2, 3, 4
+_SIZES: Final = {1: 8, 5: 4}
+_GROUPS_MAX: Final = 100
+"""One in the other; protobuf's library takes no more either."""
 _PLACES_MAX: Final = 2_500_000
 """More than 64 MiB can hold of spans with ids."""
 _HEAD_BYTES_MAX: Final = 3
@@ -67,24 +70,50 @@ class Unlike(Exception):  # noqa: N818 - no error: another way is taken
 def fields_of(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """The fields of a message: each one's number, where it begins, where its content begins, and where that ends.
 
-    Raises `DecodeError` where it is no message. Groups, which no OTLP has, are none.
+    Raises `DecodeError` where it is no message.
     """
     while start < end:
         begin = start
         tag, start = varint_at(data, start, end)
-        wire_type = tag & 7
-        if wire_type == _LENGTH:
-            size, start = varint_at(data, start, end)
-            content, start = start, start + size
-        elif wire_type == 0:
-            content, (_, start) = start, varint_at(data, start, end)
-        elif wire_type in {1, 5}:
-            content, start = start, start + (8 if wire_type == 1 else 4)
-        else:
-            raise _broken()
-        if start > end or tag < 8:  # noqa: PLR2004 - a field's number is 1 or more
+        content, start = _content_at(data, start, end, tag)
+        if tag < 8:  # noqa: PLR2004 - a field's number is 1 or more
             raise _broken()
         yield tag >> 3, begin, content, start
+
+
+def _content_at(data: bytes, start: int, end: int, tag: int) -> tuple[int, int]:
+    """Where the content of a field begins, whose tag ends at ``start``, and where it ends."""
+    wire_type, content = tag & 7, start
+    if wire_type == _LENGTH:
+        size, content = varint_at(data, start, end)
+        start = content + size
+    elif wire_type == 0:
+        _, start = varint_at(data, start, end)
+    elif wire_type in _SIZES:
+        start += _SIZES[wire_type]
+    elif wire_type == _GROUP:
+        start = _end_of_group(data, start, end, tag)
+    else:
+        raise _broken()
+    if start > end:
+        raise _broken()
+    return content, start
+
+
+def _end_of_group(data: bytes, start: int, end: int, tag: int) -> int:
+    """Behind a group, which OTLP has not, but which protobuf takes for a field that it does not know."""
+    groups = [tag]
+    while groups:
+        tag, start = varint_at(data, start, end)
+        if tag & 7 == _GROUP:
+            groups.append(tag)
+        elif tag & 7 != _GROUP_END:
+            _, start = _content_at(data, start, end, tag)
+        elif groups.pop() != tag - 1:
+            raise _broken()
+        if len(groups) > _GROUPS_MAX:
+            raise _broken()
+    return start
 
 
 def varint_at(data: bytes, start: int, end: int) -> tuple[int, int]:

@@ -15,9 +15,10 @@ _WIRE_TYPES: Final = (0, 1, 2, 5)
 _SIZES: Final = {1: 8, 5: 4}
 _SHORT: Final = 1 << 14
 _UINT64: Final = (1 << 64) - 1
+_UINT32: Final = (1 << 32) - 1
 
-pack_fixed64 = Struct("<Q").pack
-pack_fixed32 = Struct("<I").pack
+_pack_fixed64 = Struct("<Q").pack
+_pack_fixed32 = Struct("<I").pack
 pack_double = Struct("<d").pack
 
 
@@ -49,6 +50,23 @@ def utf8(value: str) -> bytes:
 def number(tag: bytes, value: int) -> bytes:
     """A field of a number as varint; nothing where it is 0."""
     return tag + varint(value) if value else b""
+
+
+def unsigned(value: int) -> int:
+    """A time as OTLP can tell it: one before 1970 has no place in its ``fixed64``, and becomes 0, the nearest."""
+    return max(0, value)
+
+
+def fixed64(tag: bytes, value: int) -> bytes:
+    """A field of a time; nothing where it is 0."""
+    value = unsigned(value)
+    return tag + _pack_fixed64(value) if value else b""
+
+
+def fixed32(tag: bytes, value: int) -> bytes:
+    """A field of flags, of which there are 32; nothing where none is set."""
+    value &= _UINT32
+    return tag + _pack_fixed32(value) if value else b""
 
 
 def read_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

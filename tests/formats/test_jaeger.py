@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from formats_kit import errors_in, records, rows_in
+from formats_kit import errors_in, read, records, rows_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records_kit import span_record
@@ -190,6 +190,8 @@ def bytes_of(value, **options) -> bytes:
         bytes_of({**SPAN, "process": PROCESS}),
         bytes_of({**SPAN, "process": PROCESS}, indent=1).replace(b"\n", b"\r\n"),
         b"\xef\xbb\xbf" + bytes_of(TRACE) + b"\r\n",
+        bytes_of({"data": [TRACE]}, indent=2).replace(b"\n", b"\r\n"),
+        bytes_of(TRACE, indent=2).replace(b"\n", b"\r"),
     ],
 )
 def test_all_the_forms_of_jaegers_json_are_read(data):
@@ -210,6 +212,23 @@ def test_a_bad_span_is_told_by_its_number_and_the_rest_goes_on():
     ]
 
 
+@pytest.mark.parametrize("told", [123, 1.5, ["9"], {"a": 1}, True])
+def test_a_parent_that_is_no_text_is_told_and_the_rest_goes_on(told):
+    line = bytes_of({**SPAN, "process": PROCESS})
+    pieces = read(bytes_of({**SPAN, "parentSpanID": told}) + b"\n" + line)
+    assert [(piece.place, str(piece.error)) for piece in pieces if piece.error] == [
+        ("line 1, span 1", f"This is no span of Jaeger's: its parentSpanID is no id of up to 16 hex digits: {told!r}.")
+    ]
+    assert sum(len(piece.rows) for piece in pieces) == 1
+
+
+def test_a_number_of_any_length_is_read_alike_before_the_processes_and_behind_them():
+    spans = f'"spans":[{{"traceID":"1","spanID":"2","tags":[{{"key":"n","value":{"9" * 5_000}}}]}}]'
+    for text in (f'{{{spans},"processes":{{}}}}', f'{{"processes":{{}},{spans}}}'):
+        (row,) = rows_in(text.encode())
+        assert json.loads(row.attributes) == {"n": {"@double": "Infinity"}}
+
+
 def test_a_bad_line_is_told_and_the_next_one_is_read():
     line = bytes_of({**SPAN, "process": PROCESS})
     assert [place for place, _ in errors_in(line + b"\n{nonsense\n" + line + b"\n7\n" + line)] == [
@@ -220,8 +239,6 @@ def test_a_bad_line_is_told_and_the_next_one_is_read():
 
 def test_a_document_that_breaks_off_gives_what_was_whole():
     data = b"".join(encode_jaeger_json([[span_record(span_id=f"{number:016x}") for number in range(1, 700)]]))
-    from formats_kit import read  # noqa: PLC0415
-
     pieces = read(data[: len(data) // 2])
     assert 300 < sum(len(piece.rows) for piece in pieces) < 400
     assert [str(piece.error)[:16] for piece in pieces if piece.error] == ["This is no JSON:"]
@@ -247,6 +264,19 @@ def test_a_status_is_told_by_the_tags_of_either_kind(tags, code, message, left):
     (row,) = rows_in(bytes_of({**SPAN, "tags": tags}))
     assert (row.status_code, json.loads(row.attributes or "{}")) == (code, left)
     assert (row.details.status_message if row.details else "") == message
+
+
+def test_tags_that_elasticsearch_has_as_fields_are_tags_like_the_others():
+    fields = {"http@status_code": 500, "error": True, "span@kind": "server"}
+    process = {**PROCESS, "tag": {"host@name": "h2", "zone": "z"}}
+    (row,) = rows_in(bytes_of({**SPAN, "tags": [tag("a", "b")], "tag": fields, "process": process}))
+    assert json.loads(row.attributes) == {"http.status_code": 500, "a": "b"}
+    assert (row.kind, row.status_code, row.details) == (2, 2, None)
+    assert json.loads(row.resource.attributes) == {
+        "service.name": "shop", "host.name": "h2", "zone": "z", "host": "h1",
+    }  # fmt: skip
+    (row,) = rows_in(bytes_of({**SPAN, "tags": [tag("a.b", 1, "int64")], "tag": {"a@b": 2}}))
+    assert (json.loads(row.attributes), row.details.altered) == ({"a.b": 1}, "attributes")
 
 
 def test_values_are_what_their_type_says_and_stay_when_they_cannot_be():

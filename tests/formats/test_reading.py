@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import tracemalloc
+from functools import partial
 
 import pytest
 from formats_kit import errors_in, pieces_in, read, rows_in
@@ -11,6 +14,8 @@ from records_kit import span_record
 
 from otel_perfmon.formats import jaeger_decoding
 from otel_perfmon.formats.jaeger_encoding import encode_jaeger_json
+from otel_perfmon.formats.json_stream import JsonStream
+from otel_perfmon.formats.reading import _read_json
 from otel_perfmon.otlp.files import encode_json_lines, encode_protobuf_messages
 
 OTLP = b"".join(encode_json_lines([[span_record(attributes={"traceID": "x", "traceId": "y", "processes": 1})]]))
@@ -55,6 +60,27 @@ def test_a_trace_of_a_great_many_spans_is_read_in_bounded_memory(monkeypatch):
         tracemalloc.stop()
     assert names == {"s"}
     assert peak < 8_000_000
+
+
+class OddSpans:
+    """A format of whose spans all but the last fail in a way that its decoder does not foresee."""
+
+    def read(self, stream):
+        for error in stream.value()[0]:
+            yield partial(self.decode, error)
+
+    def decode(self, error):
+        if error:
+            raise getattr(builtins, error)("odd")
+        return span_record()
+
+
+def test_a_span_that_nobody_foresaw_is_told_and_the_rest_goes_on():
+    odd = ["AttributeError", "TypeError", "ValueError", "KeyError", "OverflowError"]
+    pieces = list(_read_json(JsonStream(io.BytesIO(json.dumps([*odd, ""]).encode())), OddSpans()))
+    assert [piece.place for piece in pieces if piece.error] == [f"line 1, span {number}" for number in range(1, 6)]
+    assert str(pieces[1].error) == "It cannot be read: TypeError: odd."
+    assert [len(piece.rows) for piece in pieces if not piece.error] == [1]
 
 
 def test_a_document_within_a_document_ends_the_reading():

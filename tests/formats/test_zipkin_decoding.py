@@ -7,6 +7,8 @@ import json
 import pytest
 from formats_kit import errors_in, rows_in
 
+from otel_perfmon.storage.rows import key_of
+
 CLIENT = {
     "traceId": "5982fe77008310cc80f1da5e10147517",
     "parentId": "90394f6bcffb5d13",
@@ -66,8 +68,11 @@ def test_all_the_forms_of_zipkins_json_are_read(data):
 
 
 def test_both_sides_of_a_call_that_share_an_id_are_kept_and_the_servers_is_marked():
-    client, server = rows_in(bytes_of([CLIENT, {**SERVER, "timestamp": CLIENT["timestamp"] + 1}]))
+    client, server = rows_in(bytes_of([CLIENT, SERVER]))
     assert client.span_id == server.span_id
+    assert key_of(client) != key_of(server)
+    assert (client.duration_nano, server.duration_nano) == (26_000_000, 26_000_000)
+    assert server.start_unix_nano // 1_000 == CLIENT["timestamp"]
     assert (client.kind, server.kind) == (3, 2)
     assert json.loads(server.attributes)["zipkin.shared"] is True
 

@@ -11,9 +11,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 from otlp_kit import EXAMPLES, Station, check_batches
+from records_kit import span_record
+from storage_kit import log_row, point_row
 
+from otel_perfmon.otlp import log_encoding, metric_encoding
+from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.encoding import SpanEncoder
 from otel_perfmon.otlp.json_encoding import encode_traces
+from otel_perfmon.otlp.log_decoding import LogDecoder
+from otel_perfmon.records import EventRecord
 
 
 @EXAMPLES
@@ -72,3 +78,26 @@ def in_hex(message):
         key: base64.b64decode(value).hex() if key in ids else value if key == "bytesValue" else in_hex(value)
         for key, value in message.items()
     }
+
+
+def test_times_before_1970_for_which_otlp_has_no_room_are_0_and_come_in_again() -> None:
+    span = span_record(start_unix_nano=-5_000, end_unix_nano=7, events=(EventRecord("e", -1),))
+    for row in (
+        *SpanDecoder(10**9).decode_protobuf(SpanEncoder().encode_request([span])),
+        *SpanDecoder(10**9).decode_json(json.dumps(encode_traces([span]))),
+    ):
+        assert (row.start_unix_nano, row.end_unix_nano) == (0, 7)
+        assert json.loads(row.details.events)[0]["time_unix_nano"] == 0
+
+
+def test_so_are_those_of_log_records_and_points(station: Station) -> None:
+    logs = station.logs_through([log_row(at=-5)])
+    for row in (
+        *LogDecoder().decode_protobuf(log_encoding.encode_request(logs)),
+        *LogDecoder().decode_json(json.dumps(log_encoding.encode_logs_json(logs))),
+    ):
+        assert (row.time_unix_nano, row.observed_unix_nano) == (0, 0)
+    exemplar = {"time_unix_nano": -5, "value": 1}
+    points = station.points_through([point_row(at=-5, data=json.dumps({"value": 1, "exemplars": [exemplar]}))])
+    (metric,) = metric_encoding.encode_metrics_json(points)["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+    assert "timeUnixNano" not in json.dumps(metric)

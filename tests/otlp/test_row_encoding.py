@@ -65,6 +65,17 @@ def test_texts_may_hold_what_separates_columns(station: Station, db_path: str) -
     assert encoded(db_path, 1).encode_request(0, 1) == SpanEncoder().encode_request([record])
 
 
+def test_times_before_1970_go_out_as_0_as_those_of_records_do(station: Station, db_path: str) -> None:
+    events = '[{"name":"e","time_unix_nano":-1,"attributes":{}}]'
+    plain = [span_row(start_unix_nano=start, end_unix_nano=end) for start, end in ((-5, -1), (-(2**63) + 1, 7))]
+    records = station.through_rows([*plain, span_row(start_unix_nano=-5, end_unix_nano=9, events=events)])
+    request = encoded(db_path, 3).encode_request(0, 3)
+    assert request == SpanEncoder().encode_request(records)
+    spans = TracesData.FromString(request).resource_spans[0].scope_spans[0].spans
+    assert [(each.start_time_unix_nano, each.end_time_unix_nano) for each in spans] == [(0, 0), (0, 7), (0, 9)]
+    assert spans[2].events[0].time_unix_nano == 0
+
+
 def test_truths_numbers_and_texts_that_are_equal_in_python_stay_what_they_are(station: Station, db_path: str) -> None:
     texts = ['{"a":1}', '{"a":true}', '{"a":1.0}', '{"a":"1"}', '{"a":0}', '{"a":false}', '{"a":-1}']
     records = station.through_rows([span_row(attributes=text) for text in texts])

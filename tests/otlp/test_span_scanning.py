@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import DecodeError as ProtobufError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from message_kit import traces
@@ -126,6 +127,44 @@ def test_so_are_bytes_that_were_changed_on_the_way(examples: int) -> None:
         assert told(SpanDecoder(SLOW_NANO), bytes(sent)) == told(ByTheLibrary(), bytes(sent))
 
     check()
+
+
+def field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+GROUP = b"\x9b\x06\x08\x01\x12\x01x\x23\x29" + bytes(8) + b"\x24\x35" + bytes(4) + b"\x9c\x06"
+"""A field 99 that holds one of each wire type, another group among them."""
+SPAN = field(1, b"t" * 16) + field(2, b"s" * 8) + field(5, b"op")
+
+
+@pytest.mark.parametrize("level", ["request", "resource", "scope", "span"])
+def test_a_group_is_a_field_that_is_not_known_wherever_it_stands(level):
+    of = {each: GROUP if each == level else b"" for each in ("request", "resource", "scope", "span")}
+    scope_spans = of["scope"] + field(2, SPAN + of["span"])
+    sent = of["request"] + field(1, of["resource"] + field(2, scope_spans))
+    (row,) = SpanDecoder(SLOW_NANO).decode_protobuf(sent)
+    assert row.name == "op"
+    kept = {"resource": row.resource.otlp, "scope": row.scope.otlp, "span": row.details.otlp if row.details else b""}
+    assert [GROUP in each for each in kept.values()] == [each == level for each in kept]
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        GROUP[:-2],
+        GROUP[:-2] + b"\x24",
+        b"\x9c\x06",
+        b"\x9b\x06" * 101 + b"\x9c\x06" * 101,
+        b"\x9b\x06" * 100_000 + b"\x9c\x06" * 100_000,
+        b"\x03\x04",
+    ],
+)
+def test_a_group_that_does_not_end_as_it_began_is_no_otlp_as_to_the_library(group):
+    for sent in (group, field(1, field(2, field(2, SPAN))) + group):
+        with pytest.raises(ProtobufError):
+            TracesData.FromString(sent)
+        assert told(SpanDecoder(SLOW_NANO), sent) == "no OTLP"
 
 
 @pytest.mark.parametrize("size", [100, 1_000, 20_000, 70_000])
