@@ -118,7 +118,8 @@ class _ForwardingThread:
     def _step(self) -> float:
         """One step; how long to wait after it, in seconds."""
         try:
-            if not os.path.exists(self._path):  # nothing was recorded yet
+            if not os.path.exists(self._path):  # nothing was recorded yet, or it was moved: it is not ours to keep open
+                self._forwarder.release()
                 return 1.0
             return self._forwarder.step().pause_seconds
         except StoreError as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -14,8 +17,10 @@ import pytest
 from destination_kit import Answering, Request, free_port, ok, scripted_destination, status
 from forwarding_kit import ask, counts, drive, record
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from otlp_kit import RowDoor
 from storage_kit import span_row
 
+from otel_perfmon import MetricsStorage
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.otlp.destination import parse_destination
 from otel_perfmon.otlp.forwarder import PARKED_AT_ONCE_MAX, State
@@ -353,6 +358,58 @@ def test_who_stood_still_for_longer_than_the_lease_sends_no_more(filled, monkeyp
         assert first.step().state is State.ELSEWHERE
         second.until_idle()
     assert destination.names() == NAMES
+
+
+def moved(path: str) -> None:
+    os.rename(path, f"{path}.1")
+
+
+def removed(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        os.remove(path + suffix)
+
+
+def without_log(path: str) -> None:
+    for suffix in ("-wal", "-shm"):
+        os.remove(path + suffix)
+
+
+def replaced(path: str) -> None:
+    """By a file that another process has begun."""
+    for suffix in ("", "-wal", "-shm"):
+        os.rename(path + suffix, f"{path}.1{suffix}")
+    program = "import sys, otel_perfmon\nwith otel_perfmon.configure(sys.argv[1]).monitor('other'): pass\n"
+    subprocess.run([sys.executable, "-c", program, path], check=True, timeout=20)
+
+
+def damaged(path: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+
+
+@pytest.mark.parametrize("happen", [moved, removed, without_log, replaced, damaged])
+def test_whatever_becomes_of_the_file_recording_goes_on_beside_a_forwarder_and_so_does_that(db_path, happen) -> None:
+    door = RowDoor()
+    with scripted_destination() as destination, MetricsStorage(db_path) as storage:
+        recorder = storage.recorder
+        for name in NAMES:
+            recorder.record(door, span_row(name))
+        assert recorder.flush(5)
+        driven = drive(db_path, destination).until_idle()
+        happen(db_path)
+        for name in ("late", "later"):
+            recorder.record(door, span_row(name))
+        assert recorder.flush(8)
+        assert ask(db_path, "SELECT count(*) FROM _spans WHERE id <= 2")[0] == 2
+        driven.until(State.ELSEWHERE, State.IDLE)
+        driven.until_idle()
+        driven.forwarder.release()
+    assert {*destination.names()} == {*NAMES, "late", "later"} | ({"other"} if happen is replaced else set())
 
 
 def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(filled, caplog) -> None:
