@@ -47,8 +47,8 @@ sent whole, and that share of the others. 'env' is what OpenTelemetry's own
 OTEL_EXPORTER_OTLP_... variables name; without it none of them is read.
 
 exit status: 0 all of it is there, 1 some spans were refused, parked (the
-destination takes others, not these) or pruned before their turn, 3 it was not
-reached, or another process sends to it."""
+destination takes requests, not these spans) or pruned before their turn, 3 it
+was not reached, or another process sends to it."""
 
 
 def add_forward(parser: argparse.ArgumentParser) -> None:

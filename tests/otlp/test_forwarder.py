@@ -253,12 +253,10 @@ def refusing_spans(answering: Answering, request: Request) -> None:
     answering.reply(400 if request.names else 200)
 
 
-@pytest.mark.parametrize(("rule", "at_once"), [(refusing_spans, PARKED_AT_ONCE_MAX), (status(400), 0)])
-def test_of_a_destination_that_refuses_everything_few_spans_are_parked_before_it_is_waited_for(
-    db_path, rule, at_once
-) -> None:
+def test_of_a_destination_that_takes_no_span_few_are_parked_before_it_is_waited_for(db_path) -> None:
     record(db_path, [span_row() for _ in range(100)])
-    with scripted_destination(rule=rule) as destination:
+    at_once = PARKED_AT_ONCE_MAX
+    with scripted_destination(rule=refusing_spans) as destination:
         driven = drive(db_path, destination)
         while not driven.pauses:
             driven.step()
@@ -269,6 +267,37 @@ def test_of_a_destination_that_refuses_everything_few_spans_are_parked_before_it
         destination.rule = ok
         driven.until_idle()
     assert counts(db_path) == {"sent": 100 - at_once - 4, "parked": at_once + 4}
+
+
+@pytest.mark.parametrize("code", [400, 413, 422, 500, 520])
+def test_a_destination_that_refuses_everything_is_waited_for_and_gets_every_span(db_path, code) -> None:
+    record(db_path, [span_row() for _ in range(100)])
+    with scripted_destination(ok, rule=status(code)) as destination:
+        driven = drive(db_path, destination, spans_max=40)
+        while driven.clock.now - 1e9 < 1_200:
+            driven.step()
+        assert counts(db_path) == {"sent": 40}
+        assert len(destination.requests) < 1_200
+        destination.rule = ok
+        driven.until_idle()
+    assert counts(db_path) == {"sent": 100}
+
+
+@pytest.mark.parametrize("code", [400, 500])
+def test_a_span_is_parked_where_others_are_taken_but_no_request_without_spans(filled, code) -> None:
+    refusing_both = refusing("op2", "op3", code=code)
+
+    def rule(answering: Answering, request: Request) -> None:
+        if request.names:
+            refusing_both(answering, request)
+        else:
+            answering.reply(400)
+
+    with scripted_destination(rule=rule) as destination:
+        drive(filled, destination).until_idle()
+        assert destination.taken.total() == len(destination.taken) == COUNT - 2
+    assert counts(filled) == {"sent": COUNT - 2, "parked": 2}
+    assert ask(filled, "SELECT group_concat(span_row_id) FROM _parked_spans") == ("3,4",)
 
 
 def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
