@@ -464,6 +464,19 @@ def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(fill
             assert b"s3cr3t" not in file.read()
 
 
+@pytest.mark.parametrize(
+    "quoted", ["8f14e45fceea167a", "Bearer 8f14e45fceea167a", "YWRhOmxvdmVsYWNl", "lovelace", "abcd5"]
+)
+def test_what_a_destination_quotes_of_a_request_is_not_shown(filled, caplog, quoted) -> None:
+    reply = status(401, f"no such key: {quoted}.".encode(), Content_Type="text/plain")
+    with scripted_destination(reply) as destination:
+        url = destination.url.replace("//", "//ada:lovelace@") + "?key=abcd5"
+        drive(filled, url, headers=[("x-api-key", "Bearer 8f14e45fceea167a")]).until(State.FAILING)
+    failure = ask(filled, "SELECT last_failure FROM destinations")[0]
+    assert "no such key: " in failure
+    assert quoted not in failure + caplog.text
+
+
 def test_a_certificate_is_asked_for(filled, tmp_path) -> None:
     """A server without TLS, and one whose certificate nobody vouches for, get nothing."""
     with scripted_destination() as destination:
