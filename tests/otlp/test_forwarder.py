@@ -25,7 +25,7 @@ from otel_perfmon.errors import ConfigError
 from otel_perfmon.otlp.destination import parse_destination
 from otel_perfmon.otlp.forwarder import PARKED_AT_ONCE_MAX, State
 from otel_perfmon.otlp.senders import open_sender
-from otel_perfmon.storage.outbox import LEASE_SECONDS
+from otel_perfmon.storage.outbox import LEASE_SECONDS, ForwardPolicy
 from otel_perfmon.storage.sqlite import destinations, outbox
 from otel_perfmon.storage.sqlite.arrivals import boot_seconds
 
@@ -317,6 +317,20 @@ def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
     assert max(sizes) < 4 << 20
     assert len(sizes) >= 4
     assert counts(db_path) == {"sent": 60}
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.999])
+def test_of_large_spans_few_are_in_memory_at_a_time(db_path, rate) -> None:
+    attributes = json.dumps({"a": "x" * 1_000_000})
+    record(db_path, [span_row(f"op{number}", attributes=attributes, slow=True) for number in range(12)])
+    with scripted_destination() as destination:
+        driven = drive(db_path, destination, policy=ForwardPolicy(rate, -60.0), now=time.time())
+        assert driven.forwarder._outbox.acquire()
+        stretch = driven.forwarder._outbox.next_stretch(512)
+        assert (len(stretch.row_ids), stretch.last_id) == (8, 8)
+        driven.until_idle()
+    assert destination.names() == [f"op{number}" for number in range(12)]
+    assert counts(db_path) == {"sent": 12}
 
 
 @pytest.mark.parametrize("text", ['{"a"', '{"a":\n1}', "[1]", "{},{}"])

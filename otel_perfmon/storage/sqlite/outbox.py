@@ -40,7 +40,7 @@ from otel_perfmon.storage.sqlite.connection import (
     translated,
 )
 from otel_perfmon.storage.sqlite.destinations import is_lease_held
-from otel_perfmon.storage.sqlite.outbox_rows import read_ids, read_outbox_spans, read_trace_ids
+from otel_perfmon.storage.sqlite.outbox_rows import read_ids, read_outbox_spans, read_trace_ids, within_bytes
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.sent_traces import SentTraces
 from otel_perfmon.storage.sqlite.stepped import add_pool
@@ -291,9 +291,18 @@ class SqliteOutbox:
         return replace(found, judged_from=judged_from, span_cursor=cursor, gone_count=gone)
 
     def next_stretch(self, count_max: int) -> Stretch | None:
-        """What comes next; see `Outbox`."""
-        if self._row is None:
+        """What comes next, of a size that memory has room for; see `Outbox`."""
+        if self._row is None or (stretch := self._next_stretch(count_max)) is None:
             return None
+        with self._reader.transaction() as connection:
+            count = within_bytes(connection, stretch.row_ids)
+        if count >= len(stretch.row_ids):
+            return stretch
+        row_ids, last = stretch.row_ids[:count], stretch.row_ids[count - 1]
+        found_ids = stretch.found_ids[: bisect_right(stretch.found_ids, last)]
+        return stretch._replace(last_id=last, found_ids=found_ids, row_ids=row_ids)
+
+    def _next_stretch(self, count_max: int) -> Stretch | None:
         with self._reader.transaction() as connection:
             row = self._mine(connection)  # another file may be there by now, to which the cursor means nothing
             if not self._policy.is_sampling:
@@ -312,7 +321,7 @@ class SqliteOutbox:
                 traces = SentTraces(connection, row.id)
                 left_behind = traces.note(is_new, int(self._now()), row.judged_from, row.span_cursor)
             if left_behind:
-                return self.next_stretch(count_max)
+                return self._next_stretch(count_max)
         return judged
 
     def _judge(
