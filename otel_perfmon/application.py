@@ -361,6 +361,13 @@ def _open_forwarding(config: Config, storage: MetricsStorage) -> Forwarding | No
     from otel_perfmon.otlp.forwarding import Forwarding  # noqa: PLC0415 - as above
 
     destinations = [parse_destination(each, environ=os.environ) for each in config.forward_to]
+    names = [each.name for each in destinations]
+    for name in names:
+        if names.count(name) > 1:  # of two with one cursor the second would get nothing
+            raise ConfigError(
+                f"forward_to has two destinations that are told apart by nothing but credentials, a query or headers:"
+                f" {name}. Give them different hosts, ports or paths, or keep one of them."
+            )
     policy = ForwardPolicy(config.forward_sample_rate, config.forward_decision_wait_seconds)
     forwarding = Forwarding(storage.path, destinations, policy)
     call_each_minute(storage.recorder.path, forwarding.start)  # after a fork, in a child that records

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.redaction.patterns import fault_of
+from otel_perfmon.redaction.urls import shown_url
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -70,7 +71,7 @@ class _Address(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(re.sub(r"[?#].*", "?…", re.sub(r"//[^/]*@", "//…@", str(self)), flags=re.DOTALL))
+        return repr(shown_url(str(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,21 +291,23 @@ def _parse(setting: _Setting, value: Any, source: str) -> Any:
     try:
         return setting.parse(value)
     except _RefusedError as error:
-        message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}: {error}."
+        shown = _shown(value, is_address=setting.parse is _addresses)
+        message = f"{setting.field} must be {setting.range}; {source} is {shown}: {error}."
         raise ConfigError(message) from None
     except Exception:  # a value may be anything, its own methods included
-        message = f"{setting.field} must be {setting.range}; {source} is {_shown(value)}."
+        shown = _shown(value, is_address=setting.parse is _addresses)
+        message = f"{setting.field} must be {setting.range}; {source} is {shown}."
         raise ConfigError(message) from None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, *, is_address: bool) -> str:
     try:
-        return f"{_without_credentials(value)!r:.200}"
+        return f"{_without_credentials(value, is_address=is_address)!r:.200}"
     except Exception:  # a number of 5,000 digits, an object without a readable form
         return f"of type {type(value).__name__}"
 
 
-def _without_credentials(value: Any) -> Any:
+def _without_credentials(value: Any, *, is_address: bool) -> Any:
     if type(value) in {list, tuple}:
-        return list(map(_without_credentials, value))
-    return _Address(value) if type(value) is str and "://" in value else value
+        return [_without_credentials(each, is_address=is_address) for each in value]
+    return _Address(value) if type(value) is str and (is_address or "://" in value) else value

@@ -335,7 +335,7 @@ def _of_destination(each: DestinationHealth, now: float) -> Iterator[Finding]:
         advice = "'otel-perfmon forward --once --to URL' sends them, from any process that can read the file."
         yield Finding(f"destination_behind:{each.name}", "note", sentence, advice)
     if each.parked_count:
-        sentence = f"{each.name} would not take {each.parked_count:,} spans, though it took others; they are parked."
+        sentence = f"{each.name} would not take {each.parked_count:,} spans, but requests after them; they are parked."
         advice = "The table _parked_spans has its replies; the spans themselves stay in the store as all others."
         yield Finding(f"parked:{each.name}", "warning", sentence, advice)
 

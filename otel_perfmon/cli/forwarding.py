@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from otel_perfmon.account import DestinationHealth
@@ -17,10 +18,10 @@ from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.progress import Progress, show_progress
 from otel_perfmon.cli.report import count, counted, printable
 from otel_perfmon.config import parse_setting, resolve_setting
-from otel_perfmon.errors import ForwardError, QueryError
+from otel_perfmon.errors import ForwardError, QueryError, SchemaError, StoreError
 from otel_perfmon.otlp.destination import COMPRESSIONS, PROTOCOLS, Destination, parse_destination, parse_header
-from otel_perfmon.otlp.forwarder import STEP_SECONDS_MAX, Forwarder, State
-from otel_perfmon.otlp.forwarding import open_forwarder
+from otel_perfmon.otlp.forwarder import STEP_SECONDS_MAX, Forwarder, State, Step
+from otel_perfmon.otlp.forwarding import STORE_PAUSE_SECONDS, open_forwarder
 from otel_perfmon.storage.outbox import ForwardPolicy
 from otel_perfmon.storage.suppression import suppressed
 
@@ -47,8 +48,8 @@ sent whole, and that share of the others. 'env' is what OpenTelemetry's own
 OTEL_EXPORTER_OTLP_... variables name; without it none of them is read.
 
 exit status: 0 all of it is there, 1 some spans were refused, parked (the
-destination takes others, not these) or pruned before their turn, 3 it was not
-reached, or another process sends to it."""
+destination takes requests, not these spans) or pruned before their turn, 3 it
+was not reached, or another process sends to it."""
 
 
 def add_forward(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         type=options.duration_seconds,
         default=30.0,
-        help="with --once, how long a destination is tried that takes nothing (default: 30s)",
+        help="with --once, how long a destination is tried that takes nothing, and a file that is held (default: 30s)",
     )
     options.add_store_options(parser)
     parser.set_defaults(run=_run_forward)
@@ -107,7 +108,8 @@ def _run_forward(arguments: argparse.Namespace) -> int:
             with suppressed(), show_progress("spans", total) as progress:
                 _forward(forwarder, destination, arguments, progress)
         finally:
-            forwarder.release()
+            with suppress(StoreError):  # nothing is lost: the lease goes with this process
+                forwarder.release()
         return _tell(answer, destination, before)
 
 
@@ -133,14 +135,14 @@ def _forward(
     progress: Progress,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Send until there is nothing left, with ``--once``, or for ever. Raises `ForwardError`."""
+    """Send until there is nothing left, with ``--once``, or for ever. Raises `ForwardError`, and `StoreError`."""
     last_success = time.monotonic()
     done_count, told = 0, ""
     while True:
-        step = forwarder.step()
+        step, error = _step(forwarder)
         settled = forwarder.sent_count + forwarder.refused_count + forwarder.parked_count
         progress.advance(settled - done_count)
-        told = _tell_of_trouble(destination, forwarder.trouble, told)
+        told = _tell_of_trouble(destination, error or forwarder.trouble, told)
         if settled > done_count or step.state is State.IDLE:
             last_success = time.monotonic()
         done_count = settled
@@ -152,6 +154,8 @@ def _forward(
                 raise ForwardError(message)
             remaining = arguments.max_elapsed_time - (time.monotonic() - last_success)
             if step.state is State.FAILING and remaining <= 0:
+                if error is not None:
+                    raise error
                 message = f"{destination.name} {forwarder.trouble}; what is not sent waits in the store."
                 raise ForwardError(message, retryable=True)
             sleep(max(0.0, min(step.pause_seconds, STEP_SECONDS_MAX, remaining)))
@@ -159,10 +163,23 @@ def _forward(
             sleep(min(step.pause_seconds, STEP_SECONDS_MAX))
 
 
-def _tell_of_trouble(destination: Destination, trouble: str, told: str) -> str:
-    """Say on standard error what keeps a destination, when that has changed; what was said."""
+def _step(forwarder: Forwarder) -> tuple[Step, StoreError | None]:
+    """One step; or what kept it from the file, which others may just hold for long, and a pause."""
+    try:
+        return forwarder.step(), None
+    except SchemaError:  # that does not pass
+        raise
+    except StoreError as error:
+        return Step(State.FAILING, STORE_PAUSE_SECONDS), error
+
+
+def _tell_of_trouble(destination: Destination, cause: str | StoreError, told: str) -> str:
+    """Say on standard error what keeps spans from a destination, when that has changed; what was said."""
+    trouble = str(cause)
     if trouble != told:
-        sentence = f"{destination.name} {trouble}; spans wait." if trouble else f"{destination.name} takes spans again."
+        sentence = f"{destination.name} {trouble}; spans wait." if trouble else f"Spans go to {destination.name} again."
+        if isinstance(cause, StoreError):
+            sentence = f"{trouble} Spans wait."
         print(f"otel-perfmon: {escape(sentence)}", file=sys.stderr, flush=True)
     return trouble
 

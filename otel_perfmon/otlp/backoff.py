@@ -31,9 +31,13 @@ class Backoff:
         self._interval = 0.0
 
     def next_pause(self, retry_after_seconds: float | None = None) -> float:
-        """The pause after one more failure; at least what the destination asked for."""
+        """The pause after one more failure; at least what the destination asked for.
+
+        Who asks for none (``Retry-After: 0``, a date that is over by a clock that is late) is not asked without end.
+        """
         longer = self._interval * _MULTIPLIER if self._interval else self.initial_interval
         self._interval = min(longer, self.max_interval)
-        if retry_after_seconds is not None:
-            return retry_after_seconds * (1 + _AFTER_SHARE * self.rng())
-        return self._interval * (1 - _RANDOMIZATION + 2 * _RANDOMIZATION * self.rng())
+        own = self._interval * (1 - _RANDOMIZATION + 2 * _RANDOMIZATION * self.rng())
+        if retry_after_seconds is None:
+            return own
+        return max(own, retry_after_seconds * (1 + _AFTER_SHARE * self.rng()))

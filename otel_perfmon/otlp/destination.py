@@ -11,11 +11,13 @@ import base64
 import logging
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
 from otel_perfmon.errors import ConfigError
+from otel_perfmon.redaction.urls import shown_url
 
 _logger = logging.getLogger("otel_perfmon")
 
@@ -30,6 +32,8 @@ _SECONDS_MAX: Final = 1_000
 _SCHEMES: Final = {"http": "http/protobuf", "https": "http/protobuf", "grpc": "grpc", "grpcs": "grpc"}
 _DEFAULTS: Final = {"http/protobuf": "http://localhost:4318", "http/json": "http://localhost:4318"}
 _GRPC_DEFAULT: Final = "http://localhost:4317"
+_SECRET_MIN: Final = 4
+"""A header such as ``x-scope-orgid: 1`` holds no secret."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -54,6 +58,22 @@ class Destination:
     def is_secure(self) -> bool:
         """Whether it is spoken to over TLS."""
         return self.url.startswith("https://")
+
+    @property
+    def secrets(self) -> list[str]:
+        """What it may quote of a request and nobody may see: values of headers, and of the query, and their parts."""
+        found = {part for value in self.headers.values() for part in (value, *value.split())}
+        for value in self.headers.values():
+            with suppress(ValueError):
+                found.update(base64.b64decode(value.removeprefix("Basic "), validate=True).decode().split(":", 1))
+        found.update(value for _, value in parse_qsl(urlsplit(self.url).query))
+        return sorted((each for each in found if len(each) >= _SECRET_MIN), key=len, reverse=True)
+
+    def hide_secrets(self, said: bytes) -> bytes:
+        """What it said without them, and of the same length, lest messages of OTLP break."""
+        for each in self.secrets:
+            said = said.replace(each.encode(), b"*" * len(each.encode()))
+        return said
 
 
 def parse_destination(
@@ -134,13 +154,13 @@ def _split(text: str) -> SplitResult:
             f" {shown_url(text)!r} is none."
         )
         raise ConfigError(message)
+    if "@" in parts.path + parts.query + parts.fragment:  # it is likelier that the password went on until there
+        message = (
+            f"The destination {shown_url(text)!r} has an @ behind its host. In a password / is written as %2F, ? as %3F"
+            " and # as %23; in a path and a query @ is %40."
+        )
+        raise ConfigError(message)
     return parts
-
-
-def shown_url(text: str) -> str:
-    """A URL, or what was meant as one, without what may be secret in it."""
-    shown = re.sub(r"//[^/]*@", "//…@", text)
-    return re.sub(r"[?#].*", "?…", shown, flags=re.DOTALL)[:200]
 
 
 def _place(parts: SplitResult) -> str:

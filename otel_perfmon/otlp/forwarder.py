@@ -2,7 +2,8 @@
 
 A step is one request at most, and says how long to wait before the next: nothing here sleeps or has a thread. What was
 accepted is settled before anything else is sent, so that a process that dies resends one request at most. A request
-that is refused is halved until one span is left, which is parked, and does not hold up the rest.
+that is refused is halved until one span is left. If the destination takes anything else after that, the span is to
+blame: it is parked, and does not hold up the rest. Else the destination is, and every span waits for it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ STEP_SECONDS_MAX: Final = 5.0
 """So long it may be from step to step."""
 PARKED_AT_ONCE_MAX: Final = 16
 """So many spans are parked one after the other without a pause. If nothing was accepted in between, it may be the
-destination that refuses everything, and each further one waits as after a failure."""
+destination that refuses everything, and each further one waits as after a failure. Nor are more of them doubted at
+once."""
 UNCERTAIN_MAX: Final = 3
 """So often is a request sent whose acceptance broke off; what cuts every answer would get the same spans for ever."""
 _TELL_SECONDS: Final = 60.0
@@ -130,7 +132,6 @@ class Forwarder:
         self._resume_at = 0.0
         self._fitting_count = spans_max
         self._parked_in_a_row = 0
-        self._is_proven = False
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -144,6 +145,7 @@ class Forwarder:
         self._unsettled: Settlement | None = None
         self._count_max = self._fitting_count
         self._uncertain_count = 0
+        self._doubted: dict[int, str] = {}  # by row id what was said of spans that were refused just now
 
     def step(self, *, timeout_seconds: float | None = None) -> Step:
         """Make the next request, if one is due, and settle what came of it."""
@@ -248,7 +250,6 @@ class Forwarder:
 
     def _accept(self, start: int, end: int, outcome: Outcome) -> Step:
         self._backoff.reset()
-        self._is_proven = True
         self._parked_in_a_row = 0
         refused_count = min(outcome.rejected_count, end - start)
         if refused_count:
@@ -262,7 +263,7 @@ class Forwarder:
         self.trouble = ""
         self.sent_count += end - start - refused_count
         self.refused_count += refused_count
-        self._settle(Settlement(self._last_id(end), end - start - refused_count, refused_count))
+        self._settle(Settlement(self._last_id(end), end - start - refused_count, refused_count, self._parked()))
         return Step(State.SENT)
 
     def _wait(self, outcome: Outcome) -> Step:
@@ -270,39 +271,58 @@ class Forwarder:
         pause = self._backoff.next_pause(outcome.retry_after_seconds)
         self._resume_at = self._clock() + pause
         is_new = not self.trouble
-        self._is_proven = False
+        if self._doubted:  # none of them is known to be to blame: they come again, with what has arrived meanwhile
+            self._drop_work()
+            self._count_max = min(self._fitting_count, PARKED_AT_ONCE_MAX)
         self.trouble = outcome.said
         self._tell(f"{self._outbox.name} {outcome.said}; spans wait in the store, and are sent later.", is_due=is_new)
         self._outbox.note_failure(outcome.said)
         return Step(State.FAILING, pause)
 
     def _narrow_down(self, start: int, end: int, outcome: Outcome, timeout_seconds: float | None) -> Step:
-        """Try the halves; a span that is refused by itself is parked."""
+        """Try the halves; a span that is refused by itself is parked, if the destination takes anything."""
         if end - start > 1:
             middle = (start + end) // 2
             self._portions[-1:] = [(middle, end), (start, middle)]
             return self._wait(outcome) if outcome.kind is Kind.FAILED else Step(State.SENT)
-        is_hasty = outcome.kind is not Kind.FAILED and self._parked_in_a_row < PARKED_AT_ONCE_MAX
-        step = Step(State.SENT) if is_hasty and self._is_proven_to_take(timeout_seconds) else self._wait(outcome)
         assert self._parcel is not None
-        self._park(self._parcel.row_ids[start], self._last_id(end), outcome.said)
-        return step
+        row_id, last_id = self._parcel.row_ids[start], self._last_id(end)
+        if self._doubted or not self._takes_no_spans(timeout_seconds):
+            return self._doubt(row_id, outcome)
+        is_hasty = outcome.kind is not Kind.FAILED and self._parked_in_a_row < PARKED_AT_ONCE_MAX
+        self._park(row_id, last_id, outcome.said)
+        return Step(State.SENT) if is_hasty else self._wait(outcome)
 
-    def _is_proven_to_take(self, timeout_seconds: float | None) -> bool:
-        """Whether the destination takes anything: it did so just now, or takes a request without spans.
+    def _takes_no_spans(self, timeout_seconds: float | None) -> bool:
+        """Whether the destination takes a request without spans.
 
         Else it is likelier to be wrong (a compression that it does not know) than each of its spans.
         """
-        if not self._is_proven:
-            empty = b"{}" if self._is_json else b""
-            self._is_proven = self._sender.send(empty, timeout_seconds=timeout_seconds).kind is Kind.ACCEPTED
-        return self._is_proven
+        empty = b"{}" if self._is_json else b""
+        return self._sender.send(empty, timeout_seconds=timeout_seconds).kind is Kind.ACCEPTED
+
+    def _doubt(self, row_id: int, outcome: Outcome) -> Step:
+        """Try the next span at once, since some take no request without spans: if it is taken, this one is parked."""
+        self._doubted[row_id] = outcome.said
+        self._portions.pop()
+        if not self._portions or len(self._doubted) >= PARKED_AT_ONCE_MAX:
+            return self._wait(outcome)
+        start, end = self._portions.pop()
+        self._portions += [(start + 1, end), (start, start + 1)] if end - start > 1 else [(start, end)]
+        return Step(State.SENT)
 
     def _park(self, row_id: int, last_id: int, reply: str) -> None:
+        self._doubted[row_id] = reply
         self._parked_in_a_row += 1
-        self.parked_count += 1
-        self._tell(f"{self._outbox.name} {reply}; one span is parked, the others go on.")
-        self._settle(Settlement(last_id, parked={row_id: reply}))
+        self._settle(Settlement(last_id, parked=self._parked()))
+
+    def _parked(self) -> dict[int, str]:
+        """The spans that were refused before the destination took something, with what it said of each."""
+        for reply in self._doubted.values():
+            self.parked_count += 1
+            self._tell(f"{self._outbox.name} {reply}; one span is parked, the others go on.")
+        parked, self._doubted = self._doubted, {}
+        return parked
 
     def _last_id(self, end: int) -> int:
         """Up to where the queue is settled with the spans before ``end``."""

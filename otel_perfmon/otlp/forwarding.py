@@ -29,7 +29,8 @@ _logger = logging.getLogger("otel_perfmon")
 
 EXIT_SECONDS: Final = 0.8
 _FLUSH_SECONDS: Final = 0.3
-_STORE_PAUSE_SECONDS: Final = 5.0
+STORE_PAUSE_SECONDS: Final = 5.0
+"""After a store that could not be read or written."""
 _TELL_SECONDS: Final = 60.0
 
 
@@ -118,14 +119,15 @@ class _ForwardingThread:
     def _step(self) -> float:
         """One step; how long to wait after it, in seconds."""
         try:
-            if not os.path.exists(self._path):  # nothing was recorded yet
+            if not os.path.exists(self._path):  # nothing was recorded yet, or it was moved: it is not ours to keep open
+                self._forwarder.release()
                 return 1.0
             return self._forwarder.step().pause_seconds
         except StoreError as error:
             self._tell(f"Spans cannot be read, or it cannot be written down what was sent: {error}")
         except BaseException as error:  # the outer rim: the thread must live
             self._tell(f"Forwarding to {self._name} failed: {error!r:.300}")
-        return _STORE_PAUSE_SECONDS
+        return STORE_PAUSE_SECONDS
 
     def _end(self, deadline: float) -> None:
         try:

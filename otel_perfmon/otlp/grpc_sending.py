@@ -38,8 +38,9 @@ class GrpcSender:
         except grpc.RpcError as error:
             call: Any = error
             trailing = dict(call.trailing_metadata() or ())
-            return judge_grpc(call.code().name, call.details() or "", trailing.get(_DETAILS, b""), b"")
-        return judge_grpc("OK", "", b"", reply)
+            said = self._destination.hide_secrets((call.details() or "").encode()).decode()
+            return judge_grpc(call.code().name, said, trailing.get(_DETAILS, b""), b"")
+        return judge_grpc("OK", "", b"", self._destination.hide_secrets(reply))
 
     def close(self) -> None:
         """Close the channel."""

@@ -66,7 +66,7 @@ class HttpSender:
         with self._pool.stream("POST", self._destination.url, headers=self._headers, content=body) as response:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             reply, is_whole = _read(response.iter_stream(), headers.get("content-encoding", ""))
-            return judge_http(response.status, headers, reply, is_whole=is_whole)
+            return judge_http(response.status, headers, self._destination.hide_secrets(reply), is_whole=is_whole)
 
 
 def _read(pieces: Iterable[bytes], encoding: str) -> tuple[bytes, bool]:

@@ -143,6 +143,17 @@ def test_a_wrong_destination_is_an_error_at_the_start_without_its_credentials(db
     assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("http://ada:s3cr3t@c", "http://eve:s3cr3t@c"), ("http://c", "http://C/?tenant=s3cr3t"), ("env", "http://c")],
+)
+def test_two_destinations_of_one_name_are_an_error_at_the_start(db_path, first, second, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")
+    with pytest.raises(ConfigError, match=r"two destinations .* http://c/v1/traces\. Give them different") as caught:
+        otel_perfmon.configure(db_path, forward_to=[first, second])
+    assert "s3cr3t" not in str(caught.value)
+
+
 def test_configured_again_with_another_destination_it_warns_without_credentials(db_path, caplog) -> None:
     url = f"http://ada:s3cr3t@127.0.0.1:{free_port()}/?key=s3cr3t"
     monitor = otel_perfmon.configure(db_path, forward_to=url)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +66,48 @@ def test_another_process_that_sends_is_told_with_status_3(cli, filled) -> None:
         outbox.release()
     assert printed.status == 3
     assert "Another process sends to" in printed.err
+
+
+@pytest.fixture
+def held(filled):
+    """Another process holds the file for longer than is waited."""
+    with open(f"{filled}.lock", "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield lambda: fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def test_a_file_that_others_hold_for_long_is_waited_for(cli, filled, held) -> None:
+    timer = threading.Timer(2.5, held)
+    with scripted_destination() as destination:
+        timer.start()
+        printed = cli("forward", "--to", destination.url, "--once")
+    timer.join()
+    assert (printed.status, printed.out) == (0, f"5 spans sent to {destination.url}/v1/traces.\n")
+    assert "stayed locked" in printed.err
+
+
+def test_a_file_that_others_do_not_give_back_is_told_with_status_3(cli, filled, held) -> None:
+    with scripted_destination() as destination:
+        printed = cli("forward", "--to", destination.url, "--once", "--max-elapsed-time", "1ms")
+    assert printed.status == 3
+    assert destination.requests == []
+
+
+def test_without_once_it_outlives_a_file_that_others_hold(filled, held) -> None:
+    command = [sys.executable, "-m", "otel_perfmon", "forward", "--db", filled]
+    with scripted_destination() as destination:
+        process = subprocess.Popen([*command, "--to", destination.url], stderr=subprocess.PIPE, text=True)
+        try:
+            assert "stayed locked" in process.stderr.readline()
+            held()
+            deadline = time.monotonic() + 15
+            while len(destination.names()) < 5 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert process.poll() is None
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
+    assert destination.names() == [f"op{number}" for number in range(5)]
 
 
 def test_headers_protocol_and_compression_are_as_they_are_given(cli, filled, monkeypatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from otel_perfmon.config import parse_setting
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.otlp.destination import parse_destination, parse_header
 
@@ -37,6 +38,27 @@ def test_what_is_no_url_is_refused_without_its_credentials(text) -> None:
     with pytest.raises(ConfigError, match="A destination is a URL") as caught:
         parse_destination(text)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user:s3cr3t@collector:4318",
+        "http://user:pa/s3cr3t@collector:4318",
+        "https://user:12/s3cr3t@collector",
+        "https://user:12#s3cr3t@collector",
+        "https://user:12?s3cr3t@collector",
+        "http:/user:s3cr3t@collector",
+        "grpc://user:12/s3cr3t@collector",
+        "ftp://u:s3cr3t@s3cr3t@collector/",
+    ],
+)
+def test_a_password_is_not_shown_wherever_it_stands(text) -> None:
+    for refuse in (parse_destination, lambda text: parse_setting("forward_to", text) and parse_destination(text)):
+        with pytest.raises(ConfigError) as caught:
+            refuse(text)
+        assert "s3cr3t" not in str(caught.value)
+        assert "@collector" in str(caught.value)
 
 
 def of_environment(**variables: str):

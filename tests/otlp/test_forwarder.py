@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from email.utils import formatdate
@@ -14,13 +17,15 @@ import pytest
 from destination_kit import Answering, Request, free_port, ok, scripted_destination, status
 from forwarding_kit import ask, counts, drive, record
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from otlp_kit import RowDoor
 from storage_kit import span_row
 
+from otel_perfmon import MetricsStorage
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.otlp.destination import parse_destination
 from otel_perfmon.otlp.forwarder import PARKED_AT_ONCE_MAX, State
 from otel_perfmon.otlp.senders import open_sender
-from otel_perfmon.storage.outbox import LEASE_SECONDS
+from otel_perfmon.storage.outbox import LEASE_SECONDS, ForwardPolicy
 from otel_perfmon.storage.sqlite import destinations, outbox
 from otel_perfmon.storage.sqlite.arrivals import boot_seconds
 
@@ -118,10 +123,17 @@ TABLE = {
     "429": (status(429), [FIRST], 2, RETRIED),
     "429 Retry-After: 7": (status(429, Retry_After="7"), [7.35], 2, RETRIED),
     "429 Retry-After: a date": (http_date, [pytest.approx(21, abs=1.2)], 2, RETRIED),
+    "429 Retry-After: 0": (status(429, Retry_After="0"), [FIRST], 2, RETRIED),
+    "429 Retry-After: a date that is over": (
+        status(429, Retry_After="Sat, 01 Jan 2022 00:00:00 GMT"),
+        [FIRST],
+        2,
+        RETRIED,
+    ),
     "429 Retry-After: nonsense": (status(429, Retry_After="soon"), [FIRST], 2, RETRIED),
     "500": (status(500), [FIRST], 3, RETRIED),
     "502": (status(502), [FIRST], 2, RETRIED),
-    "503 Retry-After: 1": (status(503, Retry_After="1"), [1.05], 2, RETRIED),
+    "503 Retry-After: 1": (status(503, Retry_After="1"), [FIRST], 2, RETRIED),
     "504": (status(504), [FIRST], 2, RETRIED),
     "599": (status(599), [FIRST], 3, RETRIED),
     "partial success": (status(200, partial(3, "no quota")), [], 1, {"sent": 5, "refused": 3}),
@@ -248,12 +260,10 @@ def refusing_spans(answering: Answering, request: Request) -> None:
     answering.reply(400 if request.names else 200)
 
 
-@pytest.mark.parametrize(("rule", "at_once"), [(refusing_spans, PARKED_AT_ONCE_MAX), (status(400), 0)])
-def test_of_a_destination_that_refuses_everything_few_spans_are_parked_before_it_is_waited_for(
-    db_path, rule, at_once
-) -> None:
+def test_of_a_destination_that_takes_no_span_few_are_parked_before_it_is_waited_for(db_path) -> None:
     record(db_path, [span_row() for _ in range(100)])
-    with scripted_destination(rule=rule) as destination:
+    at_once = PARKED_AT_ONCE_MAX
+    with scripted_destination(rule=refusing_spans) as destination:
         driven = drive(db_path, destination)
         while not driven.pauses:
             driven.step()
@@ -266,6 +276,37 @@ def test_of_a_destination_that_refuses_everything_few_spans_are_parked_before_it
     assert counts(db_path) == {"sent": 100 - at_once - 4, "parked": at_once + 4}
 
 
+@pytest.mark.parametrize("code", [400, 413, 422, 500, 520])
+def test_a_destination_that_refuses_everything_is_waited_for_and_gets_every_span(db_path, code) -> None:
+    record(db_path, [span_row() for _ in range(100)])
+    with scripted_destination(ok, rule=status(code)) as destination:
+        driven = drive(db_path, destination, spans_max=40)
+        while driven.clock.now - 1e9 < 1_200:
+            driven.step()
+        assert counts(db_path) == {"sent": 40}
+        assert len(destination.requests) < 1_200
+        destination.rule = ok
+        driven.until_idle()
+    assert counts(db_path) == {"sent": 100}
+
+
+@pytest.mark.parametrize("code", [400, 500])
+def test_a_span_is_parked_where_others_are_taken_but_no_request_without_spans(filled, code) -> None:
+    refusing_both = refusing("op2", "op3", code=code)
+
+    def rule(answering: Answering, request: Request) -> None:
+        if request.names:
+            refusing_both(answering, request)
+        else:
+            answering.reply(400)
+
+    with scripted_destination(rule=rule) as destination:
+        drive(filled, destination).until_idle()
+        assert destination.taken.total() == len(destination.taken) == COUNT - 2
+    assert counts(filled) == {"sent": COUNT - 2, "parked": 2}
+    assert ask(filled, "SELECT group_concat(span_row_id) FROM _parked_spans") == ("3,4",)
+
+
 def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
     text = "x" * 60_000
     attributes = json.dumps(dict.fromkeys("abc", text))
@@ -276,6 +317,20 @@ def test_a_request_is_no_larger_than_a_receiver_takes(db_path) -> None:
     assert max(sizes) < 4 << 20
     assert len(sizes) >= 4
     assert counts(db_path) == {"sent": 60}
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.999])
+def test_of_large_spans_few_are_in_memory_at_a_time(db_path, rate) -> None:
+    attributes = json.dumps({"a": "x" * 1_000_000})
+    record(db_path, [span_row(f"op{number}", attributes=attributes, slow=True) for number in range(12)])
+    with scripted_destination() as destination:
+        driven = drive(db_path, destination, policy=ForwardPolicy(rate, -60.0), now=time.time())
+        assert driven.forwarder._outbox.acquire()
+        stretch = driven.forwarder._outbox.next_stretch(512)
+        assert (len(stretch.row_ids), stretch.last_id) == (8, 8)
+        driven.until_idle()
+    assert destination.names() == [f"op{number}" for number in range(12)]
+    assert counts(db_path) == {"sent": 12}
 
 
 @pytest.mark.parametrize("text", ['{"a"', '{"a":\n1}', "[1]", "{},{}"])
@@ -355,6 +410,58 @@ def test_who_stood_still_for_longer_than_the_lease_sends_no_more(filled, monkeyp
     assert destination.names() == NAMES
 
 
+def moved(path: str) -> None:
+    os.rename(path, f"{path}.1")
+
+
+def removed(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        os.remove(path + suffix)
+
+
+def without_log(path: str) -> None:
+    for suffix in ("-wal", "-shm"):
+        os.remove(path + suffix)
+
+
+def replaced(path: str) -> None:
+    """By a file that another process has begun."""
+    for suffix in ("", "-wal", "-shm"):
+        os.rename(path + suffix, f"{path}.1{suffix}")
+    program = "import sys, otel_perfmon\nwith otel_perfmon.configure(sys.argv[1]).monitor('other'): pass\n"
+    subprocess.run([sys.executable, "-c", program, path], check=True, timeout=20)
+
+
+def damaged(path: str) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+
+
+@pytest.mark.parametrize("happen", [moved, removed, without_log, replaced, damaged])
+def test_whatever_becomes_of_the_file_recording_goes_on_beside_a_forwarder_and_so_does_that(db_path, happen) -> None:
+    door = RowDoor()
+    with scripted_destination() as destination, MetricsStorage(db_path) as storage:
+        recorder = storage.recorder
+        for name in NAMES:
+            recorder.record(door, span_row(name))
+        assert recorder.flush(5)
+        driven = drive(db_path, destination).until_idle()
+        happen(db_path)
+        for name in ("late", "later"):
+            recorder.record(door, span_row(name))
+        assert recorder.flush(8)
+        assert ask(db_path, "SELECT count(*) FROM _spans WHERE id <= 2")[0] == 2
+        driven.until(State.ELSEWHERE, State.IDLE)
+        driven.until_idle()
+        driven.forwarder.release()
+    assert {*destination.names()} == {*NAMES, "late", "later"} | ({"other"} if happen is replaced else set())
+
+
 def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(filled, caplog) -> None:
     quoted = b"wrong password=s3cr3t-word"
     with scripted_destination(status(401, quoted, Content_Type="text/plain"), status(400)) as destination:
@@ -369,6 +476,19 @@ def test_credentials_reach_the_destination_and_neither_the_file_nor_the_log(fill
     for suffix in ("", "-wal"):
         with open(filled + suffix, "rb") as file:
             assert b"s3cr3t" not in file.read()
+
+
+@pytest.mark.parametrize(
+    "quoted", ["8f14e45fceea167a", "Bearer 8f14e45fceea167a", "YWRhOmxvdmVsYWNl", "lovelace", "abcd5"]
+)
+def test_what_a_destination_quotes_of_a_request_is_not_shown(filled, caplog, quoted) -> None:
+    reply = status(401, f"no such key: {quoted}.".encode(), Content_Type="text/plain")
+    with scripted_destination(reply) as destination:
+        url = destination.url.replace("//", "//ada:lovelace@") + "?key=abcd5"
+        drive(filled, url, headers=[("x-api-key", "Bearer 8f14e45fceea167a")]).until(State.FAILING)
+    failure = ask(filled, "SELECT last_failure FROM destinations")[0]
+    assert "no such key: " in failure
+    assert quoted not in failure + caplog.text
 
 
 def test_a_certificate_is_asked_for(filled, tmp_path) -> None:

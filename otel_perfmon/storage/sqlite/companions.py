@@ -167,15 +167,18 @@ class Companions:
                 _unlink(self._index_path)
             close()
         else:
-            kept = f"{self._log_path}.kept"
-            with suppress(OSError):
-                os.link(self._log_path, kept)
-            close()
-            if os.path.lexists(kept):
-                if not os.path.lexists(self._log_path):
-                    os.rename(kept, self._log_path)
-                _unlink(kept)
+            self._close_beside_log(close)
         self.release()
+
+    def _close_beside_log(self, close: Callable[[], None]) -> None:
+        kept = f"{self._log_path}.kept"
+        with suppress(OSError):
+            os.link(self._log_path, kept)
+        close()
+        if os.path.lexists(kept):
+            if not os.path.lexists(self._log_path):
+                os.rename(kept, self._log_path)
+            _unlink(kept)
 
     def closed(self) -> None:
         """The connection was closed in good order: nobody need wait for it."""
@@ -207,8 +210,12 @@ class Companions:
         if known.log_index == here[2] and not size_bytes(self._log_path):  # it tells of a log that is gone
             _unlink(self._index_path)
 
-    def leave_moved_file(self) -> None:
-        """The file has another name by now: its log must not be carried over into the next one at this path."""
+    def leave_moved_file(self, close: Callable[[], None]) -> None:
+        """The file has another name by now: its log must not be carried over into the next one at this path.
+
+        Nor must SQLite remove the log of the next one, if another process has begun it.
+        """
+        self._close_beside_log(close)
         if self._mine is None:
             return
         for path, inode in ((self._log_path, self._mine[1]), (self._index_path, self._mine[2])):

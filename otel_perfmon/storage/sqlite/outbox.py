@@ -40,9 +40,10 @@ from otel_perfmon.storage.sqlite.connection import (
     translated,
 )
 from otel_perfmon.storage.sqlite.destinations import is_lease_held
-from otel_perfmon.storage.sqlite.outbox_rows import read_ids, read_outbox_spans, read_trace_ids
+from otel_perfmon.storage.sqlite.outbox_rows import read_ids, read_outbox_spans, read_trace_ids, within_bytes
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.sent_traces import SentTraces
+from otel_perfmon.storage.sqlite.stepped import add_pool
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 _KEPT_SHARE: Final = 2 / 3
@@ -97,6 +98,19 @@ class _OutboxWriter(SqliteWriter):
                 yield connection
             self._checkpoint_if_large()
 
+    def leave_lost_file(self) -> None:
+        """Close a file or a log that the path does not lead to any more; for who holds the file lock, on any thread.
+
+        Another writer of this process cannot open what is there by now while this one has the other open.
+        """
+        if self._connection is None or self._is_open():
+            return
+        with suppress(sqlite3.Error):
+            if self._is_file_there():
+                self._companions.leave_lost_log(self._checkpoint, self._drop_connection)
+            else:
+                self._companions.leave_moved_file(self._drop_connection)
+
 
 class SqliteOutbox:
     """See `Outbox`. ``since_unix_s`` is when the spans arrived that a destination gets first, the oldest by default."""
@@ -121,6 +135,7 @@ class SqliteOutbox:
         self._writer = _OutboxWriter(path)
         self._start_afresh()
         fork.tell_of_forks(self)
+        add_pool(self)
 
     def _start_afresh(self) -> None:
         self._turn = threading.Lock()
@@ -137,6 +152,14 @@ class SqliteOutbox:
         except BaseException:
             self._lease_until_s = 0.0  # what was noted of it was not
             raise
+
+    def close_idle(self) -> None:
+        """Let go of a file that is not at its path any more, unless it is being written: see `stepped.add_pool`."""
+        if self._turn.acquire(blocking=False):
+            try:
+                self._writer.leave_lost_file()
+            finally:
+                self._turn.release()
 
     # --- fork
 
@@ -200,7 +223,8 @@ class SqliteOutbox:
                         (row.id, self._owner),
                     )
         finally:
-            self._writer.close()
+            with self._turn:
+                self._writer.close()
             self._reader.close_idle()
 
     def _take_lease(self, connection: sqlite3.Connection, destination_id: int) -> None:
@@ -220,7 +244,7 @@ class SqliteOutbox:
         found = _find(connection, self.name)
         if found is None or self._row is None or found.lease_owner != self._owner:
             self._row = None
-            message = f"Another process sends to {self.name} by now."
+            message = f"Another process sends to {self.name} by now, or another file took the place of {self.path}."
             raise LeaseLostError(message)
         return found
 
@@ -267,11 +291,20 @@ class SqliteOutbox:
         return replace(found, judged_from=judged_from, span_cursor=cursor, gone_count=gone)
 
     def next_stretch(self, count_max: int) -> Stretch | None:
-        """What comes next; see `Outbox`."""
-        row = self._row
-        if row is None:
+        """What comes next, of a size that memory has room for; see `Outbox`."""
+        if self._row is None or (stretch := self._next_stretch(count_max)) is None:
             return None
         with self._reader.transaction() as connection:
+            count = within_bytes(connection, stretch.row_ids)
+        if count >= len(stretch.row_ids):
+            return stretch
+        row_ids, last = stretch.row_ids[:count], stretch.row_ids[count - 1]
+        found_ids = stretch.found_ids[: bisect_right(stretch.found_ids, last)]
+        return stretch._replace(last_id=last, found_ids=found_ids, row_ids=row_ids)
+
+    def _next_stretch(self, count_max: int) -> Stretch | None:
+        with self._reader.transaction() as connection:
+            row = self._mine(connection)  # another file may be there by now, to which the cursor means nothing
             if not self._policy.is_sampling:
                 ids = read_ids(connection, _IDS_ABOVE, (row.span_cursor, count_max))
                 return Stretch(row.span_cursor, ids[-1], ids, ids) if ids else None
@@ -288,7 +321,7 @@ class SqliteOutbox:
                 traces = SentTraces(connection, row.id)
                 left_behind = traces.note(is_new, int(self._now()), row.judged_from, row.span_cursor)
             if left_behind:
-                return self.next_stretch(count_max)
+                return self._next_stretch(count_max)
         return judged
 
     def _judge(

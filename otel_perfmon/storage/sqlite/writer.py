@@ -266,8 +266,7 @@ class SqliteWriter:
         with suppress(sqlite3.Error):
             self._open_spans.delete_all()
             self._checkpoint()
-        self._drop_connection()
-        self._companions.leave_moved_file()
+        self._companions.leave_moved_file(self._drop_connection)
 
     def _tell_of_progress(self) -> None:
         self._lock.touch()
