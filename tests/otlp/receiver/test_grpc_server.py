@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+from pathlib import Path
 
 import grpc
 import pytest
@@ -111,3 +113,9 @@ def test_what_the_store_cannot_take_is_to_be_sent_again(tmp_path):
         status, info = Status.FromString(details), RetryInfo()
         assert (status.code, status.details[0].Unpack(info), info.retry_delay.seconds) == (14, True, 2)
         stub.Export(request_of("again"), timeout=10)
+
+
+def test_every_extra_asks_for_a_grpc_that_unpacks_no_more_than_a_message_may_have():
+    """Versions up to 1.81 at least unpack a message wholly before they look at its size, and at who sends it."""
+    pyproject = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'"grpcio>=(.+?)"', pyproject) == ["1.85"] * 3
