@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from copy import copy
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
@@ -22,10 +23,11 @@ _Waiting = tuple[Sequence[Any], "Future[None]"]
 
 
 class Commits:
-    """A queue of requests, each stored whole or refused whole. Any number of threads.
+    """A queue of requests, each stored whole or refused. Any number of threads.
 
     ``write_first`` commits the first rows, as many as one transaction may hold, and says how many; or it raises a
-    `StoreError`, and who sent them is to send them again.
+    `StoreError`, and who sent them is to send them again. A request of more than one transaction may be refused when
+    its first rows are stored already: the error says how many.
     """
 
     def __init__(self, write_first: Callable[[Sequence[Any]], int]) -> None:
@@ -58,8 +60,8 @@ class Commits:
         while group := self._next_group():
             done_count, error = self._write([row for rows, _ in group for row in rows])
             for rows, future in group:
-                _settle(future, error if done_count < len(rows) else None)
-                done_count -= len(rows)
+                _settle(future, error if done_count < len(rows) else None, done_count)
+                done_count = max(0, done_count - len(rows))
 
     def _next_group(self) -> list[_Waiting]:
         """What waits, up to so many rows; nothing when it is time to end."""
@@ -94,10 +96,12 @@ class Commits:
             return 0, StoreError(f"It could not be stored: {error!r:.200}")
 
 
-def _settle(future: Future[None], error: StoreError | None) -> None:
+def _settle(future: Future[None], error: StoreError | None, stored_count: int) -> None:
     if not future.set_running_or_notify_cancel():
         return
     if error is None:
         future.set_result(None)
     else:
-        future.set_exception(error)
+        own = copy(error)  # several requests share it
+        own.stored_count = stored_count
+        future.set_exception(own)

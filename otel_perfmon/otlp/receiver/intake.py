@@ -154,8 +154,9 @@ class Intake:
 
 
 def refusal_of(error: StoreError) -> RefusedError:
-    """What a sender is told when its spans could not be stored: to come again."""
-    return RefusedError(503, f"Nothing was stored: {error}")
+    """What a sender is told when not all that it sent could be stored: to come again."""
+    count = error.stored_count
+    return RefusedError(503, f"{f'Only a first part ({count:,} items)' if count else 'Nothing'} was stored: {error}")
 
 
 def _check_json(data: bytes) -> None:
