@@ -39,6 +39,9 @@ class NotFoundError(PerfmonError, LookupError):
 class StoreError(PerfmonError):
     """The store could not read or write."""
 
+    stored_count: int = 0
+    """Of what was to be written, the first so many were, in transactions before the one that failed."""
+
 
 class StoreClosedError(StoreError):
     """The store was closed; open it again to go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any, BinaryIO, Final
 
 from otel_perfmon.errors import OtlpError
@@ -17,10 +18,13 @@ _WINDOW_BYTES_MAX: Final = 128 * 1024 * 1024
 class ZstdReader(io.RawIOBase):
     """The bytes of one or more frames that follow each other. Raises `OtlpError` when there is no library for it.
 
-    Reading raises `EOFError` for a frame that is cut off, and `OSError` for one that is broken.
+    Reading raises `EOFError` for a frame that is cut off, and `OSError` for one that is broken, for one whose window is
+    larger than ``window_bytes_max``, and where there are more than ``frames_max``.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(
+        self, file: BinaryIO, *, window_bytes_max: int = _WINDOW_BYTES_MAX, frames_max: float = math.inf
+    ) -> None:
         try:
             import zstandard  # noqa: PLC0415 - an extra
         except ImportError as error:
@@ -28,7 +32,8 @@ class ZstdReader(io.RawIOBase):
             raise OtlpError(message) from error
         self._file = file
         self._error = zstandard.ZstdError
-        self._frames = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
+        self._frames = zstandard.ZstdDecompressor(max_window_size=window_bytes_max)
+        self._frames_left = frames_max
         self._frame: Any = None
         self._unread = b""
         self._unpacked = memoryview(b"")
@@ -59,6 +64,10 @@ class ZstdReader(io.RawIOBase):
 
     def _unpack(self, packed: bytes) -> bytes:
         if self._frame is None:
+            self._frames_left -= 1
+            if self._frames_left < 0:
+                message = "it has too many frames"
+                raise OSError(message)
             self._frame = self._frames.decompressobj()
         try:
             unpacked: bytes = self._frame.decompress(packed)

@@ -25,6 +25,7 @@ Refuse = Callable[[int, str, str], App]
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_OUR_PAGES: Final = frozenset({"same-origin", "none"})
 _PORT_MAX: Final = 65_535
+_PORT_DIGITS_MAX: Final = len(str(_PORT_MAX))
 
 
 class Guard:
@@ -66,7 +67,7 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         name, port = _split(host)
-        if port and not (port.isascii() and port.isdigit() and int(port) <= _PORT_MAX):
+        if port and not _is_port(port):
             return False
         if name.removesuffix(".") in self._hosts:
             return True
@@ -115,6 +116,11 @@ def _split(host: str) -> tuple[str, str]:
         return name + bracket, rest.removeprefix(":")
     name, _, port = host.partition(":")
     return name, port
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is a port's number. Of more digits than 4,300 Python makes no number, but a `ValueError`."""
+    return len(text) <= _PORT_DIGITS_MAX and text.isascii() and text.isdigit() and int(text) <= _PORT_MAX
 
 
 def _is_from_here(headers: list[tuple[bytes, bytes]], host: str) -> bool:

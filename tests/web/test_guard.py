@@ -27,6 +27,8 @@ EVIL = (
     "[::1]evil",
     "localhost:evil",
     "localhost:99999",
+    "localhost:" + "0" * 4_301,
+    "localhost:" + "9" * 8_000,
     "localhost@evil.example",
     "evil.example#localhost",
     "10.0.0.1",

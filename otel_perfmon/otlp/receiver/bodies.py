@@ -9,7 +9,9 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.receiver.answers import RefusedError
+from otel_perfmon.otlp.zstd import ZstdReader
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 """What one request may hold, unpacked: the limit that OTLP recommends."""
@@ -19,7 +21,7 @@ BODY_SECONDS: Final = 30.0
 """How long a body may take to come."""
 _PIECE_BYTES: Final = 1024 * 1024
 _MEMBERS_MAX: Final = 1_000
-"""Members of one gzip body: an empty one has 20 bytes, so that 64 MiB of them would take seconds."""
+"""Members of one gzip body, or frames of zstd: an empty one has 20 bytes, so that 64 MiB of them would take seconds."""
 _WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """As zlib calls what stands around the packed bytes."""
@@ -82,7 +84,7 @@ class Body:
                     raise too_large()
                 self._take(len(piece))
                 pieces.append(piece)
-        except (zlib.error, EOFError, ValueError) as error:
+        except (zlib.error, EOFError, OSError, ValueError) as error:
             raise RefusedError(400, f"The body is no {coding}: {error!s:.200}.") from error
         return b"".join(pieces)
 
@@ -146,16 +148,11 @@ def _pieces(unpacker: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
 
 def _unpack_zstd(packed: bytes) -> Iterator[bytes]:
     try:
-        import zstandard  # noqa: PLC0415 - an extra
-    except ImportError as error:
+        reader = ZstdReader(io.BytesIO(packed), window_bytes_max=_WINDOW_BYTES_MAX, frames_max=_MEMBERS_MAX)
+    except OtlpError as error:
         raise RefusedError(415, "zstd takes one package more here: pip install zstandard.") from error
-    unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES_MAX)
-    try:
-        with unpacker.stream_reader(io.BytesIO(packed), read_across_frames=True) as reader:
-            while piece := reader.read(_PIECE_BYTES):
-                yield piece
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
+    while piece := reader.read(_PIECE_BYTES):
+        yield piece
 
 
 _CODINGS: Final = {"gzip": _unpack_gzip, "deflate": _unpack_deflate, "zstd": _unpack_zstd}

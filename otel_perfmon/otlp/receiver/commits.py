@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from copy import copy
 from typing import Any, Final
 
 from otel_perfmon.errors import StoreBusyError, StoreError
@@ -26,7 +27,8 @@ class Commits:
 
     ``write_first`` commits the first rows, as many as one transaction may hold, and says how many; or it raises a
     `StoreError`, and who sent them is to send them again. Of a request that needs several transactions the first ones
-    may be committed by then: spans are known when they come again, points and log records are stored twice.
+    may be committed by then, and the error says how many rows: spans are known when they come again, points and log
+    records are stored twice.
     """
 
     def __init__(self, write_first: Callable[[Sequence[Any]], int]) -> None:
@@ -59,8 +61,8 @@ class Commits:
         while group := self._next_group():
             done_count, error = self._write([row for rows, _ in group for row in rows])
             for rows, future in group:
-                _settle(future, error if done_count < len(rows) else None)
-                done_count -= len(rows)
+                _settle(future, error if done_count < len(rows) else None, done_count)
+                done_count = max(0, done_count - len(rows))
 
     def _next_group(self) -> list[_Waiting]:
         """What waits, up to so many rows; nothing when it is time to end."""
@@ -95,10 +97,12 @@ class Commits:
             return 0, StoreError(f"It could not be stored: {error!r:.200}")
 
 
-def _settle(future: Future[None], error: StoreError | None) -> None:
+def _settle(future: Future[None], error: StoreError | None, stored_count: int) -> None:
     if not future.set_running_or_notify_cancel():
         return
     if error is None:
         future.set_result(None)
     else:
-        future.set_exception(error)
+        own = copy(error)  # several requests share it
+        own.stored_count = stored_count
+        future.set_exception(own)

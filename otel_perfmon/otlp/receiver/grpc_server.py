@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NoReturn
 
@@ -24,10 +24,15 @@ _THREADS: Final = 8
 """Requests at once; others wait in gRPC's queue, of which each sender has its own flow control."""
 _STOP_SECONDS: Final = 5.0
 _UNAVAILABLE: Final = 503
+_AGE_MS, _GRACE_MS = 60_000, 30_000
+"""After so long a connection is to be made anew, and what is under way on it then has so long to end. So ends, too, a
+message that never becomes whole."""
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", BODY_BYTES_MAX),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 16),
+    ("grpc.max_connection_age_ms", _AGE_MS),
+    ("grpc.max_connection_age_grace_ms", _GRACE_MS),
 )
 _SERVICES: Final = {
     "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -42,7 +47,7 @@ def start_grpc(intakes: Sequence[Intake], host: str, port: int, token: str) -> t
     server = grpc.server(ThreadPoolExecutor(_THREADS, "otel-perfmon-grpc"), options=_OPTIONS)
     room = Room()
     for intake in intakes:
-        method: Any = grpc.unary_unary_rpc_method_handler(_export(intake, room, token))
+        method: Any = grpc.stream_unary_rpc_method_handler(_export(intake, room, token))
         service = _SERVICES[intake.signal.name]
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
     name = f"[{host}]" if ":" in host else host
@@ -59,11 +64,14 @@ def start_grpc(intakes: Sequence[Intake], host: str, port: int, token: str) -> t
     return stop, f"{name}:{bound}"
 
 
-def _export(intake: Intake, room: Room, token: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
-    def export(request: bytes, context: grpc.ServicerContext) -> bytes:
+def _export(intake: Intake, room: Room, token: str) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+    """The method, as one that takes a stream: so it runs, and asks for the token, before the one message is read."""
+
+    def export(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         body = Body(room)
         try:
             _check_token(context, token)
+            request = _only(requests)
             body.add(request)
             received = intake.decode(request, PROTOBUF)
             intake.commit(received).result()
@@ -76,6 +84,12 @@ def _export(intake: Intake, room: Room, token: str) -> Callable[[bytes, grpc.Ser
         return encode_success(PROTOBUF, intake.signal.rejected_name, received.rejected_count, received.message)
 
     return export
+
+
+def _only(requests: Iterator[bytes]) -> bytes:
+    for request in requests:
+        return request
+    raise RefusedError(400, "A call has one message; this one has none.")
 
 
 def _check_token(context: grpc.ServicerContext, token: str) -> None:

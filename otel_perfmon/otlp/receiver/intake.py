@@ -14,9 +14,11 @@ from typing import Any, Final, NamedTuple, Protocol
 from otel_perfmon.errors import DecodeError, StoreError
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.log_decoding import LogDecoder
+from otel_perfmon.otlp.messages import LOGS, METRICS, TRACES, Kind
 from otel_perfmon.otlp.metric_decoding import MetricDecoder
 from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
 from otel_perfmon.otlp.receiver.bodies import Body
+from otel_perfmon.otlp.receiver.bounds import ITEMS_MAX, VALUES_MAX, excess_of
 from otel_perfmon.otlp.receiver.commits import Commits
 from otel_perfmon.storage.arrivals import Arrivals
 from otel_perfmon.storage.base import Store
@@ -24,12 +26,8 @@ from otel_perfmon.storage.recorder import Recorder
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
 """Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
-_VALUES_MAX: Final = 4_000_000
-"""Values of a request in JSON, and empty ones in protobuf: 64 MiB of them would be gibibytes of objects."""
 _JSON_MARKS: Final = (b",", b"{", b"[")
-_EMPTY_FIELDS: Final = tuple(bytes((number << 3 | 2, 0)) for number in range(1, 16))
-_ROWS_MAX: Final = 250_000
-"""Items of one request: 64 MiB of the smallest spans would be a gibibyte of rows."""
+_KINDS: Final = {"traces": TRACES, "metrics": METRICS, "logs": LOGS}
 _logger = logging.getLogger("otel_perfmon")
 
 
@@ -58,6 +56,11 @@ class Signal(NamedTuple):
     make_decoder: Callable[[], Decoder]
     write_first: Callable[[Sequence[Any]], int]
     rejected_name: str
+
+    @property
+    def kind(self) -> Kind:
+        """Its messages."""
+        return _KINDS[self.name]
 
     @property
     def path(self) -> str:
@@ -105,10 +108,10 @@ class Intake:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
         before_count = getattr(decoder, "refused_count", 0)
-        _check_values(unpacked, media_type)
         try:
-            decoded = decoder.decode_json(unpacked) if media_type == JSON else decoder.decode_protobuf(unpacked)
-            rows = list(islice(decoded, _ROWS_MAX + 1))
+            rows = list(islice(self._decoded(decoder, unpacked, media_type), ITEMS_MAX + 1))
+        except RefusedError:
+            raise
         except DecodeError as error:
             raise RefusedError(400, str(error)) from error
         except MemoryError as error:
@@ -116,8 +119,8 @@ class Intake:
         except Exception as error:  # a rim: nothing that is sent may end in a 500, which would say it is our fault
             _logger.exception("A request could not be decoded.")
             raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
-        if len(rows) > _ROWS_MAX:
-            raise RefusedError(413, f"A request may have {_ROWS_MAX:,} items; send fewer at once.")
+        if len(rows) > ITEMS_MAX:
+            raise _too_many(f"{ITEMS_MAX:,} items")
         refused_count = getattr(decoder, "refused_count", 0) - before_count
         message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
         return Received(rows, refused_count, message)
@@ -135,6 +138,14 @@ class Intake:
         self._large.shutdown()
         self._commits.stop()
 
+    def _decoded(self, decoder: Decoder, unpacked: bytes, media_type: str) -> Iterator[Any]:
+        if media_type == JSON:
+            _check_json(unpacked)
+            return decoder.decode_json(unpacked)
+        if excess := excess_of(self.signal.kind, unpacked):
+            raise _too_many(excess)
+        return decoder.decode_protobuf(unpacked)
+
     def _decoder(self) -> Decoder:
         if not hasattr(self._decoders, "of_thread"):
             self._decoders.of_thread = self.signal.make_decoder()
@@ -143,13 +154,16 @@ class Intake:
 
 
 def refusal_of(error: StoreError) -> RefusedError:
-    """What a sender is told when its spans could not be stored: to come again."""
-    return RefusedError(503, f"Nothing was stored: {error}")
+    """What a sender is told when not all that it sent could be stored: to come again."""
+    count = error.stored_count
+    return RefusedError(503, f"{f'Only a first part ({count:,} items)' if count else 'Nothing'} was stored: {error}")
 
 
-def _check_values(data: bytes, media_type: str) -> None:
+def _check_json(data: bytes) -> None:
     """Refuse what is small as a request, and large as objects."""
-    if len(data) < _LARGE_BYTES:
-        return
-    if sum(map(data.count, _JSON_MARKS if media_type == JSON else _EMPTY_FIELDS)) > _VALUES_MAX:
-        raise RefusedError(413, f"A request may have {_VALUES_MAX:,} values; send fewer items at once.")
+    if len(data) >= _LARGE_BYTES and sum(map(data.count, _JSON_MARKS)) > VALUES_MAX:
+        raise _too_many(f"{VALUES_MAX:,} values")
+
+
+def _too_many(limit: str) -> RefusedError:
+    return RefusedError(413, f"A request may have {limit}; send fewer items at once.")

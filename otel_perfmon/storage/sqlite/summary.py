@@ -14,6 +14,8 @@ from otel_perfmon.storage.sqlite.path_status import size_bytes
 BEGUN_ANEW: Final = "begun_anew_unix_s"
 _MS: Final = 1_000
 _LONGEST_MS: Final = 2**62
+_LOGS_SINCE: Final = 5
+"""The schema in which log records have a table; the doctor looks into files of older ones."""
 
 
 def note_policy(connection: sqlite3.Connection, policy: RetentionPolicy, begun_anew_unix_s: int = 0) -> None:
@@ -48,11 +50,11 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
     def one(sql: str) -> Any:
         return connection.execute(sql).fetchone()[0]
 
-    policy = noted_policy(connection)
+    policy, schema_version = noted_policy(connection), one("PRAGMA user_version")
     first, last = (one(f"SELECT {each}(end_unix_nano) FROM _spans") for each in ("min", "max"))
     return StoreSummary(
         path=path,
-        schema_version=one("PRAGMA user_version"),
+        schema_version=schema_version,
         sqlite_version=sqlite3.sqlite_version,
         file_bytes=size_bytes(path),
         wal_bytes=size_bytes(path + "-wal"),
@@ -61,7 +63,7 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         service_count=one("SELECT count(DISTINCT name) FROM _services"),
         error_group_count=one("SELECT count(*) FROM _error_groups"),
         point_count=one("SELECT count(*) FROM _points"),  # data points are few: one a series and collection
-        log_count=one("SELECT count(*) FROM _logs"),
+        log_count=one("SELECT count(*) FROM _logs") if schema_version >= _LOGS_SINCE else 0,
         first_end=None if first is None else first / 1e9,
         last_end=None if last is None else last / 1e9,
         retention_seconds=policy.retention_seconds,

@@ -8,6 +8,7 @@ import pytest
 
 from otel_perfmon.errors import StoreBusyError, StoreError, StoreFullError
 from otel_perfmon.otlp.receiver.commits import Commits
+from otel_perfmon.otlp.receiver.intake import refusal_of
 
 
 @pytest.fixture
@@ -72,6 +73,25 @@ def test_who_was_stored_before_a_failure_is_told_so(commits_of):
     gate.may_go.set()
     full = "StoreFullError"
     assert [outcome(future) for future in futures] == ["stored", "stored", full, full, full]
+
+
+def test_who_was_stored_in_part_is_told_how_much_and_who_was_not_that_nothing_was(commits_of):
+    gate = Gate()
+
+    def write_first(rows):
+        gate.pass_through()
+        if 9 in rows[:3]:
+            raise StoreFullError("the disk is full")
+        return min(len(rows), 3)
+
+    commits = commits_of(write_first)
+    futures = [commits.submit([0])]
+    gate.is_reached.wait(10)
+    futures += [commits.submit(rows) for rows in ([1, 2, 3, 4, 5], [6, 9, 8], [7])]
+    gate.may_go.set()
+    assert outcome(futures[0]) == outcome(futures[1]) == "stored"
+    told = [str(refusal_of(future.exception(10))) for future in futures[2:]]
+    assert told == ["Only a first part (1 items) was stored: the disk is full", "Nothing was stored: the disk is full"]
 
 
 def test_a_busy_store_is_tried_again_from_where_it_was(commits_of):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import re
+import threading
+from pathlib import Path
 
 import grpc
 import pytest
@@ -15,7 +18,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from serve_kit import serving
 
 from otel_perfmon import SpanQuery
+from otel_perfmon.otlp.receiver import grpc_server
 from otel_perfmon.otlp.receiver.bodies import BODY_BYTES_MAX
+from otel_perfmon.otlp.receiver.intake import Intake, Signal
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 """The method, for bytes as they are."""
@@ -99,6 +104,49 @@ def test_a_token_is_asked_of_everybody(tmp_path):
         stub.Export(request_of("let in"), timeout=10, metadata=(("authorization", "Bearer s3cret"),))
 
 
+@pytest.fixture
+def never():
+    """Requests of which the first never comes, until the test ends."""
+    is_over = threading.Event()
+
+    def requests():
+        is_over.wait(20)
+        yield from ()
+
+    yield requests
+    is_over.set()
+
+
+def test_who_has_no_token_is_refused_before_a_message_is_read(tmp_path, never):
+    with (
+        serving(str(tmp_path / "metrics.db"), "--token", "s3cret") as served,
+        grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel,
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(EXPORT)(never(), timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_message_that_does_not_come_is_not_waited_for_without_end(monkeypatch, never):
+    options = [(name, 200 if "age" in name and "_ms" in name else value) for name, value in grpc_server._OPTIONS]
+    monkeypatch.setattr(grpc_server, "_OPTIONS", options)
+    intake = Intake(Signal("traces", lambda: None, len, "rejectedSpans"), None)
+    stop, target = grpc_server.start_grpc([intake], "127.0.0.1", 0, "")
+    try:
+        with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
+            channel.stream_unary(EXPORT)(never(), timeout=8)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        stop()
+        intake.close()
+
+
+def test_a_call_without_a_message_is_an_invalid_argument(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary(EXPORT)(iter(()), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_what_the_store_cannot_take_is_to_be_sent_again(tmp_path):
     path = str(tmp_path / "metrics.db")
     with serving(path) as served, grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel:
@@ -111,3 +159,9 @@ def test_what_the_store_cannot_take_is_to_be_sent_again(tmp_path):
         status, info = Status.FromString(details), RetryInfo()
         assert (status.code, status.details[0].Unpack(info), info.retry_delay.seconds) == (14, True, 2)
         stub.Export(request_of("again"), timeout=10)
+
+
+def test_every_extra_asks_for_a_grpc_that_unpacks_no_more_than_a_message_may_have():
+    """Versions up to 1.81 at least unpack a message wholly before they look at its size, and at who sends it."""
+    pyproject = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'"grpcio>=(.+?)"', pyproject) == ["1.85"] * 3

@@ -95,6 +95,31 @@ def test_a_body_that_is_broken_is_refused(served, coding, fault):
     assert answer.json()["code"] == 3
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("kept", [10, 0.5, -1])
+def test_a_packed_body_that_is_cut_off_is_refused_though_protobuf_may_end_there(served, store, coding, kept):
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.ZstdCompressor().compress}[coding]
+    whole = pack(b"".join(as_protobuf(span_json(900 + number, "cut off")) for number in range(20)))
+    body = whole[: int(kept * len(whole)) if kept == 0.5 else kept]
+    assert served.post(as_protobuf(span_json(899, "whole")), media_type=PROTOBUF).status == 200
+    assert served.post(body, media_type=PROTOBUF, Content_Encoding=coding).status == 400
+    assert names_in(store, "cut off") == []
+
+
+def test_so_is_one_of_several_frames_of_which_the_last_is_cut_off(served, store):
+    pack = zstandard.ZstdCompressor().compress
+    whole = b"".join(pack(as_protobuf(span_json(950 + number, "frames"))) for number in range(4))
+    assert served.post(whole[:-5], media_type=PROTOBUF, Content_Encoding="zstd").status == 400
+    assert names_in(store, "frames") == []
+    assert served.post(whole, media_type=PROTOBUF, Content_Encoding="zstd").status == 200
+    assert len(names_in(store, "frames")) == 4
+
+
+def test_thousands_of_empty_frames_are_refused(served):
+    body = zstandard.ZstdCompressor().compress(b"") * 100_000
+    assert served.post(body, media_type=PROTOBUF, Content_Encoding="zstd").status == 400
+
+
 def test_a_chunked_body_is_read(served, store):
     body = traces_json(span_json(5, "chunked"))
     head = f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n"
