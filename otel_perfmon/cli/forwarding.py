@@ -142,10 +142,9 @@ def _forward(
         step, error = _step(forwarder)
         settled = forwarder.sent_count + forwarder.refused_count + forwarder.parked_count
         progress.advance(settled - done_count)
-        told = _tell_of_trouble(destination, error or forwarder.trouble, told)
         if settled > done_count or step.state is State.IDLE:
             last_success = time.monotonic()
-        done_count = settled
+        done_count, pause = settled, min(step.pause_seconds, STEP_SECONDS_MAX)
         if arguments.once:
             if step.state is State.IDLE:
                 return
@@ -158,9 +157,9 @@ def _forward(
                     raise error
                 message = f"{destination.name} {forwarder.trouble}; what is not sent waits in the store."
                 raise ForwardError(message, retryable=True)
-            sleep(max(0.0, min(step.pause_seconds, STEP_SECONDS_MAX, remaining)))
-        else:
-            sleep(min(step.pause_seconds, STEP_SECONDS_MAX))
+            pause = max(0.0, min(pause, remaining))
+        told = _tell_of_trouble(destination, error or forwarder.trouble, told)
+        sleep(pause)
 
 
 def _step(forwarder: Forwarder) -> tuple[Step, StoreError | None]:

@@ -13,7 +13,17 @@ def test_info_tells_what_the_file_is_and_holds(shop, db_path) -> None:
     lines = shop("info").lines
     assert lines[0] == db_path
     told = {line[2:17].strip(): line[17:] for line in lines[1:] if line[2] != " "}
-    assert list(told) == ["size", "spans", "operations", "errors", "metric points", "log records", "kept", "account", "format"]
+    assert list(told) == [
+        "size",
+        "spans",
+        "operations",
+        "errors",
+        "metric points",
+        "log records",
+        "kept",
+        "account",
+        "format",
+    ]
     assert told["spans"].startswith("80, ended 20")
     assert told["operations"] == "2, of 1 service"
     assert told["errors"] == "1 group"
