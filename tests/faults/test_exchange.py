@@ -87,7 +87,8 @@ def test_an_export_that_is_ended_leaves_the_file_that_was_there(db_path, form, s
 def test_a_pipe_that_is_closed_early_and_a_full_disk_end_it_in_order(db_path, form):
     store(db_path, *many(2_000))
     words = f"{sys.executable} -m otel_perfmon export --db {db_path} --format {form}"
-    closed = f"{words} | head -c 10 > /dev/null; echo ${{PIPESTATUS[0]}}"
+    reader = "true" if form == "parquet" else "head -c 10"  # which takes so little room that a pipe would hold it all
+    closed = f"{words} | {reader} > /dev/null; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", closed], capture_output=True, text=True, check=True)
     assert (ended.stdout.strip(), ended.stderr) == ("141", "")
     if os.path.exists("/dev/full") and form in {"otlp-json", "parquet"}:
