@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
-from storage_kit import NOW_S
+from storage_kit import NOW_S, RowDoor
 
 from otel_perfmon.storage import alarm as alarms
+from otel_perfmon.storage import recorder as recorders
 from otel_perfmon.storage import steady_clock as steady_clocks
 from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.registry import recorder_for, release_recorder
@@ -21,6 +22,18 @@ from otel_perfmon.storage.sqlite import retention as retentions
 from otel_perfmon.storage.sqlite import writer as writers
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
+
+
+@pytest.fixture
+def door() -> RowDoor:
+    return RowDoor()
+
+
+@pytest.fixture
+def small_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorders, "QUEUE_MAX", 200)
+    monkeypatch.setattr(recorders, "BATCH_MAX", 50)
+    monkeypatch.setattr(recorders, "HELP_BATCH_MAX", 20)
 
 
 @pytest.fixture

@@ -157,6 +157,18 @@ class RowDoor:
         return payload() if callable(payload) else payload
 
 
+def broken():
+    """A payload that cannot be read."""
+    raise ValueError("cannot be read")
+
+
+def assert_account(path: str, *, ended: int, **dropped: int) -> None:
+    """The account tells of so many ended and dropped, and the others are there."""
+    assert ask_one(path, "SELECT sum(ended) FROM _health") == ended
+    assert dict(ask(path, "SELECT reason, sum(count) FROM _drops GROUP BY reason")) == dropped
+    assert ask_one(path, "SELECT count(*) FROM _spans") == ended - sum(dropped.values())
+
+
 def wait_until(is_true: Callable[[], Any], seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + seconds
     while not is_true():

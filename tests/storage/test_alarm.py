@@ -7,8 +7,7 @@ import threading
 from contextlib import contextmanager
 from itertools import pairwise
 
-import pytest
-from storage_kit import NOW_S, SECOND, RowDoor, ask_one, held_by_another_process, span_row, wait_until
+from storage_kit import NOW_S, SECOND, ask_one, held_by_another_process, span_row, wait_until
 
 from otel_perfmon.alerts import AlertRule
 from otel_perfmon.storage import alarm as alarms
@@ -20,11 +19,6 @@ RULE = AlertRule(0.1)
 CALLS_PER_MINUTE = 10
 #: Errors in each minute of four hours: the last hour's rate is 0, then for long between 9.3 % and 10.7 %, then 0 again.
 STORY = [0] * 30 + ([2] * 7 + [0] * 7) * 10 + [0] * 70
-
-
-@pytest.fixture
-def door():
-    return RowDoor()
 
 
 @contextmanager

@@ -10,38 +10,15 @@ from contextlib import closing
 import pytest
 from storage_kit import (
     RowDoor,
-    ask,
     ask_one,
+    assert_account,
+    broken,
     names_in,
     span_row,
     wait_until,
 )
 
-from otel_perfmon.storage import recorder as recorders
-
 COUNT = "SELECT count(*) FROM _spans"
-
-
-@pytest.fixture
-def door():
-    return RowDoor()
-
-
-@pytest.fixture
-def small_queue(monkeypatch):
-    monkeypatch.setattr(recorders, "QUEUE_MAX", 200)
-    monkeypatch.setattr(recorders, "BATCH_MAX", 50)
-    monkeypatch.setattr(recorders, "HELP_BATCH_MAX", 20)
-
-
-def broken():
-    raise ValueError("cannot be read")
-
-
-def assert_account(path, *, ended, **dropped):
-    assert ask_one(path, "SELECT sum(ended) FROM _health") == ended
-    assert dict(ask(path, "SELECT reason, sum(count) FROM _drops GROUP BY reason")) == dropped
-    assert ask_one(path, COUNT) == ended - sum(dropped.values())
 
 
 # --- what cannot be read

@@ -3,7 +3,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from storage_kit import NOW_S, RowDoor, ask_one, log_row, point_row, span_row, wait_until
+from storage_kit import NOW_S, ask_one, log_row, point_row, span_row, wait_until
 
 from otel_perfmon.storage import maintenance as maintenances
 from otel_perfmon.storage.alarm import Alarm
@@ -11,11 +11,6 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import MAINTAIN_SECONDS, Maintenance
 
 COUNT = "SELECT count(*) FROM _spans"
-
-
-@pytest.fixture
-def door():
-    return RowDoor()
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from contextlib import closing
 import pytest
 from storage_kit import (
     NOW,
-    RowDoor,
     ask,
     ask_one,
+    assert_account,
+    broken,
     held_by_another_process,
     let_go,
     names_in,
@@ -25,34 +26,11 @@ from storage_kit import (
 
 from otel_perfmon.errors import StoreBusyError, StoreError
 from otel_perfmon.query import SpanQuery
-from otel_perfmon.storage import recorder as recorders
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.registry import recorder_for, release_recorder
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 COUNT = "SELECT count(*) FROM _spans"
-
-
-@pytest.fixture
-def door():
-    return RowDoor()
-
-
-@pytest.fixture
-def small_queue(monkeypatch):
-    monkeypatch.setattr(recorders, "QUEUE_MAX", 200)
-    monkeypatch.setattr(recorders, "BATCH_MAX", 50)
-    monkeypatch.setattr(recorders, "HELP_BATCH_MAX", 20)
-
-
-def broken():
-    raise ValueError("cannot be read")
-
-
-def assert_account(path, *, ended, **dropped):
-    assert ask_one(path, "SELECT sum(ended) FROM _health") == ended
-    assert dict(ask(path, "SELECT reason, sum(count) FROM _drops GROUP BY reason")) == dropped
-    assert ask_one(path, COUNT) == ended - sum(dropped.values())
 
 
 # --- in time, in order, whole

@@ -57,7 +57,8 @@ def test_what_comes_while_one_is_written_is_written_together(commits_of):
     assert written == [[0], [1, 1, 2, 2, 3, 3]]
 
 
-def test_who_was_stored_before_a_failure_is_told_so(commits_of):
+def submit_together(commits_of, *requests):
+    """Futures of a request, and of those that come while it is written, three rows at a time; a 9 fills the disk."""
     gate = Gate()
 
     def write_first(rows):
@@ -69,26 +70,19 @@ def test_who_was_stored_before_a_failure_is_told_so(commits_of):
     commits = commits_of(write_first)
     futures = [commits.submit([0])]
     gate.is_reached.wait(10)
-    futures += [commits.submit(rows) for rows in ([1, 2], [3, 4], [5, 9], [7])]
+    futures += map(commits.submit, requests)
     gate.may_go.set()
+    return futures
+
+
+def test_who_was_stored_before_a_failure_is_told_so(commits_of):
+    futures = submit_together(commits_of, [1, 2], [3, 4], [5, 9], [7])
     full = "StoreFullError"
     assert [outcome(future) for future in futures] == ["stored", "stored", full, full, full]
 
 
 def test_who_was_stored_in_part_is_told_how_much_and_who_was_not_that_nothing_was(commits_of):
-    gate = Gate()
-
-    def write_first(rows):
-        gate.pass_through()
-        if 9 in rows[:3]:
-            raise StoreFullError("the disk is full")
-        return min(len(rows), 3)
-
-    commits = commits_of(write_first)
-    futures = [commits.submit([0])]
-    gate.is_reached.wait(10)
-    futures += [commits.submit(rows) for rows in ([1, 2, 3, 4, 5], [6, 9, 8], [7])]
-    gate.may_go.set()
+    futures = submit_together(commits_of, [1, 2, 3, 4, 5], [6, 9, 8], [7])
     assert outcome(futures[0]) == outcome(futures[1]) == "stored"
     told = [str(refusal_of(future.exception(10))) for future in futures[2:]]
     assert told == ["Only a first part (1 items) was stored: the disk is full", "Nothing was stored: the disk is full"]
