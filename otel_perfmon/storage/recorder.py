@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -223,13 +223,12 @@ class Recorder:
         self._is_stopping = self._is_awake = False
         is_flushed = self.flush(FINISH_TIMEOUT_SECONDS)
         try:
-            with self.turn.held(FINISH_TIMEOUT_SECONDS):
+            with self.turn.held(FINISH_TIMEOUT_SECONDS), closing(self._writer):
                 if not is_flushed:
                     self.ledger.give_up(self._pending, f"{self.path} could not be written at the end: {self._error}")
                     self._pending = None
                 self._intake.give_up_held()
                 self._write_account(is_told=self.ledger.counted_count > 0, is_exit=is_exit)
-                self._writer.close()
         except Exception as error:  # the outer rim: the end of the program is not ours to spoil
             self._losses.warn("finish", f"{self.path} could not be closed: {error}")
 

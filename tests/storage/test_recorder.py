@@ -409,6 +409,7 @@ def test_finish_beside_a_held_lock_ends_in_bounded_time(recorder, door, db_path,
         recorder.finish()
         assert time.monotonic() - start < 8
     assert "1 spans were not kept" in caplog.text
+    assert recorder._writer._connection is None, "closed all the same"
 
 
 def test_finish_twice_is_finish_once(recorder, door, db_path):
