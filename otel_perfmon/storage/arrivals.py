@@ -7,10 +7,12 @@ it did not hear of the commit or was refused, is stored and counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, islice, takewhile
 from operator import itemgetter, le
 from typing import Final
 
+from otel_perfmon.storage.at_once import OnCommit, ignore
 from otel_perfmon.storage.base import Batch, Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.known_spans import KnownSpans
@@ -40,8 +42,11 @@ class Arrivals:
         while done_count < len(rows):
             done_count += self.write_first(rows[done_count : done_count + BATCH_MAX])
 
-    def write_first(self, rows: Sequence[SpanRow]) -> int:
-        """Commit the first rows, as many as fit into a transaction, and one at least; how many. Raises `StoreError`."""
+    def write_first(self, rows: Sequence[SpanRow], on_commit: OnCommit = ignore) -> int:
+        """Commit the first rows, as many as fit into a transaction, and one at least; how many. Raises `StoreError`.
+
+        ``on_commit`` is told as much once they are committed, before the store is tidied up.
+        """
         taken = SpanColumns.of(())
         batch = Batch()
 
@@ -49,6 +54,7 @@ class Arrivals:
             nonlocal taken, batch
             taken = _first(SpanColumns.of(rows), bytes_max)
             batch = self._batch_of(taken)
+            batch.on_written = partial(on_commit, len(taken))
             return batch
 
         try:

@@ -5,12 +5,33 @@ They come in batches already, and whoever brings one waits for the commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from otel_perfmon.errors import StoreError
 from otel_perfmon.storage.base import Batch, SpanWriter
 from otel_perfmon.storage.maintenance import Maintenance
 from otel_perfmon.storage.redactor import Redactor
+from otel_perfmon.storage.rows import LogRow, PointRow, first_rows
+
+OnCommit = Callable[[int], None]
+"""Is told how many of the first rows are committed, at that moment: who sent them need not wait for more."""
+
+
+def ignore(_: int) -> None:
+    """Nobody waits to be told."""
+
+
+def first_points(points: Sequence[PointRow], on_commit: OnCommit, bytes_max: int) -> Batch:
+    """The first of the points, as many as have so many bytes together, and one at least."""
+    first = first_rows(points, bytes_max)
+    return Batch(points=first, on_written=partial(on_commit, len(first)))
+
+
+def first_logs(logs: Sequence[LogRow], on_commit: OnCommit, bytes_max: int) -> Batch:
+    """The same of log records."""
+    first = first_rows(logs, bytes_max)
+    return Batch(logs=first, on_written=partial(on_commit, len(first)))
 
 
 def write(

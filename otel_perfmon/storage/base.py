@@ -104,8 +104,9 @@ class Batch:
     ``kept`` those that an earlier batch counted and that are stored now: a span that is counted and not stored is
     sampled out, until it is kept. ``dropped`` counts spans lost since the last batch, by reason. ``open_spans``, unless
     it is None, replaces what the store knows of those; a span that is stored or counted is no longer one of them. The
-    writer sets ``is_written`` the moment the transaction is committed: whatever happens after that, it is not tried
-    again; ``unstorable_count`` says how many of ``spans`` and ``counted`` it had to drop.
+    writer sets ``is_written`` the moment the transaction is committed, and calls ``on_written``, before any tidying:
+    whatever happens after that, it is not tried again; ``unstorable_count`` says how many of ``spans`` and ``counted``
+    it had to drop.
     """
 
     spans: Sequence[SpanRow] = ()
@@ -120,6 +121,7 @@ class Batch:
     open_spans: OpenSpans | None = None
     state: RecorderState | None = None
     is_written: bool = False
+    on_written: Callable[[], None] = field(default=lambda: None)
     unstorable_count: int = 0
 
     @property

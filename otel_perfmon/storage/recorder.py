@@ -32,7 +32,7 @@ from otel_perfmon.storage.loss import Losses
 from otel_perfmon.storage.maintenance import Maintenance, remove_in_steps
 from otel_perfmon.storage.patience import Patience
 from otel_perfmon.storage.redactor import Redactor
-from otel_perfmon.storage.rows import LogRow, PointRow, first_rows
+from otel_perfmon.storage.rows import LogRow, PointRow
 from otel_perfmon.storage.sampling import SamplingChoice
 from otel_perfmon.storage.turn import ContendedError, Turn
 
@@ -114,13 +114,13 @@ class Recorder:
         """As `Intake.open_door`."""
         self._intake.open_door(door)
 
-    def write_points(self, points: Sequence[PointRow]) -> int:
+    def write_points(self, points: Sequence[PointRow], on_commit: at_once.OnCommit = at_once.ignore) -> int:
         """Write now the first of those points, as many as one transaction may hold; how many. Raises `StoreError`."""
-        return len(self.write_now(lambda room: Batch(points=first_rows(points, room))).points)
+        return len(self.write_now(partial(at_once.first_points, points, on_commit)).points)
 
-    def write_logs(self, logs: Sequence[LogRow]) -> int:
+    def write_logs(self, logs: Sequence[LogRow], on_commit: at_once.OnCommit = at_once.ignore) -> int:
         """The same of log records."""
-        return len(self.write_now(lambda room: Batch(logs=first_rows(logs, room))).logs)
+        return len(self.write_now(partial(at_once.first_logs, logs, on_commit)).logs)
 
     def write_now(self, make_batch: Callable[[int], Batch]) -> Batch:
         """Write past the queue what ``make_batch`` makes, told how many bytes it may hold. Raises `StoreError`."""

@@ -19,7 +19,7 @@ from otel_perfmon.otlp.metric_decoding import MetricDecoder
 from otel_perfmon.otlp.receiver.answers import JSON, RefusedError
 from otel_perfmon.otlp.receiver.bodies import Body
 from otel_perfmon.otlp.receiver.bounds import ITEMS_MAX, VALUES_MAX, excess_of
-from otel_perfmon.otlp.receiver.commits import Commits
+from otel_perfmon.otlp.receiver.commits import Commits, WriteFirst
 from otel_perfmon.storage.arrivals import Arrivals
 from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.recorder import Recorder
@@ -54,7 +54,7 @@ class Signal(NamedTuple):
 
     name: str
     make_decoder: Callable[[], Decoder]
-    write_first: Callable[[Sequence[Any]], int]
+    write_first: WriteFirst
     rejected_name: str
 
     @property
@@ -100,8 +100,8 @@ class Intake:
         else:
             unpacked = await loop.run_in_executor(self._small, body.unpack, coding)
         pool = self._small if len(unpacked) < _LARGE_BYTES else self._large
-        received = await loop.run_in_executor(pool, self.decode, unpacked, media_type)
-        await asyncio.wrap_future(self.commit(received))
+        received, committed = await loop.run_in_executor(pool, self._decode_and_commit, unpacked, media_type)
+        await asyncio.wrap_future(committed)
         return received
 
     def decode(self, unpacked: bytes, media_type: str) -> Received:
@@ -137,6 +137,10 @@ class Intake:
         self._small.shutdown()
         self._large.shutdown()
         self._commits.stop()
+
+    def _decode_and_commit(self, unpacked: bytes, media_type: str) -> tuple[Received, Future[None]]:
+        received = self.decode(unpacked, media_type)
+        return received, self.commit(received)
 
     def _decoded(self, decoder: Decoder, unpacked: bytes, media_type: str) -> Iterator[Any]:
         if media_type == JSON:

@@ -344,6 +344,7 @@ class SqliteWriter:
             elif is_complete and not isinstance(error, sqlite3.Error):
                 batch.is_written = True  # a signal handler raised just after the commit
             raise
+        batch.on_written()
 
     def _apply(self, batch: Batch) -> None:
         connection = self._open_connection()

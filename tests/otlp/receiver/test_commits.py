@@ -29,6 +29,10 @@ def outcome(future):
     return "stored" if error is None else type(error).__name__
 
 
+def write_all(rows, on_commit):
+    on_commit(len(rows))
+
+
 class Gate:
     """Holds the first call back, until the others have come."""
 
@@ -43,10 +47,10 @@ class Gate:
 def test_what_comes_while_one_is_written_is_written_together(commits_of):
     written, gate = [], Gate()
 
-    def write_first(rows):
+    def write_first(rows, on_commit):
         gate.pass_through()
         written.append(list(rows))
-        return len(rows)
+        on_commit(len(rows))
 
     commits = commits_of(write_first)
     futures = [commits.submit([0])]
@@ -61,11 +65,11 @@ def submit_together(commits_of, *requests):
     """Futures of a request, and of those that come while it is written, three rows at a time; a 9 fills the disk."""
     gate = Gate()
 
-    def write_first(rows):
+    def write_first(rows, on_commit):
         gate.pass_through()
         if 9 in rows[:3]:
             raise StoreFullError("the disk is full")
-        return min(len(rows), 3)
+        on_commit(min(len(rows), 3))
 
     commits = commits_of(write_first)
     futures = [commits.submit([0])]
@@ -91,21 +95,36 @@ def test_who_was_stored_in_part_is_told_how_much_and_who_was_not_that_nothing_wa
 def test_a_busy_store_is_tried_again_from_where_it_was(commits_of):
     calls = []
 
-    def write_first(rows):
+    def write_first(rows, on_commit):
         calls.append(list(rows))
         if len(calls) in {2, 3}:
             raise StoreBusyError("another process writes")
-        return 2
+        on_commit(2)
 
     assert outcome(commits_of(write_first).submit([1, 2, 3, 4])) == "stored"
     assert calls == [[1, 2, 3, 4], [3, 4], [3, 4], [3, 4]]
 
 
+def test_a_sender_is_answered_at_the_commit_and_waits_for_no_tidying(commits_of):
+    gate = Gate()
+
+    def write_first(rows, on_commit):
+        on_commit(len(rows))
+        gate.pass_through()
+        raise StoreFullError("while the log was carried over")
+
+    commits = commits_of(write_first)
+    future = commits.submit([1])
+    gate.is_reached.wait(10)
+    assert outcome(future) == "stored"
+    gate.may_go.set()
+
+
 def test_a_fault_of_ours_is_answered_too_and_the_next_request_stored(commits_of):
-    def write_first(rows):
+    def write_first(rows, on_commit):
         if rows == ["bad"]:
             raise KeyError("bad")
-        return len(rows)
+        on_commit(len(rows))
 
     commits = commits_of(write_first)
     assert outcome(commits.submit(["bad"])) == "StoreError"
@@ -113,7 +132,7 @@ def test_a_fault_of_ours_is_answered_too_and_the_next_request_stored(commits_of)
 
 
 def test_when_it_stops_what_waits_is_stored_and_what_comes_later_refused(commits_of):
-    commits = commits_of(len)
+    commits = commits_of(write_all)
     futures = [commits.submit([number]) for number in range(10)]
     commits.stop()
     assert [outcome(future) for future in futures] == ["stored"] * 10
@@ -122,4 +141,4 @@ def test_when_it_stops_what_waits_is_stored_and_what_comes_later_refused(commits
 
 
 def test_a_request_without_rows_succeeds(commits_of):
-    assert outcome(commits_of(len).submit([])) == "stored"
+    assert outcome(commits_of(write_all).submit([])) == "stored"
