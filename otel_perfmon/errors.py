@@ -9,6 +9,7 @@
     ├── StoreError                   the store could not do it
     │   ├── StoreClosedError         it was closed before
     │   ├── StoreBusyError           another process held the file for too long
+    │   ├── StoreTimeoutError        the question took longer than it may
     │   ├── StoreFullError           the disk, or the room left on it, is used up
     │   ├── StoreCorruptError        SQLite found the file damaged
     │   └── SchemaError              the file is not ours, or newer than this program
@@ -49,6 +50,10 @@ class StoreClosedError(StoreError):
 
 class StoreBusyError(StoreError):
     """Another process or connection held the file for longer than we wait."""
+
+
+class StoreTimeoutError(StoreError):
+    """The question took longer than it may; the store is as it was."""
 
 
 class StoreFullError(StoreError):

@@ -24,11 +24,15 @@ from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
 from otel_perfmon.otlp.receiver.intake import Intake, signals_of
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.url import open_configured_recorder, open_store
+from otel_perfmon.web.admission import Admission
+from otel_perfmon.web.api.routes import SECONDS_MAX, api_routes, refuse_http
+from otel_perfmon.web.api.routes import refuse as refuse_question
 from otel_perfmon.web.connections import BoundedProtocol
-from otel_perfmon.web.guard import App, Guard, check_exposure, is_loopback
+from otel_perfmon.web.guard import App, Guard, Receive, Scope, Send, check_exposure, is_loopback, is_of_otlp
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than exporters wait between two batches, or one would now and then meet a connection that is being closed."""
@@ -43,7 +47,8 @@ _EVERYTHING: Final = {"sample_rate": 1.0, "sample_rates": {}}
 class Address:
     """Where the server listens. ``grpc_port`` is None for no gRPC; a port of 0 is any that is free.
 
-    ``allowed_hosts`` are names by which others call it, ``token`` is asked of every request where it is not empty.
+    ``allowed_hosts`` are names by which others call it. Of who sends ``token`` is asked, of who asks ``reader_token``,
+    where they are not empty.
     """
 
     host: str = "127.0.0.1"
@@ -51,6 +56,7 @@ class Address:
     grpc_port: int | None = 4317
     allowed_hosts: Sequence[str] = ()
     token: str = field(default="", repr=False)
+    reader_token: str = field(default="", repr=False)
 
 
 def run_server(config: Config, address: Address, on_ready: Callable[[str, str], None]) -> None:
@@ -59,9 +65,13 @@ def run_server(config: Config, address: Address, on_ready: Callable[[str, str], 
     Raises `ConfigError` when others could send without a token, and `OtlpError` when a port is not to be had.
     """
     check_exposure(address.host, address.token)
-    with _listening(address.host, address.port) as listener, _intakes(config) as intakes:
+    with (
+        _listening(address.host, address.port) as listener,
+        open_store(config.path, seconds_max=SECONDS_MAX) as answers,
+        _intakes(config) as intakes,
+    ):
         stop_grpc, grpc_target = _start_grpc(intakes, address)
-        server = _Server(_uvicorn_config(make_app(intakes, address)))
+        server = _Server(_uvicorn_config(make_app(intakes, answers, address)))
         server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
         try:
             server.run(sockets=[listener])
@@ -86,9 +96,15 @@ def _intakes(config: Config) -> Iterator[list[Intake]]:
             release_recorder(recorder)
 
 
-def make_app(intakes: Sequence[Intake], address: Address) -> App:
-    """The application; pages are routes beside those of the receiver."""
-    app = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
+def make_app(intakes: Sequence[Intake], store: Store, address: Address) -> App:
+    """The application: the receiver, and beside it what the store answers."""
+    receiver = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
+    api = Starlette(routes=api_routes(store), exception_handlers={HTTPException: refuse_http})
+    answers = Admission(api, refuse_question, address.reader_token)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (receiver if is_of_otlp(scope) else answers)(scope, receive, send)
+
     hosts = list(address.allowed_hosts)
     if not is_loopback(address.host) and address.host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         hosts.append(f"[{address.host}]" if ":" in address.host else address.host)

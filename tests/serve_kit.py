@@ -25,12 +25,21 @@ class Served:
     grpc_port: int
     path: str
     process: subprocess.Popen[str]
+    token: str = ""
+    """With which it is asked; empty where it was told to ask for none, or was given one."""
 
     def post(self, body: bytes, path: str = "/v1/traces", *, media_type: str = JSON, **headers: str) -> Answer:
         """Send a request as an exporter does, and read the answer."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request("POST", path, body, {"Content-Type": media_type, **names})
+            return Answer.of(connection.getresponse())
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Ask, with the token unless another is given; for nothing that a browser would add."""
+        given = {"Authorization": f"Bearer {self.token}", **headers}
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            connection.request("GET", path, headers={name: value for name, value in given.items() if value})
             return Answer.of(connection.getresponse())
 
     def say(self, data: bytes, timeout: float = 30) -> bytes:
@@ -73,10 +82,11 @@ def serving(path: str, *arguments: str, **environment: str) -> Iterator[Served]:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, cwd=os.path.dirname(path)
     ) as process:
         try:
-            told = "".join(process.stdout.readline() for _ in range(3))
+            told = "".join(process.stdout.readline() for _ in range(5))
             ports = [int(port) for port in re.findall(r":(\d+) \(", told)]
             assert ports, process.stderr.read()
-            yield Served(ports[0], ports[1] if len(ports) > 1 else 0, path, process)
+            token = told.partition("?token=")[2].strip()
+            yield Served(ports[0], ports[1] if len(ports) > 1 else 0, path, process, token)
         finally:
             process.terminate()
             try:

@@ -65,6 +65,7 @@ def test_the_names_of_the_package_are_these() -> None:
         "StoreError",
         "StoreFullError",
         "StoreSummary",
+        "StoreTimeoutError",
         "TimeOrderedIdGenerator",
         "Trace",
         "TraceNode",

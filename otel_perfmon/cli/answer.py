@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import ago, during
 from otel_perfmon.cli.report import open_console, printable
 from otel_perfmon.config import PREFIX, resolve_setting
 from otel_perfmon.errors import StoreError
+from otel_perfmon.json_form import as_json
+from otel_perfmon.moments import ago, during
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.url import open_store
@@ -43,7 +43,7 @@ class Answer:
         is_complete: bool = True,
         next_page_token: str | None = None,
     ) -> None:
-        """Print one JSON object with the items, which are records or mappings; see `otel_perfmon.cli.json_form`."""
+        """Print one JSON object with the items, which are records or mappings; see `otel_perfmon.json_form`."""
         answer = {
             "command": self.command,
             "store": self.path,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from otel_perfmon.cli.moments import local
+from otel_perfmon.moments import local
 from otel_perfmon.records import Distribution, DurationBucket
 
 _NANO: Final = 10**9

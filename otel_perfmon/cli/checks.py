@@ -16,10 +16,10 @@ from rich.text import Text
 from otel_perfmon.alerts import WINDOW_SECONDS, AlertRule, CallCounts, is_too_slow
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
-from otel_perfmon.cli.moments import spread
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.report import count, counted, duration, name_text, printable, share
 from otel_perfmon.config import resolve_setting
+from otel_perfmon.moments import spread
 from otel_perfmon.query import Window
 from otel_perfmon.records import OperationStats
 

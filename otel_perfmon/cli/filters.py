@@ -9,8 +9,8 @@ from typing import Any
 
 from otel_perfmon.cli import options
 from otel_perfmon.cli.completion import complete_operations
-from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.errors import QueryError
+from otel_perfmon.json_form import as_json
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.attributes import untag
 

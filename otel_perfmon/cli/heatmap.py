@@ -11,9 +11,9 @@ from rich.text import Text
 
 from otel_perfmon.cli import charts, options
 from otel_perfmon.cli.answer import open_answer
-from otel_perfmon.cli.moments import period, spread
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.report import count, duration, ink, name_text, print_wrapped, separate, sparkline
+from otel_perfmon.moments import period, spread
 from otel_perfmon.records import Heatmap
 
 _LABEL_WIDTH: Final = 9

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from otel_perfmon.cli.escaping import shown
-from otel_perfmon.cli.moments import clock
 from otel_perfmon.cli.report import cropped
 from otel_perfmon.cli.span_view import attribute_text, cut, print_attributes, print_stack_trace
+from otel_perfmon.moments import clock
 from otel_perfmon.records import LogRecord
 
 STACK_TRACE: Final = "exception.stacktrace"

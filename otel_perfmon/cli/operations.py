@@ -13,8 +13,6 @@ from rich.text import Text
 from otel_perfmon.cli import charts, options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import can_show
-from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import clock, spread
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.profile import print_profile, profile_as_json
 from otel_perfmon.cli.report import (
@@ -34,6 +32,8 @@ from otel_perfmon.cli.report import (
 )
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.errors import QueryError
+from otel_perfmon.json_form import as_json
+from otel_perfmon.moments import clock, spread
 from otel_perfmon.query import Window
 from otel_perfmon.records import CountSeries, OperationStats
 

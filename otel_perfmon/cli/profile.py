@@ -12,8 +12,6 @@ from rich.text import Text
 
 from otel_perfmon.cli import charts
 from otel_perfmon.cli.answer import Answer
-from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import period, spread
 from otel_perfmon.cli.report import (
     Column,
     count,
@@ -29,6 +27,8 @@ from otel_perfmon.cli.report import (
     share,
     sparkline,
 )
+from otel_perfmon.json_form import as_json
+from otel_perfmon.moments import period, spread
 from otel_perfmon.query import Window
 from otel_perfmon.records import CallEdge, Distribution, DurationBucket, OperationSeries, OperationStats
 from otel_perfmon.storage.base import Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 from importlib.util import find_spec
 from typing import Final
 
@@ -13,6 +14,7 @@ from otel_perfmon.errors import ConfigError, OtlpError
 
 _NEEDED: Final = ("starlette", "uvicorn", "opentelemetry.proto")
 _TOKEN_BYTES_MAX: Final = 4_096
+_TOKEN_BYTES: Final = 16
 _EPILOG: Final = """\
 examples:
   otel-perfmon serve
@@ -28,6 +30,10 @@ Other machines reach it only with --host, and must then send the token
 (OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20TOKEN"); the names by which
 they call it are named with --allow-host. There is no TLS: put a proxy before it.
 
+What is stored is answered as JSON under /api/, read-only, to who opens the
+address that is printed, or sends its token: curl -H "Authorization: Bearer TOKEN"
+http://127.0.0.1:4318/api/operations?window=1h. --token takes one for both sides.
+
 exit status: 0 it was stopped, 2 wrong usage, 3 it could not listen or store"""
 
 
@@ -41,8 +47,11 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     grpc.add_argument("--grpc-port", metavar="PORT", type=_port, help="for gRPC (default: 4317, where grpcio is there)")
     grpc.add_argument("--no-grpc", action="store_true", help="receive over HTTP alone")
     token = parser.add_mutually_exclusive_group()
-    token.add_argument("--token", metavar="TOKEN", help="what senders must know; other users see it in ps")
+    token.add_argument(
+        "--token", metavar="TOKEN", help="what who sends and who asks must know; other users see it in ps"
+    )
     token.add_argument("--token-file", metavar="FILE", help="the same, from a file")
+    token.add_argument("--no-token", action="store_true", help="let every user of this machine ask")
     parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name it is called by")
     parser.set_defaults(run=_run_serve)
 
@@ -50,16 +59,22 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
 def _run_serve(arguments: argparse.Namespace) -> int:
     _check_extras(arguments)
     from otel_perfmon.server import Address, run_server  # noqa: PLC0415 - an extra
+    from otel_perfmon.web.admission import PARAMETER  # noqa: PLC0415 - an extra
 
     config = resolve_config({"path": arguments.db})
+    token = _token_of(arguments)
+    reader_token = "" if arguments.no_token else token or secrets.token_urlsafe(_TOKEN_BYTES)
     address = Address(
-        arguments.host, arguments.port, _grpc_port(arguments), tuple(arguments.allow_host), _token_of(arguments)
+        arguments.host, arguments.port, _grpc_port(arguments), tuple(arguments.allow_host), token, reader_token
     )
 
     def tell(http: str, grpc: str) -> None:
         print(f"Receiving OTLP into {escape(config.path)}")
         print(f"  {http} (http/protobuf, http/json)")
-        print(f"  http://{grpc} (grpc)" if grpc else "  no gRPC", flush=True)
+        print(f"  http://{grpc} (grpc)" if grpc else "  no gRPC")
+        shown = f"?{PARAMETER}={reader_token}" if reader_token and not token else ""
+        print("Answering questions in JSON, read-only")
+        print(f"  {http}/api/openapi.json{shown}", flush=True)
 
     run_server(config, address, tell)
     return 0

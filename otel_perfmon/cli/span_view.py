@@ -15,8 +15,6 @@ from rich.console import Console
 from rich.text import Text
 
 from otel_perfmon.cli.escaping import escape, isolate, shown
-from otel_perfmon.cli.json_form import as_json
-from otel_perfmon.cli.moments import ago, clock, stamp
 from otel_perfmon.cli.report import (
     ABSENT,
     NO_NAME,
@@ -29,6 +27,8 @@ from otel_perfmon.cli.report import (
     printable,
     separate,
 )
+from otel_perfmon.json_form import as_json
+from otel_perfmon.moments import ago, clock, stamp
 from otel_perfmon.records import STACK_EVENT, SpanRecord
 from otel_perfmon.storage.base import Store
 

@@ -17,9 +17,9 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.filters import add_filters, query_of
-from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.span_view import span_line
 from otel_perfmon.errors import SchemaError, StoreError
+from otel_perfmon.json_form import as_json
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store

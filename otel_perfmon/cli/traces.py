@@ -16,9 +16,7 @@ from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.completion import complete_traces
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.excerpt import choose_rows
-from otel_perfmon.cli.json_form import as_json
 from otel_perfmon.cli.log_view import log_line, print_log
-from otel_perfmon.cli.moments import clock
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.options import (
     add_service_option,
@@ -38,6 +36,8 @@ from otel_perfmon.cli.span_view import (
 )
 from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
+from otel_perfmon.json_form import as_json
+from otel_perfmon.moments import clock
 from otel_perfmon.query import Order, SpanQuery
 from otel_perfmon.records import Attributes, LogRecord, SpanRecord
 from otel_perfmon.storage.base import Store

@@ -324,7 +324,7 @@ class SpanReader(Protocol):
     def query_sql(self, sql: str, *, rows_max: int = 1000, seconds_max: float = 5.0) -> SqlRows:
         """Answer one read-only statement, over the views.
 
-        `QueryError` when it is none, wrong, or wants more than to read; `StoreError` when it takes longer.
+        `QueryError` when it is none, wrong, or wants more than to read; `StoreTimeoutError` when it takes longer.
         """
 
 
@@ -349,9 +349,6 @@ class Store(SpanReader, Protocol):
 
         Statistics stay.
         """
-
-    def list_destinations(self) -> list[DestinationHealth]:
-        """Where spans are sent on to, and how far each destination has come, by name."""
 
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the store holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""

@@ -24,14 +24,15 @@ _OF_REDACTION: Final = frozenset({"redact", "redact_keys", "redact_patterns"})
 _OF_ALARM: Final = frozenset({"error_rate_threshold", "error_rate_min_count"})
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
+def open_store(path: str | os.PathLike[str], *, seconds_max: float | None = None) -> Store:
     """Open a store for questions. It need not exist yet: a question about a missing file raises `StoreError`.
 
-    Raises `ConfigError` when ``path`` is no path. A context manager.
+    One that takes longer than ``seconds_max`` raises `StoreTimeoutError`; None lets each take what it takes. Raises
+    `ConfigError` when ``path`` is no path. A context manager.
     """
     from otel_perfmon.storage.sqlite.store import SqliteStore  # noqa: PLC0415 - 20 ms, for who asks
 
-    return SqliteStore(os.path.realpath(parse_setting("path", path)))
+    return SqliteStore(os.path.realpath(parse_setting("path", path)), seconds_max)
 
 
 @contextmanager

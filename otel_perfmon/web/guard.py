@@ -14,16 +14,17 @@ from typing import Any, Final
 
 from otel_perfmon.errors import ConfigError
 
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application."""
 Refuse = Callable[[int, str, str], App]
 """Makes the answer to a request that is refused: the status, a sentence, and the request's Content-Type."""
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_OUR_PAGES: Final = frozenset({"same-origin", "none"})
+_OTLP: Final = "/v1/"
 _PORT_MAX: Final = 65_535
 _PORT_DIGITS_MAX: Final = len(str(_PORT_MAX))
 
@@ -32,7 +33,7 @@ class Guard:
     """An ASGI application in front of another, which sees only what may come to it.
 
     ``hosts`` are names by which it may be called, beside ``localhost`` and the addresses of this machine's loopback;
-    a ``token``, where there is one, is asked of every request.
+    a ``token``, where there is one, is asked of every request below ``/v1/``: what is below the others has its own.
     """
 
     def __init__(self, app: App, refuse: Refuse, *, hosts: Collection[str] = (), token: str = "") -> None:
@@ -41,7 +42,7 @@ class Guard:
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) | {"localhost"}
         self._token = token.encode()
 
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, or refuse it."""
         app = self._app
         if scope["type"] != "lifespan":
@@ -51,7 +52,7 @@ class Guard:
                 app = self._refuse(*refusal, content_type)
         await app(scope, receive, send)
 
-    def _refusal_of(self, scope: _Scope, headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
+    def _refusal_of(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> tuple[int, str] | None:
         """The status and the sentence with which a request is refused; None when it may pass."""
         hosts = _all(headers, b"host")
         if len(hosts) != 1 or not scope["path"].startswith("/"):
@@ -61,7 +62,7 @@ class Guard:
             return 403, f"{host!r:.100} is no name of this server; otel-perfmon serve --allow-host NAME makes it one."
         if scope.get("method", "POST") not in _READING and not _is_from_here(headers, host):
             return 403, "Pages of other sites may send nothing here."
-        if self._token and not self._has_token(headers):
+        if self._token and is_of_otlp(scope) and not self._has_token(headers):
             return 401, "Authorization: Bearer TOKEN is wanted, with the token that otel-perfmon serve was given."
         return None
 
@@ -79,11 +80,12 @@ class Guard:
             return False
 
     def _has_token(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        given = _all(headers, b"authorization")
-        if len(given) != 1:
-            return False
-        scheme, _, token = given[0].strip().partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token)
+        return hmac.compare_digest(bearer_of(headers).encode("latin-1"), self._token)
+
+
+def is_of_otlp(scope: Scope) -> bool:
+    """Whether a request is of OTLP's, by its path."""
+    return bool(scope["path"].startswith(_OTLP))
 
 
 def is_loopback(address: str) -> bool:
@@ -101,6 +103,13 @@ def check_exposure(address: str, token: str) -> None:
             f"At {address} other machines can reach this server: give it a token (--token-file FILE, --token TOKEN),"
             " or leave it on 127.0.0.1."
         )
+
+
+def bearer_of(headers: list[tuple[bytes, bytes]]) -> str:
+    """The token in the one Authorization header; empty where there is none."""
+    given = _all(headers, b"authorization")
+    scheme, _, token = given[0].strip().partition(b" ") if len(given) == 1 else (b"", b"", b"")
+    return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 
 def _all(headers: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:

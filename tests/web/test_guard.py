@@ -10,7 +10,15 @@ from serve_kit import JSON, Served, serving
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.web.guard import check_exposure
 
-ROUTES = ("POST /v1/traces", "POST /v1/metrics", "POST /v1/logs", "GET /", "GET /v1/traces", "POST /nowhere")
+ROUTES = (
+    "POST /v1/traces",
+    "POST /v1/metrics",
+    "POST /v1/logs",
+    "GET /",
+    "GET /v1/traces",
+    "POST /nowhere",
+    "GET /api/spans",
+)
 EVIL = (
     "evil.example",
     "evil.example:4318",

@@ -15,6 +15,7 @@ from otel_perfmon.errors import PerfmonError, StoreClosedError, StoreCorruptErro
 from otel_perfmon.storage import fork
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite.stepped import add_pool
+from otel_perfmon.storage.sqlite.time_limit import time_limit
 
 _IDLE_MAX: Final = 4
 _FORK_SECONDS_MAX: Final = 2.0
@@ -39,10 +40,14 @@ class _Question:
 
 
 class ReadConnections:
-    """Those of one file. Any number of threads; each question has a connection to itself."""
+    """Those of one file. Any number of threads; each question has a connection to itself.
 
-    def __init__(self, path: str) -> None:
+    One that takes longer than ``seconds_max`` ends with a `StoreTimeoutError`; by default none does.
+    """
+
+    def __init__(self, path: str, seconds_max: float | None = None) -> None:
         self.path = path
+        self._seconds_max = seconds_max
         # No lock anywhere here: a signal handler may ask on the very thread that is asking. Single steps of a deque are
         # atomic.
         self._idle: _Idle = deque()
@@ -82,7 +87,8 @@ class ReadConnections:
                     connection.execute("BEGIN")
                     connections.check_version(connection, self.path)
                     connections.check_sound(self.path)
-                    yield connection
+                    with time_limit(connection, self._seconds_max):
+                        yield connection
                     is_sound = is_reused and not connection.is_immutable
                 finally:
                     if is_sound:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from itertools import islice
 from typing import Any, Final
 
-from otel_perfmon.errors import QueryError, StoreError
+from otel_perfmon.errors import QueryError, StoreTimeoutError
 from otel_perfmon.records import SqlRows
+from otel_perfmon.storage.sqlite.time_limit import time_limit
 
-_STEPS: Final = 10_000
-"""The clock is looked at once in so many steps of SQLite's machine, which takes it about a tenth of a millisecond."""
 _VALUE_MAX_BYTES: Final = 32 * 1024 * 1024
 """A longer text or blob cannot be made, such as by replace() of what replace() made (from Python 3.11 on)."""
 _ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -32,31 +30,27 @@ _OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a 
 def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, seconds_max: float) -> SqlRows:
     """Run one statement on a read-only connection, which is to be closed afterwards.
 
-    Raises `QueryError` when it is none, wrong, or wants more than to read, `StoreError` when it takes longer than
-    ``seconds_max``.
+    Raises `QueryError` when it is none, wrong, or wants more than to read, `StoreTimeoutError` when it takes longer
+    than ``seconds_max``.
     """
-    deadline = time.monotonic() + seconds_max
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
         connection.setlimit(_LENGTH, _VALUE_MAX_BYTES)
     # Views use json_each() and its kind, which SQLite 3.40 calls unsafe there; the authorizer allows only to read.
     connection.execute("PRAGMA trusted_schema = ON")
     connection.set_authorizer(_authorize)
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
     # Steps that handle long values take milliseconds each: the clock is looked at from outside as well.
     watch = threading.Timer(seconds_max, connection.interrupt)
     watch.daemon = True
     watch.start()
     try:
-        cursor = connection.execute(sql)
-        rows = _bounded_rows(cursor, rows_max + 1)
-    except QueryError:
+        with time_limit(connection, seconds_max):
+            cursor = connection.execute(sql)
+            rows = _bounded_rows(cursor, rows_max + 1)
+    except (QueryError, StoreTimeoutError):
         raise
     except (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError) as error:
         if any(word in str(error) for word in _OF_THE_FILE) and "malformed JSON" not in str(error):
             raise
-        if "interrupted" in str(error):
-            message = f"The question took longer than {seconds_max:g} s; ask for less, or give it more time."
-            raise StoreError(message) from error
         raise QueryError(_sentence(error)) from error
     finally:
         watch.cancel()

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from otel_perfmon.cli import moments
+from otel_perfmon import moments
 from otel_perfmon.query import INT64_MAX, Window
 
 SECOND = 10**9

@@ -4,7 +4,7 @@ import json
 import math
 
 from otel_perfmon import EventRecord, MetricsStorage, PerformanceMonitor, Window
-from otel_perfmon.cli.json_form import as_json
+from otel_perfmon.json_form import as_json
 
 
 def test_a_record_keeps_its_fields_names_and_a_span_tells_what_people_reckon_with(storage: MetricsStorage) -> None:

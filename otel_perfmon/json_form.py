@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from otel_perfmon.cli.moments import iso
+from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.records import LogRecord, OpenSpanRecord, OperationStats, SpanRecord
 from otel_perfmon.storage.attributes import encode_attributes
 
-_DERIVED: Final[dict[type, tuple[str, ...]]] = {
+DERIVED: Final[dict[type, tuple[str, ...]]] = {
     SpanRecord: ("service", "duration_ms", "kind_name", "status_name"),
     OpenSpanRecord: ("is_interrupted",),
     LogRecord: ("service", "severity", "moment_unix_nano"),
@@ -33,9 +33,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Window):
         return _window(value)
     if is_dataclass(value) and not isinstance(value, type):
-        names = (*(field.name for field in fields(value)), *_DERIVED.get(type(value), ()))
+        names = (*(field.name for field in fields(value)), *DERIVED.get(type(value), ()))
         given = ((name, getattr(value, name)) for name in names)
         return {name: _field(name, each) for name, each in given if name != "otlp" or each}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {str(key): as_json(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)):
