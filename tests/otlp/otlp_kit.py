@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
@@ -109,11 +108,6 @@ def batches(draw) -> list[ReadableSpan]:
     """Spans of some resources and scopes, in any order."""
     origins = draw(st.lists(st.tuples(resources, scopes), min_size=1, max_size=3))
     return [draw(sdk_spans(*origins[draw(st.integers(0, len(origins) - 1))])) for _ in range(draw(st.integers(1, 5)))]
-
-
-def check_batches(examples: int, check: Callable[[list[ReadableSpan]], None]) -> None:
-    """Call ``check`` with so many batches of spans."""
-    settings(max_examples=examples)(given(batches())(check))()
 
 
 class RowDoor:

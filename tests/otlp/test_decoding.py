@@ -5,39 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
-from opentelemetry.sdk.trace import ReadableSpan
-from otlp_kit import EXAMPLES, Station, check_batches
 
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.otlp.decoding import SpanDecoder
-from otel_perfmon.otlp.encoding import SpanEncoder
-from otel_perfmon.otlp.json_encoding import encode_traces
-
-
-@EXAMPLES
-def test_what_is_decoded_and_stored_is_encoded_as_it_came(station: Station, examples: int) -> None:
-    def check(spans: list[ReadableSpan]) -> None:
-        sent = encode_spans(spans).SerializeToString()
-        rows = list(SpanDecoder(10**9).decode_protobuf(sent))
-        stored = station.through_rows(rows)
-        assert SpanEncoder().encode_request(stored) == sent
-        again = SpanDecoder(10**9).decode_json(json.dumps(encode_traces(stored)))
-        assert SpanEncoder().encode_request(station.through_rows(list(again))) == sent
-
-    check_batches(examples, check)
-
-
-@EXAMPLES
-def test_a_span_that_came_as_otlp_is_stored_as_the_one_that_the_sdk_handed_over(
-    station: Station, examples: int
-) -> None:
-    def check(spans: list[ReadableSpan]) -> None:
-        own = station.through(spans)
-        rows = SpanDecoder(station.slow_threshold_nano).decode_protobuf(SpanEncoder().encode_request(own))
-        assert sorted(map(repr, station.through_rows(list(rows)))) == sorted(map(repr, own))
-
-    check_batches(examples, check)
 
 
 @pytest.mark.parametrize("data", [b"nonsense", b"\x0a\xff", b"{}"])

@@ -22,7 +22,7 @@ from otel_perfmon.otlp.metric_decoding import MetricDecoder
 from otel_perfmon.otlp.origins import RAW_BYTES_MAX
 from otel_perfmon.storage.row_maker import RowMaker
 
-EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(10_000, marks=pytest.mark.long)])
+EXAMPLES = pytest.mark.parametrize("examples", [25, pytest.param(2_000, marks=pytest.mark.long)])
 SPANS = ("resource_spans", "scope_spans", "spans")
 METRICS = ("resource_metrics", "scope_metrics", "metrics")
 LOGS = ("resource_logs", "scope_logs", "log_records")

@@ -3,52 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections import Counter
 
 import pytest
-from google.protobuf.json_format import ParseDict, ParseError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-from opentelemetry.sdk.trace import ReadableSpan
-from otlp_kit import EXAMPLES, Station, check_batches
-
-from otel_perfmon.otlp.json_encoding import encode_traces
-from otel_perfmon.otlp.json_parsing import UnusualError, fill_traces
-from otel_perfmon.otlp.messages import TRACES, _in_base64
-
-
-def by_protobuf(document) -> TracesData | None:
-    try:
-        with_ids = _in_base64(copy.deepcopy(document), TRACES.paths_to_ids)
-        return ParseDict(with_ids, TracesData(), ignore_unknown_fields=True)
-    except (ParseError, ValueError, TypeError, AttributeError):
-        return None
-
-
-def by_us(document) -> TracesData | None:
-    traces = TracesData()
-    try:
-        fill_traces(document, traces)
-    except UnusualError:
-        return None
-    return traces
-
-
-@EXAMPLES
-def test_what_we_write_is_read_as_protobuf_reads_it(station: Station, examples: int) -> None:
-    seen: Counter[bool] = Counter()
-
-    def check(spans: list[ReadableSpan]) -> None:
-        document = json.loads(json.dumps(encode_traces(station.through(spans))))
-        found = by_us(document)
-        seen[found is None] += 1
-        assert found is None or found.SerializeToString() == by_protobuf(document).SerializeToString()
-
-    check_batches(examples, check)
-    assert seen[False] > 0
-
+from json_kit import by_protobuf, by_us
 
 SPAN = {
     "traceId": "ab" * 16, "spanId": "cd" * 8, "parentSpanId": "", "name": "é", "kind": 2, "startTimeUnixNano": "12",

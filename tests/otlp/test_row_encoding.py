@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from message_kit import items_of, traces
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
-from opentelemetry.sdk.trace import ReadableSpan
-from otlp_kit import EXAMPLES, Station, check_batches
+from otlp_kit import Station
 from storage_kit import span_row
 
 from otel_perfmon.errors import StoreCorruptError
@@ -27,15 +26,6 @@ def encoded(path: str, count: int) -> EncodedSpans:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT id FROM _spans ORDER BY id DESC LIMIT ?", (count,)).fetchall()
         return EncodedSpans(read_outbox_spans(connection, [row_id for (row_id,) in rows][::-1]))
-
-
-@EXAMPLES
-def test_the_bytes_are_those_of_the_records(station: Station, db_path: str, examples: int) -> None:
-    def check(spans: list[ReadableSpan]) -> None:
-        expected = SpanEncoder().encode_request(station.through(spans))
-        assert encoded(db_path, len(spans)).encode_request(0, len(spans)) == expected
-
-    check_batches(examples, check)
 
 
 def test_what_came_as_otlp_goes_out_from_its_rows_as_it_came(station: Station, db_path: str) -> None:
