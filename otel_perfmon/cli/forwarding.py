@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from otel_perfmon.account import DestinationHealth
@@ -43,7 +44,8 @@ examples:
 
 The file remembers for each destination how far it has come: what was sent is
 not sent again, and a destination that was away gets what it missed, as long as
-it is kept. With --sample-rate below 1, traces with a slow or a failed span are
+it is kept. It is known by its URL, without user, password and query, and by its
+--label. With --sample-rate below 1, traces with a slow or a failed span are
 sent whole, and that share of the others. 'env' is what OpenTelemetry's own
 OTEL_EXPORTER_OTLP_... variables name; without it none of them is read.
 
@@ -83,6 +85,9 @@ def add_forward(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--protocol", choices=PROTOCOLS, help="(default: by the URL, else http/protobuf)")
     group.add_argument("--compression", choices=COMPRESSIONS, help="(default: none)")
     group.add_argument("--header", metavar="NAME=VALUE", action="append", default=[], help="may be given several times")
+    group.add_argument(
+        "--label", metavar="NAME", help="tells it from others at the same URL, such as another tenant: each is sent all"
+    )
     group.add_argument("--timeout", metavar="TIME", type=options.duration_seconds, help="of one request (default: 10s)")
     group.add_argument(
         "--max-elapsed-time",
@@ -118,7 +123,7 @@ def _destination_of(arguments: argparse.Namespace) -> Destination:
     if len(addresses) != 1:
         message = "One destination is wanted: --to URL, such as --to http://localhost:4318."
         raise QueryError(message)
-    return parse_destination(
+    destination = parse_destination(
         str(addresses[0]),
         protocol=arguments.protocol,
         headers=map(parse_header, arguments.header),
@@ -126,6 +131,7 @@ def _destination_of(arguments: argparse.Namespace) -> Destination:
         timeout_seconds=arguments.timeout,
         environ=os.environ,
     )
+    return replace(destination, name=f"{destination.name} ({arguments.label})") if arguments.label else destination
 
 
 def _forward(

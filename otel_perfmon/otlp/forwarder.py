@@ -236,6 +236,9 @@ class Forwarder:
             outcome = self._sender.send(self._parcel.encode_request(start, end), timeout_seconds=timeout_seconds)
         except ConfigError as error:
             outcome = Outcome(Kind.MISDIRECTED, str(error))
+        except Exception as error:  # a fault of ours: it is told as every other that keeps spans waiting
+            _logger.exception("Spans could not be sent to %s.", self._outbox.name)
+            outcome = Outcome(Kind.MISDIRECTED, f"could not be sent to: {error!r:.200}")
         if outcome.kind is Kind.UNCERTAIN:
             self._uncertain_count += 1
             outcome = outcome._replace(kind=self._kind_of_uncertain())

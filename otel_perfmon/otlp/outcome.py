@@ -24,6 +24,8 @@ REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
 """So much of an answer is read, after decompression (CVE-2026-39882: an uncapped reply)."""
 _SAID_MAX: Final = 200
 _QUOTED_MAX: Final = 2_000
+_UNREADABLE: Final = (ValueError, TypeError, OverflowError, RecursionError)
+"""What answers that are no OTLP raise, ``{"rejectedSpans": 1e400}`` among them."""
 _redaction: Final = Redaction()
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
@@ -103,7 +105,7 @@ def _accepted(content_type: str, body: bytes) -> Outcome:
         return Outcome(Kind.ACCEPTED, f"answered in {kind or 'no type'} instead of OTLP: is it an OTLP receiver?")
     try:
         rejected_count, said = _partial_success_json(body) if kind == JSON else _partial_success(body)
-    except (ValueError, TypeError, RecursionError):
+    except _UNREADABLE:
         return Outcome(Kind.ACCEPTED, "accepted, with an answer that is not OTLP")
     return Outcome(Kind.ACCEPTED, _short(said), max(0, rejected_count))
 
@@ -148,7 +150,7 @@ def _said(content_type: str, body: bytes) -> str:
             said = str(_object(json.loads(body)).get("message", ""))
         elif kind == "text/plain":
             said = body[: 4 * _SAID_MAX].decode(errors="replace")
-    except (ValueError, TypeError, RecursionError):
+    except _UNREADABLE:
         return ""
     return f": {_short(said)}" if said.strip() else ""
 
@@ -194,11 +196,18 @@ def _retry_info(details: bytes) -> float | None:
                 parts = dict(read_fields(detail))
                 if _bytes(parts, 1).endswith(_RETRY_INFO):
                     delay = dict(read_fields(_bytes(dict(read_fields(_bytes(parts, 2))), 1)))
-                    seconds = float(delay.get(1, 0)) + float(delay.get(2, 0)) / 1e9
-                    return min(seconds, RETRY_AFTER_SECONDS_MAX)
-    except (ValueError, TypeError):
+                    seconds = _signed(delay.get(1, 0)) + _signed(delay.get(2, 0)) / 1e9
+                    return min(max(0.0, seconds), RETRY_AFTER_SECONDS_MAX)
+    except _UNREADABLE:
         return None
     return None
+
+
+def _signed(value: int | bytes) -> int:
+    """A number of protobuf's ``int64``."""
+    if isinstance(value, bytes):
+        raise TypeError
+    return value if value < 1 << 63 else value - (1 << 64)
 
 
 def _bytes(fields: Mapping[int, int | bytes], number: int) -> bytes:

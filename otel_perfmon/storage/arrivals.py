@@ -59,17 +59,24 @@ class Arrivals:
 
         try:
             self._recorder.write_now(make_batch)
-        except BaseException:
-            self._known.forget(taken)
-            if len(self._own_of_unwritten) < _UNWRITTEN_MAX:
-                self._own_of_unwritten.update(zip(map(key_of, batch.spans), batch.self_nano, strict=True))
-            raise
+        finally:
+            if batch.is_written:  # whatever happened after that
+                self._note_written(batch)
+            else:
+                self._note_unwritten(taken, batch)
+        return len(taken)
+
+    def _note_written(self, batch: Batch) -> None:
         self._recorder.ledger.counted_count += batch.span_count - batch.unstorable_count
         self._edges = []
         if self._own_of_unwritten:
             for key in map(key_of, batch.spans):
                 self._own_of_unwritten.pop(key, None)
-        return len(taken)
+
+    def _note_unwritten(self, taken: SpanColumns, batch: Batch) -> None:
+        self._known.forget(taken)
+        if len(self._own_of_unwritten) < _UNWRITTEN_MAX:
+            self._own_of_unwritten.update(zip(map(key_of, batch.spans), batch.self_nano, strict=True))
 
     def _batch_of(self, spans: SpanColumns) -> Batch:
         """The spans without those known, without secrets, with their self times and calls."""

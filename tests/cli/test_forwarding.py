@@ -36,6 +36,16 @@ def test_once_sends_what_is_there_and_says_so(cli, filled) -> None:
     assert destination.names() == [f"op{number}" for number in range(5)]
 
 
+def test_tenants_at_one_address_are_told_apart_by_a_label(cli, filled) -> None:
+    with scripted_destination() as destination:
+        for tenant in ("a", "b"):
+            printed = cli(
+                "forward", "--to", destination.url, "--header", f"tenant={tenant}", "--label", tenant, "--once"
+            )
+            assert printed.out == f"5 spans sent to {destination.url}/v1/traces ({tenant}).\n"
+    assert destination.names() == [f"op{number}" for number in range(5)] * 2
+
+
 def test_what_is_told_as_json_has_the_counts(cli, filled) -> None:
     with scripted_destination() as destination:
         (item,) = json.loads(cli("forward", "--to", destination.url, "--once", "--json").out)["items"]

@@ -139,3 +139,19 @@ def test_those_of_one_scope_stay_in_theirs():
     first = span_row("first", end_unix_nano=2)
     second = span_row("second", resource=first.resource, scope=first.scope, end_unix_nano=1)
     assert as_they_ended([first, second]) == [first, second]
+
+
+def test_what_fails_after_the_commit_makes_no_difference_to_the_account(recorder, store, monkeypatch):
+    def break_down() -> None:
+        raise MemoryError
+
+    arrivals = Arrivals(recorder, store)
+    monkeypatch.setattr(recorder.maintenance, "shrink_if_over_size", break_down)
+    for trace in (1, 2):
+        with pytest.raises(MemoryError):
+            arrivals.write_first(family(trace))
+    monkeypatch.undo()
+    arrivals.write_first([*family(1), *family(3)])
+    assert recorder.ledger.counted_count == 12
+    assert figures(store) == {"root": (3, 21000.0), "child": (9, 9000.0)}
+    assert [edge.count for edge in store.summarize_calls()] == [9]

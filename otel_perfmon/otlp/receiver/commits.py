@@ -93,7 +93,7 @@ class Commits:
         except StoreError as error:
             return error
         except BaseException as error:  # the outer rim: the thread must live, and each sender be answered
-            _logger.exception("What was received could not be stored.")
+            _logger.exception("What was received could not be stored, or the store not be tidied up after that.")
             return StoreError(f"It could not be stored: {error!r:.200}")
         return None
 
