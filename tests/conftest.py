@@ -20,8 +20,10 @@ from otel_perfmon import MetricsStorage, PerformanceMonitor, application
 
 sys.path.insert(0, os.path.dirname(__file__))  # the kits
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.load_profile("default")
+for name, examples in {"everyday": 40, "long": 2_000}.items():
+    calm = [HealthCheck.function_scoped_fixture]
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=calm)
+settings.load_profile("everyday")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
