@@ -17,6 +17,7 @@ from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
 from otel_perfmon import MetricsStorage, PerformanceMonitor, application
+from otel_perfmon.storage.sqlite import connection as connections
 
 sys.path.insert(0, os.path.dirname(__file__))  # the kits
 
@@ -57,6 +58,39 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OTEL_") or name in OUR_VARIABLES:
             monkeypatch.delenv(name)
+
+
+_create_if_missing = connections._create_if_missing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_at_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new file is a copy of one that holds its tables: the migrations take 30 ms of each test that makes one.
+
+    Not in the processes that tests start, nor where the making of a file is the subject: see `by_migrations`.
+    """
+    model = str(tmp_path_factory.mktemp("model") / "metrics.db")
+    connections.open_writer(model).close()
+    with open(model, "rb") as file:
+        content = file.read()
+
+    def create_if_missing(path: str) -> None:
+        if os.path.exists(path):
+            return
+        _create_if_missing(path)
+        if os.path.getsize(path) == 0:
+            with open(path, "r+b") as file:
+                file.write(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_create_if_missing", create_if_missing)
+        yield
+
+
+@pytest.fixture
+def by_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New files are made as outside of tests."""
+    monkeypatch.setattr(connections, "_create_if_missing", _create_if_missing)
 
 
 @pytest.fixture

@@ -37,7 +37,12 @@ def test_a_flask_app_is_stored_with_its_flags_and_says_nothing_more():
 
 INTERPRETER = "#!/usr/bin/env python3\n"
 SCRIPTS = list(itertools.product(["app.py", "./app.py"], ["", INTERPRETER], [0o644, 0o755]))
-EVERY_PAIR = [("app.py", "", 0o644), ("app.py", INTERPRETER, 0o755), ("./app.py", "", 0o755), ("./app.py", INTERPRETER, 0o644)]
+EVERY_PAIR = [
+    ("app.py", "", 0o644),
+    ("app.py", INTERPRETER, 0o755),
+    ("./app.py", "", 0o755),
+    ("./app.py", INTERPRETER, 0o644),
+]
 
 
 @pytest.mark.parametrize(
