@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,11 +32,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background
 
 
 EVERYDAY = "not long and not faults"
+MEMORY = "/dev/shm"
+ROOM_BYTES = 4 << 30
+
+
+def _is_everyday(config: pytest.Config) -> bool:
+    return config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """All tests together have their files in memory, where there is room: thousands of stores are closed by fsync."""
+    if _is_everyday(config) and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """All tests together run on every core, what was named and the faults, which print their figures, on one."""
-    return None if config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY else 0
+    return None if _is_everyday(config) else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -43,6 +43,7 @@ EVERY_PAIR = [
     ("./app.py", "", 0o755),
     ("./app.py", INTERPRETER, 0o644),
 ]
+"""Those of the scripts in which each two properties meet."""
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def test_a_stock_pipeline_and_configure_store_the_same_spans_with_the_same_colum
 @pytest.mark.parametrize("processor", [BatchSpanProcessor, SimpleSpanProcessor])
 @pytest.mark.parametrize("is_exporter_first", [True, False])
 def test_both_doors_on_one_file_at_once_store_each_span_once(
-    fresh_process, db_path, tmp_path, processor, is_exporter_first, count
+    fresh_process, tmp_path, processor, is_exporter_first, count
 ):
-    alone = str(tmp_path / "alone.db")
+    db_path, alone = str(tmp_path / "metrics.db"), str(tmp_path / "alone.db")
     provider = make_provider()
     provider.add_span_processor(BatchSpanProcessor(SQLiteSpanExporter(alone)))
     trace.set_tracer_provider(provider)

@@ -4,7 +4,7 @@ import itertools
 from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from storage_kit import NOW, SECOND, details_of, resource_row, span_bytes, span_row, trace_bytes, write
 
