@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,10 +41,17 @@ def _is_everyday(config: pytest.Config) -> bool:
     return config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """All tests together have their files in memory, where there is room: thousands of stores are closed by fsync."""
-    if _is_everyday(config) and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
+    """All tests together have their files in memory, where there is room: thousands of stores are closed by fsync.
+
+    The files are gone at the end; a test that is named leaves its own on the disk, as ever.
+    """
+    if not _is_everyday(config) or config.option.basetemp or config.option.collectonly:
+        return
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        config.option.basetemp = tempfile.mkdtemp(prefix="otel-perfmon-tests-", dir=MEMORY)
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
