@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +19,44 @@ from opentelemetry.metrics import _internal as metrics_internal
 from opentelemetry.util._once import Once
 
 from otel_perfmon import MetricsStorage, PerformanceMonitor, application
+from otel_perfmon.storage.sqlite import connection as connections
 
 sys.path.insert(0, os.path.dirname(__file__))  # the kits
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.load_profile("default")
+for name, examples in {"everyday": 40, "long": 2_000}.items():
+    calm = [HealthCheck.function_scoped_fixture]
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=calm)
+settings.load_profile("everyday")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell: children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 EVERYDAY = "not long and not faults"
+MEMORY = "/dev/shm"
+ROOM_BYTES = 4 << 30
+
+
+def _is_everyday(config: pytest.Config) -> bool:
+    return config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """All tests together have their files in memory, where there is room: thousands of stores are closed by fsync.
+
+    The files are gone at the end; a test that is named leaves its own on the disk, as ever.
+    """
+    if not _is_everyday(config) or config.option.basetemp or config.option.collectonly:
+        return
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+        config.option.basetemp = tempfile.mkdtemp(prefix="otel-perfmon-tests-", dir=MEMORY)
+        config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """All tests together run on every core, what was named and the faults, which print their figures, on one."""
-    return None if config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY else 0
+    return None if _is_everyday(config) else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +79,39 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("OTEL_") or name in OUR_VARIABLES:
             monkeypatch.delenv(name)
+
+
+_create_if_missing = connections._create_if_missing
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_at_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A new file is a copy of one that holds its tables: the migrations take 30 ms of each test that makes one.
+
+    Not in the processes that tests start, nor where the making of a file is the subject: see `by_migrations`.
+    """
+    model = str(tmp_path_factory.mktemp("model") / "metrics.db")
+    connections.open_writer(model).close()
+    with open(model, "rb") as file:
+        content = file.read()
+
+    def create_if_missing(path: str) -> None:
+        if os.path.exists(path):
+            return
+        _create_if_missing(path)
+        if os.path.getsize(path) == 0:
+            with open(path, "r+b") as file:
+                file.write(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_create_if_missing", create_if_missing)
+        yield
+
+
+@pytest.fixture
+def by_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New files are made as outside of tests."""
+    monkeypatch.setattr(connections, "_create_if_missing", _create_if_missing)
 
 
 @pytest.fixture

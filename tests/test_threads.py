@@ -23,8 +23,6 @@ from otel_perfmon import MetricsStorage, PerformanceMonitor
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
 THREADS = 8
-OPERATIONS_EACH = 5_000
-TOTAL = THREADS * OPERATIONS_EACH
 
 
 def run_in_threads(works) -> None:
@@ -39,7 +37,11 @@ def nearest_rank(sorted_values: list[int], share: float) -> int:
     return sorted_values[max(1, math.ceil(share * len(sorted_values))) - 1]
 
 
-def test_eight_threads_of_5000_operations_are_stored_counted_and_measured_once_each_with_exact_statistics():
+@pytest.mark.parametrize("operations_each", [1_000, pytest.param(5_000, marks=pytest.mark.long)])
+def test_the_operations_of_eight_threads_are_stored_counted_and_measured_once_each_with_exact_statistics(
+    operations_each,
+):
+    total = THREADS * operations_each
     oracle = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(oracle))
@@ -48,7 +50,7 @@ def test_eight_threads_of_5000_operations_are_stored_counted_and_measured_once_e
     monitor = otel_perfmon.configure("metrics.db", slow_threshold_ms=0.02, metric_readers=[reader])
 
     def work() -> None:
-        for i in range(OPERATIONS_EACH):
+        for i in range(operations_each):
             try:
                 with monitor.monitor(f"op {i % 4}", slow_threshold_ms=0.05 if i % 4 == 3 else None):
                     if i % 10 == 0:
@@ -60,17 +62,17 @@ def test_eight_threads_of_5000_operations_are_stored_counted_and_measured_once_e
     assert monitor.force_flush(30_000) is True
 
     spans = oracle.get_finished_spans()
-    assert len(spans) == TOTAL
+    assert len(spans) == total
     exact: dict[str, list] = defaultdict(list)
     for span in spans:
         exact[span.name].append(span)
     stats = {each.operation: each for each in monitor.storage.get_stats()}
     assert set(stats) == set(exact) == {f"op {i}" for i in range(4)}
-    assert sum(each.count for each in stats.values()) == TOTAL
+    assert sum(each.count for each in stats.values()) == total
     for name, found in stats.items():
         nanos = sorted(span.end_time - span.start_time for span in exact[name])
         threshold = 50_000 if name == "op 3" else 20_000
-        assert found.count == len(nanos) == TOTAL // 4
+        assert found.count == len(nanos) == total // 4
         assert found.error_count == sum(span.status.status_code is StatusCode.ERROR for span in exact[name])
         assert found.slow_count == sum(nano > threshold for nano in nanos)
         assert found.min_ms == nanos[0] / 1e6
@@ -82,18 +84,18 @@ def test_eight_threads_of_5000_operations_are_stored_counted_and_measured_once_e
 
     stored = {(metric["trace_id"], metric["span_id"]) for metric in monitor.storage.get_metrics()}
     assert stored == {(f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}") for span in spans}
-    assert len(stored) == TOTAL
+    assert len(stored) == total
     health = monitor.storage.store.get_health()
-    assert (health.ended, health.counted, health.stored, dict(health.dropped)) == (TOTAL, TOTAL, TOTAL, {})
+    assert (health.ended, health.counted, health.stored, dict(health.dropped)) == (total, total, total, {})
     with closing(sqlite3.connect("metrics.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM spans").fetchone() == (TOTAL,)
+        assert connection.execute("SELECT count(*) FROM spans").fetchone() == (total,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
     (metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
     assert metric.name == "perfmon.operation.duration"
     points = metric.data.data_points
-    assert sum(point.count for point in points) == TOTAL
-    assert sum(point.count for point in points if "error.type" in point.attributes) == TOTAL // 10
+    assert sum(point.count for point in points) == total
+    assert sum(point.count for point in points if "error.type" in point.attributes) == total // 10
     for name, each in exact.items():
         total_s = sum(point.sum for point in points if point.attributes["perfmon.operation"] == name)
         assert total_s == pytest.approx(sum(span.end_time - span.start_time for span in each) / 1e9)

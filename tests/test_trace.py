@@ -442,11 +442,11 @@ def test_each_root_has_its_own_critical_path():
 # --- size
 
 
-MANY = [20_000, pytest.param(100_000, marks=pytest.mark.long)]
+MANY = [5_000, pytest.param(100_000, marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("depth", MANY)
-def test_a_chain_of_tens_of_thousands_of_spans_is_a_tree_too(depth):
+def test_a_chain_of_thousands_of_spans_is_a_tree_too(depth):
     tree = tree_of(*(span(f"{n}", f"{n - 1}" if n else None, n, 3 * depth - n) for n in range(depth)))
     assert [node.depth for node in tree.nodes] == list(range(depth))
     assert [node.self_nano for node in tree.nodes[:-1]] == [2] * (depth - 1)
@@ -454,7 +454,7 @@ def test_a_chain_of_tens_of_thousands_of_spans_is_a_tree_too(depth):
 
 
 @pytest.mark.parametrize("size", MANY)
-def test_a_cycle_of_tens_of_thousands_of_spans_is_cut_once(size):
+def test_a_cycle_of_thousands_of_spans_is_cut_once(size):
     tree = tree_of(*(span(f"{n}", f"{(n + 1) % size}", n, size) for n in range(size)))
     assert tree.nodes[0].span.name == "0"
     assert sum(node.is_in_cycle for node in tree.nodes) == 1

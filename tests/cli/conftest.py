@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 
@@ -29,10 +30,18 @@ def cli(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Calla
     return run
 
 
+@pytest.fixture(scope="module")
+def shop_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The store of the shop, for all who only read it."""
+    path = str(tmp_path_factory.mktemp("shop") / "metrics.db")
+    record_shop(path)
+    return path
+
+
 @pytest.fixture
-def shop(cli, db_path: str) -> Callable[..., Printed]:
-    """Run one command on the store of the shop."""
-    record_shop(db_path)
+def shop(cli, db_path: str, shop_path: str) -> Callable[..., Printed]:
+    """Run one command on a copy of the store of the shop."""
+    shutil.copyfile(shop_path, db_path)
 
     def run(command: str, *arguments: str, width: int = 100) -> Printed:
         return cli(command, "--db", db_path, *arguments, width=width)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,13 +52,13 @@ def test_commands_and_options_are_completed() -> None:
 
 
 @pytest.mark.parametrize("command", ["stats", "heatmap", "slow", "errors", "spans", "tail"])
-def test_operations_are_completed_from_the_store(db_path, command) -> None:
-    record_shop(db_path)
+def test_operations_are_completed_from_the_store(db_path, shop_path, command) -> None:
+    shutil.copyfile(shop_path, db_path)
     assert _complete(f"otel-perfmon {command} ch") == (["charge"], "")
 
 
-def test_a_trace_is_completed_by_the_words_for_it_and_slowest_by_operations(db_path) -> None:
-    record_shop(db_path)
+def test_a_trace_is_completed_by_the_words_for_it_and_slowest_by_operations(db_path, shop_path) -> None:
+    shutil.copyfile(shop_path, db_path)
     assert _complete("otel-perfmon trace ") == (["last", "slowest"], "")
     assert _complete("otel-perfmon trace slowest ") == (["GET\\ /cart", "charge"], "")
     assert _complete("otel-perfmon trace slowest ch") == (["charge"], "")
@@ -74,8 +75,8 @@ def test_the_store_is_the_one_that_the_line_names(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("shell", "offered"), [("bash", "GET\\ /cart"), ("fish", "GET /cart"), ("zsh", "GET\\ /cart:")]
 )
-def test_each_shell_is_offered_names_in_its_own_form(db_path, shell, offered) -> None:
-    record_shop(db_path)
+def test_each_shell_is_offered_names_in_its_own_form(db_path, shop_path, shell, offered) -> None:
+    shutil.copyfile(shop_path, db_path)
     assert _complete("otel-perfmon stats GE", shell) == ([offered], "")
 
 

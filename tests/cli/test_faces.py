@@ -15,13 +15,14 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
-from cli_kit import HOSTILE, SECOND, Printed, error_row, record, record_shop, span_row, write
+from cli_kit import HOSTILE, SECOND, Printed, error_row, record, span_row, write
 from rich.cells import cell_len
 
 from otel_perfmon.cli.main import COMMANDS, main
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.sqlite import connection as connections
 
+WIDTHS = [80, 120, 200, *(pytest.param(width, marks=pytest.mark.long) for width in (100, 160))]
 READING = (
     ("stats",),
     ("stats", "GET /cart"),
@@ -91,9 +92,8 @@ def test_a_file_in_a_folder_that_is_none_is_no_file(cli, arguments, tmp_path) ->
 
 
 @pytest.mark.parametrize("arguments", READING, ids=_ids)
-def test_an_empty_store_is_no_failure_and_says_so(cli, db_path, arguments) -> None:
-    write(db_path, Batch())
-    printed = cli(*arguments, "--db", db_path)
+def test_an_empty_store_is_no_failure_and_says_so(cli, empty_path, arguments) -> None:
+    printed = cli(*arguments, "--db", empty_path)
     if arguments == ("trace", "last"):
         assert (printed.status, printed.out) == (3, "")
         assert printed.err.startswith("otel-perfmon: No span")
@@ -117,8 +117,8 @@ def test_another_programs_database_is_left_alone(cli, db_path, tmp_path, argumen
 
 
 @pytest.mark.parametrize("arguments", ALL, ids=_ids)
-def test_a_newer_store_is_left_alone(cli, db_path, arguments) -> None:
-    write(db_path, Batch())
+def test_a_newer_store_is_left_alone(cli, db_path, empty_path, arguments) -> None:
+    shutil.copyfile(empty_path, db_path)
     with closing(sqlite3.connect(db_path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     printed = cli(*arguments, "--db", db_path)
@@ -136,8 +136,8 @@ def test_what_is_no_database_at_all_is_said_to_be_none(cli, arguments, tmp_path)
 
 
 @pytest.mark.parametrize("arguments", ALL, ids=_ids)
-def test_a_locked_store_is_said_to_be_locked(cli, db_path, monkeypatch, arguments) -> None:
-    record_shop(db_path)
+def test_a_locked_store_is_said_to_be_locked(cli, db_path, shop_path, monkeypatch, arguments) -> None:
+    shutil.copyfile(shop_path, db_path)
     monkeypatch.setattr(connections, "BUSY_TIMEOUT_MS", 10)
     with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -164,10 +164,10 @@ def _as_nobody():
 
 
 @pytest.fixture
-def readable_folder():
+def readable_folder(shop_path):
     """A folder that anybody may read and nobody may write, with the store of the shop in it."""
     folder = tempfile.mkdtemp()
-    record_shop(os.path.join(folder, "metrics.db"))
+    shutil.copyfile(shop_path, os.path.join(folder, "metrics.db"))
     yield folder
     os.chmod(folder, 0o755)
     shutil.rmtree(folder)
@@ -194,6 +194,13 @@ def test_in_a_folder_that_only_can_be_read_questions_are_answered(cli, readable_
 
 
 @pytest.fixture(scope="module")
+def empty_path(tmp_path_factory) -> str:
+    path = str(tmp_path_factory.mktemp("empty") / "metrics.db")
+    write(path, Batch())
+    return path
+
+
+@pytest.fixture(scope="module")
 def hostile_path(tmp_path_factory) -> str:
     """A store in which everything that somebody can name is named by somebody who means ill."""
     path = str(tmp_path_factory.mktemp("hostile") / "metrics.db")
@@ -209,7 +216,7 @@ def hostile_path(tmp_path_factory) -> str:
     return path
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("arguments", READING, ids=_ids)
 def test_nothing_in_the_data_reaches_the_terminal_and_no_line_is_too_long(cli, hostile_path, arguments, width) -> None:
     arguments = ("stats", HOSTILE[0]) if arguments == ("stats", "GET /cart") else arguments
@@ -234,10 +241,10 @@ def test_json_is_one_object_of_one_shape_in_plain_ascii(cli, hostile_path, argum
     assert isinstance(printed.items, list)
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 160, 200])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("arguments", READING, ids=_ids)
-def test_the_shop_fits_every_width(shop, arguments, width) -> None:
-    printed = shop(*arguments, width=width)
+def test_the_shop_fits_every_width(cli, shop_path, arguments, width) -> None:
+    printed = cli(*arguments, "--db", shop_path, width=width)
     assert (printed.status, printed.err) == (0, "")
     assert printed.lines
     _assert_narrow(printed.lines, width, arguments)
@@ -246,35 +253,35 @@ def test_the_shop_fits_every_width(shop, arguments, width) -> None:
 @pytest.mark.parametrize(
     "arguments", [("stats",), ("errors",), ("spans",), ("slow",), ("heatmap",), ("check",)], ids=_ids
 )
-def test_10_000_operations_are_no_trouble(cli, many_path, arguments) -> None:
-    printed = cli(*arguments, "--db", many_path)
+def test_thousands_of_operations_are_no_trouble(cli, many, arguments) -> None:
+    printed = cli(*arguments, "--db", many[0])
     assert (printed.status, printed.err) == (0, "")
     assert len(printed.lines) < 130
 
 
-def test_of_10_000_operations_the_rest_is_counted_and_shown_on_demand(cli, many_path) -> None:
-    assert cli("stats", "--db", many_path).lines[-1] == "and 9,950 more (--limit 0 shows all)"
-    everything = cli("stats", "--db", many_path, "--limit", "0", "--json")
-    assert len(everything.items) == 10_000
+def test_of_thousands_of_operations_the_rest_is_counted_and_shown_on_demand(cli, many) -> None:
+    path, count = many
+    assert cli("stats", "--db", path).lines[-1] == f"and {count - 50:,} more (--limit 0 shows all)"
+    everything = cli("stats", "--db", path, "--limit", "0", "--json")
+    assert len(everything.items) == count
 
 
-@pytest.fixture(scope="module")
-def many_path(tmp_path_factory) -> str:
-    """10,000 operations, of six services."""
+@pytest.fixture(scope="module", params=[2_500, pytest.param(10_000, marks=pytest.mark.long)])
+def many(request, tmp_path_factory) -> tuple[str, int]:
+    """A store of so many operations, of six services."""
     path = str(tmp_path_factory.mktemp("many") / "metrics.db")
-    end = time.time_ns() - SECOND
-    record(path, *(span_row(f"operation {n}", service=f"service {n % 6}", end=end, ms=n % 7) for n in range(10_000)))
-    return path
+    end, count = time.time_ns() - SECOND, request.param
+    record(path, *(span_row(f"operation {n}", service=f"service {n % 6}", end=end, ms=n % 7) for n in range(count)))
+    return path, count
 
 
 @pytest.mark.parametrize("path_of", ["shop", "hostile"])
 @pytest.mark.parametrize("arguments", READING, ids=_ids)
 def test_an_answer_begins_with_a_word_and_no_line_of_it_ends_in_blanks(
-    cli, db_path, hostile_path, path_of, arguments
+    cli, shop_path, hostile_path, path_of, arguments
 ) -> None:
-    record_shop(db_path)
     arguments = arguments[:1] if path_of == "hostile" and "GET /cart" in arguments else arguments
-    lines = cli(*arguments, "--db", db_path if path_of == "shop" else hostile_path, width=80).lines
+    lines = cli(*arguments, "--db", shop_path if path_of == "shop" else hostile_path, width=80).lines
     assert lines[0].strip()
     assert [line for line in lines if line != line.rstrip()] == []
 

@@ -18,6 +18,7 @@ sys.path.insert(1, str(Path(__file__).parent.parent / "otlp"))
 
 from destination_kit import free_port, scripted_destination, status
 
+from otel_perfmon.cli import forwarding
 from otel_perfmon.storage.sqlite.outbox import SqliteOutbox
 
 
@@ -86,8 +87,9 @@ def held(filled):
         yield lambda: fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def test_a_file_that_others_hold_for_long_is_waited_for(cli, filled, held) -> None:
-    timer = threading.Timer(2.5, held)
+def test_a_file_that_others_hold_for_long_is_waited_for(cli, filled, held, monkeypatch) -> None:
+    monkeypatch.setattr(forwarding, "STORE_PAUSE_SECONDS", 0.05)
+    timer = threading.Timer(2.0, held)
     with scripted_destination() as destination:
         timer.start()
         printed = cli("forward", "--to", destination.url, "--once")
@@ -104,7 +106,11 @@ def test_a_file_that_others_do_not_give_back_is_told_with_status_3(cli, filled, 
 
 
 def test_without_once_it_outlives_a_file_that_others_hold(filled, held) -> None:
-    command = [sys.executable, "-m", "otel_perfmon", "forward", "--db", filled]
+    program = (
+        "import sys; from otel_perfmon.cli import forwarding; from otel_perfmon.cli.main import main;"
+        "forwarding.STORE_PAUSE_SECONDS = 0.05; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "forward", "--db", filled]
     with scripted_destination() as destination:
         process = subprocess.Popen([*command, "--to", destination.url], stderr=subprocess.PIPE, text=True)
         try:

@@ -38,6 +38,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{what:<{width}}  {seen}" + (f"  (must: {bound})" if bound else ""))
 
 
+@pytest.fixture(autouse=True)
+def _made_as_outside(by_migrations: None) -> None:
+    """A full disk and a kill meet a file in the making as they do outside of tests."""
+
+
 @pytest.fixture
 def figure() -> Callable[..., None]:
     """Print a figure at the end of the run: ``figure("kills: corrupt files", 0, "0")``. The test asserts by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import re
@@ -34,9 +35,21 @@ def test_a_flask_app_is_stored_with_its_flags_and_says_nothing_more():
     assert not os.path.exists("metrics.db")
 
 
-@pytest.mark.parametrize("name", ["app.py", "./app.py"])
-@pytest.mark.parametrize("first_line", ["", "#!/usr/bin/env python3\n"], ids=["plain", "with an interpreter"])
-@pytest.mark.parametrize("mode", [0o644, 0o755], ids=oct)
+INTERPRETER = "#!/usr/bin/env python3\n"
+SCRIPTS = list(itertools.product(["app.py", "./app.py"], ["", INTERPRETER], [0o644, 0o755]))
+EVERY_PAIR = [
+    ("app.py", "", 0o644),
+    ("app.py", INTERPRETER, 0o755),
+    ("./app.py", "", 0o755),
+    ("./app.py", INTERPRETER, 0o644),
+]
+"""Those of the scripts in which each two properties meet."""
+
+
+@pytest.mark.parametrize(
+    ("name", "first_line", "mode"),
+    [pytest.param(*each, marks=() if each in EVERY_PAIR else pytest.mark.long) for each in SCRIPTS],
+)
 def test_a_script_runs_by_its_name_whatever_its_mode(name, first_line, mode):
     Path("app.py").write_text(f"{first_line}print('ran')")
     os.chmod("app.py", mode)

@@ -300,7 +300,7 @@ def test_a_text_made_to_be_slow_is_not_slow(piece):
         Redaction().redact_text(text)
         return time.thread_time() - began
 
-    assert min(seconds(65_536) for _ in range(2)) < 2.0
+    assert any(seconds(65_536) < 2.0 for _ in range(2))
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def bare_spans(draw) -> ReadableSpan:
 
 
 @given(span=sdk_spans() | bare_spans())
-@settings(derandomize=True, max_examples=50, phases=[Phase.generate, Phase.shrink])
+@settings(derandomize=True, phases=[Phase.generate, Phase.shrink])
 def test_every_generated_span_comes_back_equal_in_every_field_that_otlp_carries(tmp_path_factory, span):
     path = str(tmp_path_factory.mktemp("spans") / "metrics.db")
     exporter = SQLiteSpanExporter(path)
@@ -265,7 +265,7 @@ def test_every_generated_span_comes_back_equal_in_every_field_that_otlp_carries(
 
 
 @given(value=VALUES)
-@settings(derandomize=True, max_examples=80)
+@settings(derandomize=True)
 def test_every_attribute_value_keeps_its_type_order_and_bits(kept, value):
     attributes = BoundedAttributes(attributes={"value": value})
     span = readable(attributes=attributes)

@@ -357,9 +357,9 @@ def test_deleting_counts_what_waits_in_the_queue_too(recorder, door, db_path):
 @pytest.mark.parametrize("times", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_the_file_is_never_a_tenth_over_its_limit_while_several_times_as_much_comes_in(db_path, door, times):
     limit = 64 << 20
-    count = times * limit // 10_000
+    count = times * limit // 20_000
     recorder = recorder_for(db_path, lambda path: SqliteWriter(path, RetentionPolicy(size_max_bytes=limit)))
-    text = '{"x":"' + "y" * 10_000 + '"}'
+    text = '{"x":"' + "y" * 20_000 + '"}'
     peak = 0
     try:
         for i in range(count):

@@ -97,12 +97,13 @@ def test_a_stock_pipeline_and_configure_store_the_same_spans_with_the_same_colum
         assert left == right
 
 
+@pytest.mark.parametrize("count", [150, pytest.param(SPAN_COUNT, marks=pytest.mark.long)])
 @pytest.mark.parametrize("processor", [BatchSpanProcessor, SimpleSpanProcessor])
 @pytest.mark.parametrize("is_exporter_first", [True, False])
 def test_both_doors_on_one_file_at_once_store_each_span_once(
-    fresh_process, db_path, tmp_path, processor, is_exporter_first
+    fresh_process, tmp_path, processor, is_exporter_first, count
 ):
-    alone = str(tmp_path / "alone.db")
+    db_path, alone = str(tmp_path / "metrics.db"), str(tmp_path / "alone.db")
     provider = make_provider()
     provider.add_span_processor(BatchSpanProcessor(SQLiteSpanExporter(alone)))
     trace.set_tracer_provider(provider)
@@ -112,10 +113,10 @@ def test_both_doors_on_one_file_at_once_store_each_span_once(
     else:
         monitor = configure(db_path)
         provider.add_span_processor(processor(SQLiteSpanExporter(os.path.join("..", tmp_path.name, "metrics.db"))))
-    generate_spans(provider, SPAN_COUNT)
+    generate_spans(provider, count)
     assert provider.force_flush()
     assert rows_of(db_path) == rows_of(alone)
-    assert monitor.storage.store.get_health().ended == SPAN_COUNT
+    assert monitor.storage.store.get_health().ended == count
 
 
 def test_a_span_that_one_exporter_is_given_twice_is_two_spans(exporter, span, db_path):

@@ -23,6 +23,8 @@ from otel_perfmon.storage.sqlite.connection import (
 from otel_perfmon.storage.sqlite.reader import SqliteReader
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
+pytestmark = pytest.mark.usefixtures("by_migrations")
+
 
 @pytest.fixture
 def made(db_path):

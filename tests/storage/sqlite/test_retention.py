@@ -368,7 +368,7 @@ def test_a_file_over_its_limit_is_within_it_when_there_is_no_more_to_do(db_path,
     text = '{"x":"' + "y" * attribute_size + '"}'
     with closing(SqliteWriter(db_path, RetentionPolicy(size_max_bytes=limit))) as writer:
         for _ in range(10):
-            write(writer, *[span_row(attributes=text) for _ in range(40_000_000 // 10 // (attribute_size + 300))])
+            write(writer, *[span_row(attributes=text) for _ in range(24_000_000 // 10 // (attribute_size + 300))])
         assert writer.is_over_size
         maintain(writer)
         assert not writer.is_over_size

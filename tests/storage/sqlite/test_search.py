@@ -4,7 +4,7 @@ import itertools
 from contextlib import closing
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from storage_kit import NOW, SECOND, details_of, resource_row, span_bytes, span_row, trace_bytes, write
 
@@ -97,7 +97,6 @@ def is_wanted(row, query):
     )
 
 
-@settings(max_examples=60)
 @given(rows=ROWS, query=QUERIES, is_scan_short=st.booleans())
 def test_all_pages_together_hold_each_wanted_span_once_in_order(tmp_path, monkeypatch, rows, query, is_scan_short):
     with monkeypatch.context() as patch:
