@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
 from otel_perfmon.doctor import Finding, examine
+from otel_perfmon.errors import QueryError
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import (
     CallEdge,
@@ -60,7 +61,10 @@ class Question(NamedTuple):
 
 
 def _find_spans(store: Store, **given: Any) -> SpanPage:
-    given["attributes"] = dict(given.pop("attribute", ()))
+    attributes = given.pop("attribute", [])
+    given["attributes"] = dict(attributes)
+    if len(given["attributes"]) < len(attributes):
+        raise QueryError("An attribute has one value: name each key once.")
     return store.find_spans(SpanQuery(**given))
 
 

@@ -118,6 +118,7 @@ def test_pages_follow_each_other(served):
         ("spans?min_duration_ms=nan", 400, "0 or more"),
         ("spans?min_duration_ms=fast", 400, "fast"),
         ("spans?attribute=size", 400, "KEY=VALUE"),
+        ("spans?attribute=a=1&attribute=a=2", 400, "each key once"),
         ("spans?order=random", 400, "order must be one of"),
         ("spans?page_token=nonsense", 400, "page_token"),
         ("counts", 400, "operation is wanted"),
