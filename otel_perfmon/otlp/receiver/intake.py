@@ -25,7 +25,7 @@ from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.recorder import Recorder
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
-"""Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
+"""Requests from this size on are unpacked and decoded on a thread of their own: 64 MiB take half a minute."""
 _JSON_MARKS: Final = (b",", b"{", b"[")
 _KINDS: Final = {"traces": TRACES, "metrics": METRICS, "logs": LOGS}
 _logger = logging.getLogger("otel_perfmon")
@@ -95,14 +95,22 @@ class Intake:
         Raises `RefusedError` for what cannot be read, and `StoreError` for what cannot be stored.
         """
         loop = asyncio.get_running_loop()
-        if coding == "identity":
-            unpacked = body.unpack(coding)
-        else:
-            unpacked = await loop.run_in_executor(self._small, body.unpack, coding)
+        unpacked = body.whole() if coding == "identity" else await self._unpack(body, coding)
         pool = self._small if len(unpacked) < _LARGE_BYTES else self._large
         received, committed = await loop.run_in_executor(pool, self._decode_and_commit, unpacked, media_type)
         await asyncio.wrap_future(committed)
         return received
+
+    async def _unpack(self, body: Body, coding: str) -> bytes:
+        """Without its coding. What is large, or turns out to be, does not keep the small ones waiting."""
+        loop = asyncio.get_running_loop()
+        unpacked = None
+        if body.size_bytes < _LARGE_BYTES:
+            unpacked = await loop.run_in_executor(self._small, body.unpack, coding, _LARGE_BYTES)
+        if unpacked is None:
+            unpacked = await loop.run_in_executor(self._large, body.unpack, coding)
+        assert unpacked is not None  # no body may have more
+        return unpacked
 
     def decode(self, unpacked: bytes, media_type: str) -> Received:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
