@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -115,7 +116,7 @@ class Intake:
     def decode(self, unpacked: bytes, media_type: str) -> Received:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
-        before_count = getattr(decoder, "refused_count", 0)
+        before = _refusals_of(decoder)
         try:
             rows = list(islice(self._decoded(decoder, unpacked, media_type), ITEMS_MAX + 1))
         except RefusedError:
@@ -129,15 +130,15 @@ class Intake:
             raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
         if len(rows) > ITEMS_MAX:
             raise _too_many(f"{ITEMS_MAX:,} items")
-        refused_count = getattr(decoder, "refused_count", 0) - before_count
-        message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
-        return Received(rows, refused_count, message)
+        refused = _refusals_of(decoder) - before
+        message = "; ".join(f"{count:,} span{'s' * (count > 1)} {fault}" for fault, count in refused.most_common())
+        return Received(rows, sum(refused.values()), message and f"{message}.")
 
     def commit(self, received: Received) -> Future[None]:
         """Have it stored; the future is done when it is committed, or raises the `StoreError` that prevents it."""
         future = self._commits.submit(received.rows)
         if received.rejected_count:
-            self._recorder.lose("invalid_ids", received.rejected_count, "they came without ids of 16 and 8 bytes")
+            self._recorder.lose("invalid_ids", received.rejected_count, "their ids are missing, or are none")
         return future
 
     def close(self) -> None:
@@ -163,6 +164,11 @@ class Intake:
             self._decoders.of_thread = self.signal.make_decoder()
         decoder: Decoder = self._decoders.of_thread
         return decoder
+
+
+def _refusals_of(decoder: Decoder) -> Counter[str]:
+    """What the decoder has left out so far; of points and log records it leaves out none."""
+    return Counter(getattr(decoder, "refusals", None))
 
 
 def refusal_of(error: StoreError) -> RefusedError:
