@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import uvicorn
@@ -32,7 +32,17 @@ from otel_perfmon.web.admission import Admission
 from otel_perfmon.web.api.routes import SECONDS_MAX, api_routes, refuse_http
 from otel_perfmon.web.api.routes import refuse as refuse_question
 from otel_perfmon.web.connections import BoundedProtocol
-from otel_perfmon.web.guard import App, Guard, Receive, Scope, Send, check_exposure, is_loopback, is_of_otlp
+from otel_perfmon.web.guard import (
+    App,
+    Guard,
+    Receive,
+    Scope,
+    Send,
+    check_exposure,
+    host_name_of,
+    is_loopback,
+    is_of_otlp,
+)
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than exporters wait between two batches, or one would now and then meet a connection that is being closed."""
@@ -62,9 +72,11 @@ class Address:
 def run_server(config: Config, address: Address, on_ready: Callable[[str, str], None]) -> None:
     """Receive until SIGINT or SIGTERM. ``on_ready`` is told the addresses for HTTP and for gRPC, empty for none.
 
-    Raises `ConfigError` when others could send without a token, and `OtlpError` when a port is not to be had.
+    Raises `ConfigError` when others could send without a token, or a host is no name, and `OtlpError` when a port is
+    not to be had.
     """
     check_exposure(address.host, address.token)
+    address = replace(address, allowed_hosts=tuple(map(host_name_of, address.allowed_hosts)))
     with (
         _listening(address.host, address.port) as listener,
         open_store(config.path, seconds_max=SECONDS_MAX) as answers,
@@ -99,6 +111,7 @@ def _intakes(config: Config) -> Iterator[list[Intake]]:
 def make_app(intakes: Sequence[Intake], store: Store, address: Address) -> App:
     """The application: the receiver, and beside it what the store answers."""
     receiver = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
+    receiver.router.redirect_slashes = False  # the answer would have no Status
     api = Starlette(routes=api_routes(store), exception_handlers={HTTPException: refuse_http})
     answers = Admission(api, refuse_question, address.reader_token)
 

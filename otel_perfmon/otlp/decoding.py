@@ -7,6 +7,7 @@ what stands above those, and names that OTLP's JSON does not have, is lost, as t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -49,13 +50,18 @@ class SpanDecoder:
     """
 
     def __init__(self, slow_threshold_nano: int) -> None:
-        self.refused_count = 0
-        """Spans so far that had no ids of 16 and 8 bytes, without which OTLP calls them invalid."""
+        self.refusals: Counter[str] = Counter()
+        """Why spans were refused so far, which OTLP calls invalid without their ids, and how many."""
         self._slow_threshold_nano = slow_threshold_nano
         self._origins = Origins()
         self._resources: dict[bytes, ResourceRow] = {}
         self._scopes: dict[bytes, ScopeRow] = {}
         self._scanner = SpanScanner(slow_threshold_nano)
+
+    @property
+    def refused_count(self) -> int:
+        """How many spans were refused so far."""
+        return self.refusals.total()
 
     def decode_protobuf(self, data: bytes) -> Iterator[SpanRow]:
         """The spans of a ``TracesData``, or of an ``ExportTraceServiceRequest``; `DecodeError` for what is neither."""
@@ -69,10 +75,10 @@ class SpanDecoder:
             for scope_spans in resource_spans.scope_spans:
                 scope = self._origins.scope(scope_spans, "spans", may_be_unknown=False)
                 for span in scope_spans.spans:
-                    if _has_ids(span):
-                        yield self._row_of(span, resource, scope, b"")
+                    if fault := _fault_of(span):
+                        self.refusals[fault] += 1
                     else:
-                        self.refused_count += 1
+                        yield self._row_of(span, resource, scope, b"")
 
     def _rows_of_resource(self, data: bytes, start: int, end: int) -> Iterator[SpanRow]:
         above, below = places_of(_BELOW, data, start, end)
@@ -100,8 +106,8 @@ class SpanDecoder:
         """The row of a span that is not as most are; None, and counted, for one without ids."""
         raw = data[start:end]
         span = parse_protobuf(SPAN, raw)
-        if not _has_ids(span):
-            self.refused_count += 1
+        if fault := _fault_of(span):
+            self.refusals[fault] += 1
             return None
         return self._row_of(span, resource, scope, raw if has_unknown_fields(span) else b"")
 
@@ -153,7 +159,7 @@ def _with_raw(details: SpanDetails, raw: bytes, notes: Notes) -> SpanDetails:
 
 def _details(span: Any, attributes: Mapping[str, Any], cut_count: int, notes: Notes) -> SpanDetails:
     events = [_event(event, notes) for event in span.events]
-    links = [_link(link, notes) for link in span.links if _has_ids(link)]
+    links = [_link(link, notes) for link in span.links if not _fault_of(link)]
     lost_links_count = len(span.links) - len(links)
     encoded_events = encode_items([item for item, _ in events]) if events else NO_ATTRIBUTES
     encoded_links = encode_items(links) if links else NO_ATTRIBUTES
@@ -202,7 +208,13 @@ def _with_attributes(item: _JsonObject, encoded: Encoded, dropped_count: int) ->
     return item
 
 
-def _has_ids(item: Any) -> bool:
-    """Whether a span or a link has a trace id and a span id, and a parent id if any, of the right lengths."""
-    has_own = len(item.trace_id) == _TRACE_ID_BYTES and len(item.span_id) == _SPAN_ID_BYTES
-    return has_own and any(item.trace_id) and any(item.span_id) and len(getattr(item, "parent_span_id", b"")) in {0, 8}
+def _fault_of(item: Any) -> str:
+    """What is wrong with the ids of a span or a link; empty for nothing."""
+    for name, size, value in (("trace_id", _TRACE_ID_BYTES, item.trace_id), ("span_id", _SPAN_ID_BYTES, item.span_id)):
+        if len(value) != size:
+            return f"had no {name} of {size} bytes"
+        if not any(value):
+            return f"had a {name} that is all zeros"
+    if len(getattr(item, "parent_span_id", b"")) not in {0, _SPAN_ID_BYTES}:
+        return f"had a parent_span_id that is not of {_SPAN_ID_BYTES} bytes"
+    return ""

@@ -17,7 +17,7 @@ from otel_perfmon.storage.base import Batch, Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.known_spans import KnownSpans
 from otel_perfmon.storage.lineage import Lineage
-from otel_perfmon.storage.recorder import BATCH_MAX, Recorder
+from otel_perfmon.storage.recorder import Recorder
 from otel_perfmon.storage.rows import ROW_BYTES, EdgeRow, SpanKey, SpanRow, key_of
 
 _END: Final = SpanRow._fields.index("end_unix_nano")
@@ -35,12 +35,6 @@ class Arrivals:
         self._lineage = Lineage()
         self._edges: list[EdgeRow] = []
         self._own_of_unwritten: dict[SpanKey, int] = {}
-
-    def write(self, rows: Sequence[SpanRow]) -> None:
-        """Commit the rows that the store does not have, in as few transactions as they fit into; or `StoreError`."""
-        done_count = 0
-        while done_count < len(rows):
-            done_count += self.write_first(rows[done_count : done_count + BATCH_MAX])
 
     def write_first(self, rows: Sequence[SpanRow], on_commit: OnCommit = ignore) -> int:
         """Commit the first rows, as many as fit into a transaction, and one at least; how many. Raises `StoreError`.
@@ -80,7 +74,10 @@ class Arrivals:
 
     def _batch_of(self, spans: SpanColumns) -> Batch:
         """The spans without those known, without secrets, with their self times and calls."""
+        file = self._known.file
         spans, own = _as_columns_ended(self._known.sift(spans)), []
+        if file is not None and self._known.file != file:  # what waited for spans of that file is of no use in another
+            self._lineage, self._edges, self._own_of_unwritten = Lineage(), [], {}
         known_own = self._own_of_unwritten
         if known_own:  # of some the lineage has been told; those must come first
             rows = sorted(spans, key=lambda row: key_of(row) not in known_own)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from otel_perfmon.alerts import Alert, AlertRule
 from otel_perfmon.query import SpanQuery, Window
@@ -183,6 +183,16 @@ class SpanWriter(Protocol):
         """In a forked child: let go of what belongs to the parent, without touching it."""
 
 
+class KeysFound(NamedTuple):
+    """Spans that a store has by their row ids, and whether what was found earlier still holds."""
+
+    rows: Sequence[tuple[int, SpanKey]] = ()
+    file: object = None
+    """Which file it is, None before anything was recorded: another one has none of the spans of this one."""
+    removed_count: int = 0
+    """How many spans were ever removed from it: while it stays the same, what was there is there."""
+
+
 class SpanReader(Protocol):
     """Answers questions; see the module's docstring.
 
@@ -331,7 +341,7 @@ class SpanReader(Protocol):
 class Store(SpanReader, Protocol):
     """One store, to ask and to tidy. A context manager."""
 
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+    def find_span_keys(self, after: Mapping[bytes, int]) -> KeysFound:
         """The spans of some traces, by their ids: the row id and the key of each that stands behind a given row id.
 
         Row ids grow as spans arrive. Of a trace that has more of them, the newest ``KEYS_MAX``; of a store that is not

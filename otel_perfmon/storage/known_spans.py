@@ -2,14 +2,15 @@
 
 Each trace is looked up in the file when one of its spans comes, and its spans remembered; when it comes again only rows
 that are new since then are read, those that other processes wrote among them. A trace of 100,000 spans would else be
-read whole with every request.
+read whole with every request. What is remembered holds for one file, and until spans are removed from it: then all is
+forgotten, and a trace read again when it comes.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from otel_perfmon.storage.base import Store
+from otel_perfmon.storage.base import KeysFound, Store
 from otel_perfmon.storage.columns import SpanColumns
 from otel_perfmon.storage.rows import SpanRow
 
@@ -37,6 +38,9 @@ class KnownSpans:
         self._remembered_max = remembered_max
         self._remembered_count = 0
         self._traces: dict[bytes, _Trace] = {}
+        self._removed_count = 0
+        self.file: object = None
+        """Which file was looked into last."""
 
     def sift(self, spans: SpanColumns) -> SpanColumns:
         """Those spans that the store does not have, each once. From now on it counts as having them, until `forget`."""
@@ -59,16 +63,27 @@ class KnownSpans:
 
     def _read(self, trace_ids: set[bytes]) -> None:
         self._make_room()
+        found = self._find(trace_ids)
+        if (found.file, found.removed_count) != (self.file, self._removed_count):
+            is_whole = not any(self._traces[trace_id].last_row_id for trace_id in trace_ids)
+            self._traces = {trace_id: _Trace() for trace_id in trace_ids}
+            self._remembered_count = 0
+            found = found if is_whole else self._find(trace_ids)
+            self.file, self._removed_count = found.file, found.removed_count
         traces = self._traces
-        for trace_id in trace_ids:
-            trace = traces.pop(trace_id) if trace_id in traces else _Trace()
-            traces[trace_id] = trace  # the latest stand last
-        found = self._store.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
-        for row_id, (trace_id, span_id, start_unix_nano) in found:
+        for row_id, (trace_id, span_id, start_unix_nano) in found.rows:
             trace, before_count = traces[trace_id], len(traces[trace_id].spans)
             trace.spans.add((span_id, start_unix_nano))
             trace.last_row_id = max(trace.last_row_id, row_id)
             self._remembered_count += len(trace.spans) - before_count
+
+    def _find(self, trace_ids: set[bytes]) -> KeysFound:
+        """What the store has of those traces and is not remembered."""
+        traces = self._traces
+        for trace_id in trace_ids:
+            trace = traces.pop(trace_id) if trace_id in traces else _Trace()
+            traces[trace_id] = trace  # the latest stand last
+        return self._store.find_span_keys({trace_id: traces[trace_id].last_row_id for trace_id in trace_ids})
 
     def _make_room(self) -> None:
         while self._remembered_count > self._remembered_max:

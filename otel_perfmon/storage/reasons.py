@@ -30,7 +30,7 @@ _TOLD: Final[dict[str, tuple[str, str]]] = {
         "The log of the process says which argument was wrong.",
     ),
     "invalid_ids": (
-        "came over the network without ids of 16 and 8 bytes, and were refused",
+        "came over the network with ids that are missing or are none, and were refused",
         "Their sender breaks OTLP; it was told so in the answer.",
     ),
     "missing": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ _OF_OUR_PAGES: Final = frozenset({"same-origin", "none"})
 _OTLP: Final = "/v1/"
 _PORT_MAX: Final = 65_535
 _PORT_DIGITS_MAX: Final = len(str(_PORT_MAX))
+_HOST_NAME: Final = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.?", re.ASCII)
 
 
 class Guard:
@@ -103,6 +105,25 @@ def check_exposure(address: str, token: str) -> None:
             f"At {address} other machines can reach this server: give it a token (--token-file FILE, --token TOKEN),"
             " or leave it on 127.0.0.1."
         )
+
+
+def host_name_of(text: str) -> str:
+    """The name in what is to be allowed as a host, without a port; `ConfigError` where no Host header could have it."""
+    try:
+        return f"[{ipaddress.IPv6Address(text.strip('[]'))}]"
+    except ValueError:
+        name, port = _split(text)
+    try:
+        if name.startswith("["):
+            name = f"[{ipaddress.IPv6Address(name[1:-1])}]"
+        elif not _HOST_NAME.fullmatch(name):
+            name = ""
+    except ValueError:
+        name = ""
+    if not name or (port and not _is_port(port)):
+        message = f"--allow-host {text!r:.100} is no name of a host; NAME or NAME:PORT is, without http:// and a path."
+        raise ConfigError(message)
+    return name
 
 
 def bearer_of(headers: list[tuple[bytes, bytes]]) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from serve_kit import JSON, Served, serving
 
+from otel_perfmon.config import resolve_config
 from otel_perfmon.errors import ConfigError
-from otel_perfmon.web.guard import check_exposure
+from otel_perfmon.server import Address, run_server
+from otel_perfmon.web.guard import check_exposure, host_name_of
 
 ROUTES = (
     "POST /v1/traces",
@@ -48,7 +50,7 @@ OURS = ("localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "127.0.0.1:4318",
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = str(tmp_path_factory.mktemp("served") / "metrics.db")
-    with serving(path, "--no-grpc", "--allow-host", "Perfmon.LAN") as served:
+    with serving(path, "--no-grpc", "--allow-host", "Perfmon.LAN:24918") as served:
         yield served
 
 
@@ -118,6 +120,45 @@ def test_who_can_be_reached_from_outside_must_have_a_token(address):
     with pytest.raises(ConfigError, match="--token-file"):
         check_exposure(address, "")
     check_exposure(address, "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("perfmon", "perfmon"),
+        ("perfmon:24918", "perfmon"),
+        ("Perf_mon-1.lan.", "Perf_mon-1.lan."),
+        ("10.0.0.5:4318", "10.0.0.5"),
+        ("fe80::1", "[fe80::1]"),
+        ("[FE80::0:1]", "[fe80::1]"),
+        ("[fe80::1]:4318", "[fe80::1]"),
+    ],
+)
+def test_a_host_is_allowed_by_its_name_with_a_port_or_without(told, name):
+    assert host_name_of(told) == name
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "http://perfmon",
+        "perfmon/",
+        "perfmon:http",
+        "perfmon:99999",
+        "",
+        ":4318",
+        "a b",
+        "*.lan",
+        "a..b",
+        "[1]",
+        "größe",
+    ],
+)
+def test_what_is_no_name_of_a_host_is_told_before_anything_is_received(tmp_path, told):
+    config = resolve_config({"path": str(tmp_path / "metrics.db")})
+    with pytest.raises(ConfigError, match="is no name of a host"):
+        run_server(config, Address(port=0, grpc_port=None, allowed_hosts=[told]), lambda *_: None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "localhost"])

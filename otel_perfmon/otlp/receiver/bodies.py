@@ -20,6 +20,7 @@ ROOM_BYTES: Final = 192 * 1024 * 1024
 BODY_SECONDS: Final = 30.0
 """How long a body may take to come."""
 _PIECE_BYTES: Final = 1024 * 1024
+_SLICE_BYTES: Final = 64 * 1024
 _MEMBERS_MAX: Final = 1_000
 """Members of one gzip body, or frames of zstd: an empty one has 20 bytes, so that 64 MiB of them would take seconds."""
 _WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -55,6 +56,14 @@ class Body:
         self._room = room
         self._taken_bytes = 0
         self._parts: list[bytes] = []
+        self._unpacking: Iterator[bytes] | None = None
+        self._pieces: list[bytes] = []
+        self._unpacked_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+        return self._taken_bytes
 
     async def read(self, parts: AsyncIterator[bytes]) -> None:
         """Read it as it comes; `RefusedError` when it is too large, or takes too long."""
@@ -70,27 +79,37 @@ class Body:
         self._take(len(part))
         self._parts.append(part)
 
-    def unpack(self, coding: str) -> bytes:
-        """All of it, without its content coding; `RefusedError` when it is too large or broken."""
-        packed = b"".join(self._parts)
+    def whole(self) -> bytes:
+        """All of it, as it came."""
+        whole = b"".join(self._parts)
         self._parts.clear()
-        if coding == "identity":
-            return packed
-        pieces, size = [], 0
+        return whole
+
+    def unpack(self, coding: str, pause_bytes: int = BODY_BYTES_MAX) -> bytes | None:
+        """All of it, without its content coding; `RefusedError` when it is too large or broken.
+
+        None when it has more than ``pause_bytes``: the next call goes on from there.
+        """
+        if self._unpacking is None:
+            self._unpacking = _CODINGS[coding](self.whole())
         try:
-            for piece in _CODINGS[coding](packed):
-                size += len(piece)
-                if size > BODY_BYTES_MAX:
+            for piece in self._unpacking:
+                self._unpacked_bytes += len(piece)
+                if self._unpacked_bytes > BODY_BYTES_MAX:
                     raise too_large()
                 self._take(len(piece))
-                pieces.append(piece)
+                self._pieces.append(piece)
+                if self._unpacked_bytes > pause_bytes:
+                    return None
         except (zlib.error, EOFError, OSError, ValueError) as error:
             raise RefusedError(400, f"The body is no {coding}: {error!s:.200}.") from error
-        return b"".join(pieces)
+        return b"".join(self._pieces)
 
     def close(self) -> None:
         """Give back what it took."""
         self._parts.clear()
+        self._pieces.clear()
+        self._unpacking = None
         self._room.give_back(self._taken_bytes)
         self._taken_bytes = 0
 
@@ -113,12 +132,31 @@ def too_large() -> RefusedError:
     return RefusedError(413, f"A request may have {BODY_BYTES_MAX // 1024**2} MiB, unpacked; send fewer spans at once.")
 
 
+class _Packed:
+    """Packed bytes, given out in slices: a decompressor copies what it leaves, which must not be all the rest."""
+
+    def __init__(self, packed: bytes) -> None:
+        self._rest = memoryview(packed)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing is left."""
+        return not self._rest
+
+    def feed(self, unpacker: zlib._Decompress) -> bytes:
+        """What the next slice makes, or as much of that as is a piece; what is not used of it stays here."""
+        part = self._rest[:_SLICE_BYTES]
+        piece = unpacker.decompress(part, _PIECE_BYTES)
+        left = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+        self._rest = self._rest[len(part) - len(left) :]
+        return piece
+
+
 def _unpack_gzip(packed: bytes) -> Iterator[bytes]:
+    rest = _Packed(packed)
     for _ in range(_MEMBERS_MAX):
-        unpacker = zlib.decompressobj(_GZIP)
-        yield from _pieces(unpacker, packed)
-        packed = unpacker.unused_data
-        if not packed:
+        yield from _pieces(zlib.decompressobj(_GZIP), rest)
+        if rest.is_at_end:
             return
     message = f"it has more than {_MEMBERS_MAX:,} members"
     raise ValueError(message)
@@ -128,19 +166,19 @@ def _unpack_deflate(packed: bytes) -> Iterator[bytes]:
     """RFC 9110 says zlib's form; some send the bare one."""
     has_head = len(packed) > 1 and packed[0] & _ZLIB_METHOD == zlib.DEFLATED
     is_zlib = has_head and int.from_bytes(packed[:2], "big") % _ZLIB_CHECK == 0
-    unpacker = zlib.decompressobj(_ZLIB if is_zlib else _RAW)
-    yield from _pieces(unpacker, packed)
-    if unpacker.unused_data:
+    rest = _Packed(packed)
+    yield from _pieces(zlib.decompressobj(_ZLIB if is_zlib else _RAW), rest)
+    if not rest.is_at_end:
         message = "something stands behind its end"
         raise ValueError(message)
 
 
-def _pieces(unpacker: zlib._Decompress, packed: bytes) -> Iterator[bytes]:
+def _pieces(unpacker: zlib._Decompress, packed: _Packed) -> Iterator[bytes]:
     """Unpacked, a piece at a time."""
     while not unpacker.eof:
-        piece = unpacker.decompress(packed, _PIECE_BYTES)
-        packed = unpacker.unconsumed_tail
-        if not piece and not packed and not unpacker.eof:
+        is_last = packed.is_at_end
+        piece = packed.feed(unpacker)
+        if not piece and is_last and not unpacker.eof:
             message = "it ends within"
             raise EOFError(message)
         yield piece

@@ -26,9 +26,10 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def otlp_routes(intakes: Sequence[Intake]) -> list[Route]:
-    """The routes of the receiver, for any application."""
+    """The routes of the receiver, for any application; each with a slash at its end, too: exporters follow nowhere."""
     room = Room()
-    return [Route(each.signal.path, _endpoint(each, room), methods=["POST"]) for each in intakes]
+    endpoints = [(each.signal.path, _endpoint(each, room)) for each in intakes]
+    return [Route(path + end, endpoint, methods=["POST"]) for path, endpoint in endpoints for end in ("", "/")]
 
 
 def media_type_of(content_type: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -25,7 +26,7 @@ from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.recorder import Recorder
 
 _LARGE_BYTES: Final = 2 * 1024 * 1024
-"""Requests from this size on are decoded on a thread of their own: 64 MiB take half a minute."""
+"""Requests from this size on are unpacked and decoded on a thread of their own: 64 MiB take half a minute."""
 _JSON_MARKS: Final = (b",", b"{", b"[")
 _KINDS: Final = {"traces": TRACES, "metrics": METRICS, "logs": LOGS}
 _logger = logging.getLogger("otel_perfmon")
@@ -95,19 +96,27 @@ class Intake:
         Raises `RefusedError` for what cannot be read, and `StoreError` for what cannot be stored.
         """
         loop = asyncio.get_running_loop()
-        if coding == "identity":
-            unpacked = body.unpack(coding)
-        else:
-            unpacked = await loop.run_in_executor(self._small, body.unpack, coding)
+        unpacked = body.whole() if coding == "identity" else await self._unpack(body, coding)
         pool = self._small if len(unpacked) < _LARGE_BYTES else self._large
         received, committed = await loop.run_in_executor(pool, self._decode_and_commit, unpacked, media_type)
         await asyncio.wrap_future(committed)
         return received
 
+    async def _unpack(self, body: Body, coding: str) -> bytes:
+        """Without its coding. What is large, or turns out to be, does not keep the small ones waiting."""
+        loop = asyncio.get_running_loop()
+        unpacked = None
+        if body.size_bytes < _LARGE_BYTES:
+            unpacked = await loop.run_in_executor(self._small, body.unpack, coding, _LARGE_BYTES)
+        if unpacked is None:
+            unpacked = await loop.run_in_executor(self._large, body.unpack, coding)
+        assert unpacked is not None  # no body may have more
+        return unpacked
+
     def decode(self, unpacked: bytes, media_type: str) -> Received:
         """What a request holds, on this thread; `RefusedError` when it cannot be read."""
         decoder = self._decoder()
-        before_count = getattr(decoder, "refused_count", 0)
+        before = _refusals_of(decoder)
         try:
             rows = list(islice(self._decoded(decoder, unpacked, media_type), ITEMS_MAX + 1))
         except RefusedError:
@@ -121,15 +130,15 @@ class Intake:
             raise RefusedError(400, f"The request could not be decoded: {type(error).__name__}.") from error
         if len(rows) > ITEMS_MAX:
             raise _too_many(f"{ITEMS_MAX:,} items")
-        refused_count = getattr(decoder, "refused_count", 0) - before_count
-        message = f"{refused_count} spans had no ids of 16 and 8 bytes." if refused_count else ""
-        return Received(rows, refused_count, message)
+        refused = _refusals_of(decoder) - before
+        message = "; ".join(f"{count:,} span{'s' * (count > 1)} {fault}" for fault, count in refused.most_common())
+        return Received(rows, sum(refused.values()), message and f"{message}.")
 
     def commit(self, received: Received) -> Future[None]:
         """Have it stored; the future is done when it is committed, or raises the `StoreError` that prevents it."""
         future = self._commits.submit(received.rows)
         if received.rejected_count:
-            self._recorder.lose("invalid_ids", received.rejected_count, "they came without ids of 16 and 8 bytes")
+            self._recorder.lose("invalid_ids", received.rejected_count, "their ids are missing, or are none")
         return future
 
     def close(self) -> None:
@@ -155,6 +164,11 @@ class Intake:
             self._decoders.of_thread = self.signal.make_decoder()
         decoder: Decoder = self._decoders.of_thread
         return decoder
+
+
+def _refusals_of(decoder: Decoder) -> Counter[str]:
+    """What the decoder has left out so far; of points and log records it leaves out none."""
+    return Counter(getattr(decoder, "refusals", None))
 
 
 def refusal_of(error: StoreError) -> RefusedError:

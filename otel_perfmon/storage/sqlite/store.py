@@ -12,14 +12,14 @@ from otel_perfmon.account import DestinationHealth, Health, SecretFinding
 from otel_perfmon.errors import QueryError
 from otel_perfmon.records import OpenSpanRecord
 from otel_perfmon.storage import registry
-from otel_perfmon.storage.base import RetentionPolicy
+from otel_perfmon.storage.base import KeysFound, RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.redactor import RedactionPolicy
-from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite import destinations, traces
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
-from otel_perfmon.storage.sqlite.path_status import size_bytes
+from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.reader import SqliteReader
+from otel_perfmon.storage.sqlite.summary import read_file_id
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 _UNIX_S_MAX: Final = 9_000_000_000
@@ -42,12 +42,15 @@ class SqliteStore(SqliteReader):
         with self._own_writer() as writer:
             return remove_in_steps(partial(writer.delete_spans_before, end_unix_nano))
 
-    def find_span_keys(self, after: Mapping[bytes, int]) -> list[tuple[int, SpanKey]]:
+    def find_span_keys(self, after: Mapping[bytes, int]) -> KeysFound:
         """Row ids and keys of the spans of those traces; see `Store`."""
         if not size_bytes(self.path):
-            return []
+            return KeysFound()
+        inode = inode_of(self.path)  # first: a file that takes its place meanwhile is known for another next time
         with self._transaction() as connection:
-            return list(traces.find_span_keys(connection, after))
+            file_id = read_file_id(connection)
+            rows = list(traces.find_span_keys(connection, after))
+            return KeysFound(rows, file_id and (inode, file_id), traces.removed_count(connection))
 
     def prune(self, policy: RetentionPolicy | None = None) -> int:
         """Take every step of retention that is due, by the store's own policy unless one is given; how many went."""

@@ -12,6 +12,8 @@ from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.path_status import size_bytes
 
 BEGUN_ANEW: Final = "begun_anew_unix_s"
+_FILE_ID: Final = "file_id"
+"""The fact that tells a file from another at its path: the number of its inode may be given to that one."""
 _MS: Final = 1_000
 _LONGEST_MS: Final = 2**62
 _LOGS_SINCE: Final = 5
@@ -31,6 +33,13 @@ def note_policy(connection: sqlite3.Connection, policy: RetentionPolicy, begun_a
     if begun_anew_unix_s:
         facts[BEGUN_ANEW] = begun_anew_unix_s
     connection.executemany("INSERT OR REPLACE INTO _facts VALUES (?, ?)", facts.items())
+    connection.execute("INSERT OR IGNORE INTO _facts VALUES (?, random())", (_FILE_ID,))
+
+
+def read_file_id(connection: sqlite3.Connection) -> int | None:
+    """A number that no other file has but its copies; None before a process of this version recorded."""
+    row = connection.execute("SELECT value FROM _facts WHERE name = ?", (_FILE_ID,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def noted_policy(connection: sqlite3.Connection) -> RetentionPolicy:

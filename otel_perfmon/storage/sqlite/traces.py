@@ -50,6 +50,11 @@ def find_span_keys(connection: sqlite3.Connection, after: Mapping[bytes, int]) -
             yield found_id, (trace_id, span_id, start)
 
 
+def removed_count(connection: sqlite3.Connection) -> int:
+    """How many spans were removed from the file, whichever process did it and why."""
+    return int(connection.execute("SELECT total(pruned) FROM _health").fetchone()[0])
+
+
 def find_trace_ids(connection: sqlite3.Connection, prefix: str, limit: int) -> list[str]:
     """The ids that begin with ``prefix``, in order: one search of the index for each."""
     digits = prefix.lower() if isinstance(prefix, str) else ""

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from otel_perfmon.errors import StoreBusyError, StoreError, StoreFullError
-from otel_perfmon.otlp.receiver.commits import Commits
+from otel_perfmon.otlp.receiver.commits import ROWS_AT_ONCE, Commits
 from otel_perfmon.otlp.receiver.intake import refusal_of
 
 
@@ -15,8 +15,8 @@ from otel_perfmon.otlp.receiver.intake import refusal_of
 def commits_of():
     made = []
 
-    def make(write_first):
-        made.append(Commits(write_first))
+    def make(write_first, **arguments):
+        made.append(Commits(write_first, **arguments))
         return made[-1]
 
     yield make
@@ -103,6 +103,55 @@ def test_a_busy_store_is_tried_again_from_where_it_was(commits_of):
 
     assert outcome(commits_of(write_first).submit([1, 2, 3, 4])) == "stored"
     assert calls == [[1, 2, 3, 4], [3, 4], [3, 4], [3, 4]]
+
+
+class Locked:
+    """A store that another process holds, until the clock says otherwise; each try takes a second."""
+
+    def __init__(self, free_from: float) -> None:
+        self.free_from = free_from
+        self.seconds = 0.0
+        self.tries: list[list[int]] = []
+        self.gate = Gate()
+
+    def now(self) -> float:
+        return self.seconds
+
+    def write_first(self, rows, on_commit) -> None:
+        self.gate.pass_through()
+        self.tries.append(sorted(set(rows)))
+        if self.seconds >= self.free_from:
+            on_commit(len(rows))
+            return
+        self.seconds += 1
+        raise StoreBusyError("another process writes")
+
+    def submit(self, commits_of, *requests):
+        """Futures of the requests, which came at the given second of the clock, all before the first try ends."""
+        commits = commits_of(self.write_first, now=self.now)
+        futures = []
+        for second, rows in requests:
+            self.seconds = second
+            futures.append(commits.submit(rows))
+            self.gate.is_reached.wait(10)
+        self.seconds = 0
+        self.gate.may_go.set()
+        return futures
+
+
+def test_while_the_store_is_locked_nobody_waits_for_the_patience_with_others(commits_of):
+    locked = Locked(free_from=1_000)
+    futures = locked.submit(commits_of, *((0, [number] * ROWS_AT_ONCE) for number in range(5)))
+    assert [outcome(future) for future in futures] == ["StoreBusyError"] * 5
+    assert locked.tries == [[0]] * 4
+
+
+def test_who_came_later_is_tried_until_its_own_patience_is_over(commits_of):
+    locked = Locked(free_from=5)
+    requests = [(0, [0] * 4), (1, [1] * 4), (1, []), (2, [2] * 4), (3, [3] * ROWS_AT_ONCE)]
+    futures = locked.submit(commits_of, *requests)
+    assert [outcome(future) for future in futures] == [*["StoreBusyError"] * 2, "stored", "stored", "stored"]
+    assert locked.tries == [[0]] * 4 + [[1, 2], [2], [3]]
 
 
 def test_a_sender_is_answered_at_the_commit_and_waits_for_no_tidying(commits_of):

@@ -139,7 +139,39 @@ def test_spans_without_ids_are_refused_and_told_and_the_others_stored(served, st
         served.post(TracesData.FromString(b"\n\x04\x12\x02\x12\x00").SerializeToString(), media_type=PROTOBUF).body
     )
     assert told.partial_success.rejected_spans == 1
-    assert "ids" in told.partial_success.error_message
+    assert "trace_id" in told.partial_success.error_message
+
+
+@pytest.mark.parametrize(
+    ("ids", "fault"),
+    [
+        ({"traceId": "12"}, "1 span had no trace_id of 16 bytes."),
+        ({"spanId": "00" * 9}, "1 span had no span_id of 8 bytes."),
+        ({"traceId": "00" * 16}, "1 span had a trace_id that is all zeros."),
+        ({"spanId": "00" * 8}, "1 span had a span_id that is all zeros."),
+        ({"parentSpanId": "abcdef"}, "1 span had a parent_span_id that is not of 8 bytes."),
+    ],
+)
+def test_of_a_span_that_is_refused_it_is_said_what_is_wrong(served, ids, fault):
+    bad = {**span_json(7), **ids}
+    answer = served.post(traces_json(span_json(8), bad))
+    assert answer.json()["partialSuccess"] == {"rejectedSpans": "1", "errorMessage": fault}
+    two = served.post(traces_json(bad, bad, {**span_json(9), "parentSpanId": "ab" * 7})).json()["partialSuccess"]
+    assert two["rejectedSpans"] == "3"
+
+
+def test_faults_of_several_kinds_are_counted_each(served):
+    bad = [{**span_json(7), "spanId": "12"}] * 2 + [{**span_json(7), "parentSpanId": "ab"}]
+    told = served.post(traces_json(*bad)).json()["partialSuccess"]["errorMessage"]
+    assert told == "2 spans had no span_id of 8 bytes; 1 span had a parent_span_id that is not of 8 bytes."
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/metrics", "/v1/logs"])
+def test_a_slash_at_the_end_of_a_path_changes_nothing(served, path):
+    assert served.post(b"{}", f"{path}/").status == 200
+    assert served.post(b"nonsense", f"{path}/").status == 400
+    answer = served.post(b"{}", f"{path}//")
+    assert (answer.status, answer.json()["code"]) == (404, 5)
 
 
 def test_a_span_that_is_sent_again_is_stored_and_counted_once(served, store):
