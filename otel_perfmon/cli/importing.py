@@ -42,7 +42,7 @@ examples:
   otel-perfmon import yesterday.db
   otel-perfmon import jaeger.json zipkin.json.zst
 
-Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
+Reads spans in OTLP's JSON (documents, be it one a line, as the OpenTelemetry
 Collector's file exporter writes them) and protobuf, in Jaeger's JSON, in
 Zipkin's JSON of version 2, and those of another store (a copy of it is read);
 gzip and zstd are unpacked. Which it is, the file tells, but for metrics and log
