@@ -16,6 +16,8 @@ from otel_perfmon.errors import DecodeError
 
 _LOOK_BYTES: Final = 512
 """Behind so many, then twice as many each time, it is looked whether a document is broken: so it is parsed twice."""
+_AGAIN_MAX: Final = 8
+"""So many times as much as was read may come again because a document was none; more is made to take for ever."""
 _BEGINS: Final = re.compile(rb'\{|\s+\{\s*"resource_?(?:[sS]pans|[mM]etrics|[lL]ogs|[pP]rofiles)"')
 """What a line begins with that is not in the midst of a document: there braces are indented."""
 _raw_decode = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode  # numbers are for who reads the document
@@ -35,6 +37,7 @@ class JsonLines:
     def __init__(self, start: bytes, file: BinaryIO, bytes_max: int) -> None:
         self.number = 0
         self.bytes_max = bytes_max
+        self._read_bytes = self._again_bytes = 0
         self._start = start
         self._file = file
         self._is_within = False
@@ -50,14 +53,19 @@ class JsonLines:
         """Have these come again; the first may be the rest of a line."""
         self._back.extendleft(reversed(lines))
         self.number -= len(lines)
+        self._again_bytes += sum(map(len, lines))
+
+    @property
+    def come_too_often(self) -> bool:
+        """Whether what was put back is out of all proportion to what was read."""
+        return self._again_bytes > _AGAIN_MAX * self._read_bytes
 
     def _read(self) -> bytes:
         while self._is_within and (rest := self._file.readline(self.bytes_max)):
             self._is_within = not rest.endswith(b"\n")
         start, end, self._start = self._start.partition(b"\n")  # it may be some lines
-        if end:
-            return start + end
-        line = start + self._file.readline(self.bytes_max + 1)
+        line = start + (end or self._file.readline(self.bytes_max + 1))
+        self._read_bytes += len(line)
         self._is_within = len(line) > self.bytes_max and not line.endswith(b"\n")
         return line
 
@@ -84,7 +92,7 @@ def take_document(first: bytes, lines: JsonLines) -> Document:
     if isinstance(end, int):
         return _cut_behind(end, held, begin, lines)
     # Of what is nested so deep nobody can tell where it ends; else any line behind the first may be a good one.
-    lines.put_back([] if isinstance(end, RecursionError) else held[1:])
+    lines.put_back([] if isinstance(end, RecursionError) or lines.come_too_often else held[1:])
     while (line := lines.take()) and not _BEGINS.match(line):
         pass
     lines.put_back([line] if line else [])

@@ -89,17 +89,24 @@ def test_a_line_behind_a_broken_document_that_begins_with_space_is_read():
     assert names_in(document(1)[:-3] + "\nnonsense\n  " + document(2)) == ["2"]
 
 
-@pytest.mark.parametrize("line", ['{"a":[\n', "[\n", '{"resourceSpans":[\n'])
-def test_lines_that_nest_for_ever_are_told_and_what_is_parsed_of_them_stays_small(line, monkeypatch):
+WIDE = '{"a":[' + "0," * 500 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [('{"a":[\n', 100_000), ("[\n", 100_000), ('{"resourceSpans":[\n', 100_000), (WIDE, 200)],
+    ids=["objects", "arrays", "resources", "wide"],
+)
+def test_lines_that_nest_for_ever_are_told_and_what_is_parsed_of_them_stays_small(line, count, monkeypatch):
     looked_bytes = []
     loads = json.JSONDecoder().raw_decode
     monkeypatch.setattr(
         "otel_perfmon.otlp.json_documents._raw_decode",
         lambda text, at: (looked_bytes.append(len(text)), loads(text, at))[1],
     )
-    text = line * 100_000
+    text = line * count
     assert errors_in(text) != []
-    assert sum(looked_bytes) < 20 * len(text)
+    assert sum(looked_bytes) < 60 * len(text)
 
 
 def test_a_document_that_is_too_large_is_told_and_the_next_is_read(monkeypatch):
