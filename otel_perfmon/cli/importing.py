@@ -14,12 +14,12 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.exporting import find_pages
-from otel_perfmon.cli.inputs import is_store, open_input, path_of
+from otel_perfmon.cli.inputs import Input, is_store, open_input, path_of
 from otel_perfmon.cli.other_signals import OtherIntake, add_signal_option
 from otel_perfmon.cli.progress import show_progress
 from otel_perfmon.cli.report import counted
 from otel_perfmon.config import Config, resolve_config
-from otel_perfmon.errors import OtlpError, PerfmonError, QueryError
+from otel_perfmon.errors import DecodeError, OtlpError, QueryError, StoreError
 from otel_perfmon.formats.reading import read_spans
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece
@@ -42,21 +42,22 @@ examples:
   otel-perfmon import yesterday.db
   otel-perfmon import jaeger.json zipkin.json.zst
 
-Reads spans in OTLP's JSON (a document, or one a line, as the OpenTelemetry
+Reads spans in OTLP's JSON (documents, be it one a line, as the OpenTelemetry
 Collector's file exporter writes them) and protobuf, in Jaeger's JSON, in
 Zipkin's JSON of version 2, and those of another store (a copy of it is read);
 gzip and zstd are unpacked. Which it is, the file tells, but for metrics and log
 records in protobuf: say --signal. Those of them that come twice are stored
 twice. OTLP and zstd take pip install 'otel-perfmon[otlp]'. What cannot be read
-is named, and the rest goes on.
+is named, be it a line or a file, and the rest goes on; so is a file in which
+there is nothing.
 
 Spans that the store has, by trace, id and start, are passed over; those that
 retention has removed count again. Retention goes by when a span arrived here.
 Slow is what says so itself, else what took longer than the threshold
 ($OTEL_PYTHON_PERFMON_SLOW_THRESHOLD_MS).
 
-exit status: 0 all was read, 1 something in it was not, 2 wrong usage, 3 a file
-could not be read, or the store could not take it"""
+exit status: 0 all was read, 1 something was not, a file or a place in one, 2 wrong
+usage, 3 the store could not take it"""
 
 
 def add_import(parser: argparse.ArgumentParser) -> None:
@@ -70,22 +71,39 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 def _run_import(arguments: argparse.Namespace) -> int:
     config = resolve_config({"path": arguments.db})
+    for name in arguments.files:
+        _check_is_other(name, config.path)
     bad_count = 0
     with _Intake(config) as intake:
         other = intake.other
         threshold_nano = round(config.slow_threshold_ms * 1e6)
         decoder = SignalDecoder(threshold_nano, other.add_points, other.add_logs, arguments.signal)
         for name in arguments.files:
-            for piece in _pieces(name, decoder, threshold_nano, config.path):
+            is_empty, others_before = True, other.point_count + other.log_count + decoder.refused_count
+            for piece in _pieces(name, decoder, threshold_nano):
                 if piece.error is not None:
                     bad_count += 1
                     _tell(name, piece, bad_count)
+                is_empty = is_empty and piece.error is None and not piece.rows
                 intake.add(piece.rows)
+            if is_empty and others_before == other.point_count + other.log_count + decoder.refused_count:
+                print(f"{escape(name)}: There is nothing in it: no span, data point or log record.", file=sys.stderr)
         intake.write()
     if bad_count > _TOLD_MAX:
         print(f"{bad_count - _TOLD_MAX:,} more places could not be read.", file=sys.stderr)
-    print(f"{counted(intake.stored_count, 'span')} stored in {escape(config.path)}.")
-    for count, what in ((other.point_count, "data point"), (other.log_count, "log record")):
+    _tell_counts(intake, decoder, config.path)
+    return FINDINGS if bad_count or decoder.refused_count or intake.lost_count else 0
+
+
+def _tell(name: str, piece: Piece, number: int) -> None:
+    if number <= _TOLD_MAX:
+        where = escape(name) + (f", {piece.place}" if piece.place else "")
+        print(f"{where}: {escape(str(piece.error))}", file=sys.stderr)
+
+
+def _tell_counts(intake: _Intake, decoder: SpanDecoder, path: str) -> None:
+    print(f"{counted(intake.stored_count, 'span')} stored in {escape(path)}.")
+    for count, what in ((intake.other.point_count, "data point"), (intake.other.log_count, "log record")):
         if count:
             print(f"{counted(count, what)} stored.")
     for count, what in (
@@ -95,12 +113,6 @@ def _run_import(arguments: argparse.Namespace) -> int:
     ):
         if count:
             print(f"{counted(count, 'span')} {what}.")
-    return FINDINGS if bad_count or decoder.refused_count or intake.lost_count else 0
-
-
-def _tell(name: str, piece: Piece, number: int) -> None:
-    if number <= _TOLD_MAX:
-        print(f"{escape(name)}, {piece.place}: {escape(str(piece.error))}", file=sys.stderr)
 
 
 class _Intake:
@@ -159,34 +171,56 @@ class _Intake:
         return ROW_BYTES + payload.text_size
 
 
-def _pieces(name: str, decoder: SpanDecoder, slow_threshold_nano: int, store_path: str) -> Iterator[Piece]:
-    """What a file holds. Raises `OtlpError` when it cannot be read, `QueryError` when it is the store itself."""
-    _check_is_other(name, store_path)
+def _pieces(name: str, decoder: SpanDecoder, slow_threshold_nano: int) -> Iterator[Piece]:
+    """What a file holds, as far as it can be read; then why not, and from where on."""
+    place, last_error = "", None
     try:
         with open_input(name) as file:
-            if not is_store(file):
-                yield from read_spans(file, decoder, slow_threshold_nano)
-                return
-            with path_of(name, file) as path:
-                yield from _read_store(path)
-    except PerfmonError:
-        raise
+            pieces = _read_store(name, file) if is_store(file) else read_spans(file, decoder, slow_threshold_nano)
+            for piece in pieces:
+                if last_error is not None:
+                    yield last_error
+                place, last_error = piece.place or place, None
+                if piece.error is None:
+                    yield piece
+                else:
+                    last_error = piece
+            if file.error is not None:  # which is why the last place was cut
+                where = f"from {place} on" if last_error else f"behind {place}" if place else ""
+                last_error = Piece(where, [], _unreadable(file.error))
     except (OSError, EOFError, zlib.error) as error:
-        message = f"{name} cannot be read: {getattr(error, 'strerror', None) or error}."
-        raise OtlpError(message) from error
+        last_error = Piece("", [], _unreadable(error))
+    except OtlpError as error:  # a package is missing, or the standard input
+        last_error = Piece("", [], DecodeError(str(error)))
+    if last_error is not None:
+        yield last_error
+
+
+def _unreadable(error: Exception) -> DecodeError:
+    return DecodeError(f"It cannot be read: {getattr(error, 'strerror', None) or error}.")
 
 
 def _check_is_other(name: str, store_path: str) -> None:
     """Raise `QueryError` for the store itself: to close another descriptor of it would drop SQLite's locks."""
-    if name != "-" and os.path.exists(name) and os.path.exists(store_path) and os.path.samefile(name, store_path):
+    if name == "-":
+        return
+    are_there = os.path.exists(name) and os.path.exists(store_path)
+    if os.path.samefile(name, store_path) if are_there else os.path.realpath(name) == os.path.realpath(store_path):
         message = f"{name} is the store into which spans are imported; name another one with --db."
         raise QueryError(message)
 
 
-def _read_store(path: str) -> Iterator[Piece]:
+def _read_store(name: str, file: Input) -> Iterator[Piece]:
     """The spans of another store, with their flags, in the order in which they arrived there."""
     rows = RowMaker()
     query = SpanQuery(order="arrival", limit=_AT_ONCE)
-    with open_copy(path) as store, show_progress("spans", store.summarize_store().span_count) as progress:
-        for page in find_pages(store, query, sys.maxsize, progress):
-            yield Piece("", [rows.row_of(span) for span in page])
+    place, count = "", 0
+    with path_of(name, file) as path:
+        try:
+            with open_copy(path) as store, show_progress("spans", store.summarize_store().span_count) as progress:
+                for page in find_pages(store, query, sys.maxsize, progress):
+                    count += len(page)
+                    place = f"behind {counted(count, 'span')}"
+                    yield Piece("", [rows.row_of(span) for span in page])
+        except StoreError as error:
+            yield Piece(place, [], DecodeError(str(error)))

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple, TypeVar
 from otel_perfmon.errors import DecodeError
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.encoding import SpanEncoder
+from otel_perfmon.otlp.json_documents import JsonLines, goes_on, take_document
 from otel_perfmon.otlp.json_encoding import encode_traces
 from otel_perfmon.otlp.zstd import MAGIC, unpack_zstd
 from otel_perfmon.records import SpanRecord
@@ -27,6 +28,8 @@ MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
 _WRITTEN_BYTES_MAX: Final = 4 * 1024 * 1024
 """A page that takes more is written in parts."""
 _ROWS_AT_ONCE: Final = 4_096
+_EMPTY_MAX: Final = 100
+"""So many messages without a byte may follow each other; in a file of zeros there are more."""
 SIZE: Final = struct.Struct(">I")
 """How the size of a message is written before it."""
 _PROTOBUF_STARTS: Final = (b"\0", b"\n")
@@ -77,7 +80,7 @@ def in_parts(spans: Sequence[_Item], encode: Callable[[Sequence[_Item]], bytes])
 def decode_file(file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
     """The pieces of a file in OTLP's JSON or protobuf, whichever it is; also of one that is a single document.
 
-    A piece that is no OTLP does not keep those behind it from being read, but where a size is wrong.
+    A piece that is no OTLP does not keep those behind it from being read, but where a size is wrong, or always 0.
     """
     start = file.read(SIZE.size)
     if start[:1] in _PROTOBUF_STARTS:
@@ -87,39 +90,25 @@ def decode_file(file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
 
 
 def _decode_json(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
-    number = 0
-    while line := start + (b"" if start.endswith(b"\n") else file.readline(MESSAGE_BYTES_MAX + 1)):
-        number, start = number + 1, b""
-        place = f"line {number:,}"
+    lines = JsonLines(start, file, MESSAGE_BYTES_MAX)
+    while line := lines.take():
+        place = f"line {lines.number:,}"
         if len(line) > MESSAGE_BYTES_MAX:
             yield Piece(place, [], _too_large())
-            while not line.endswith(b"\n") and (line := file.readline(MESSAGE_BYTES_MAX)):
-                pass
-        elif number == 1 and _goes_on(line):  # one document over many lines
-            whole = line + file.read(MESSAGE_BYTES_MAX + 1 - len(line))
-            if len(whole) > MESSAGE_BYTES_MAX:
-                yield Piece("the document", [], _too_large())
-            else:
-                yield from _pieces("the document", decoder.decode_json, whole)
-            return
         elif line.strip():
-            yield from _pieces(place, decoder.decode_json, line)
-
-
-def _goes_on(line: bytes) -> bool:
-    """Whether a line of JSON is the beginning of a longer document."""
-    try:
-        text = line.decode().rstrip()
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        return text[:1] in {"{", "["} and error.pos >= len(text)
-    except (ValueError, RecursionError):
-        return False
-    return False
+            is_cut = not line.rstrip().endswith((b"}", b"]")) and goes_on(line)
+            for piece in () if is_cut else _pieces(place, decoder.decode_json, line):
+                if piece.error is not None and goes_on(line):
+                    is_cut = True
+                else:
+                    yield piece
+            if is_cut:
+                place, data, error = take_document(line, lines)
+                yield from [Piece(place, [], error)] if error else _pieces(place, decoder.decode_json, data)
 
 
 def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iterator[Piece]:
-    number = 0
+    number = empty_count = 0
     while start or (start := file.read(SIZE.size)):
         number += 1
         place = f"message {number:,}"
@@ -137,6 +126,10 @@ def _decode_protobuf(start: bytes, file: BinaryIO, decoder: SpanDecoder) -> Iter
             yield Piece(place, [], error)
             return
         start = b""
+        empty_count = 0 if message else empty_count + 1
+        if empty_count > _EMPTY_MAX:
+            yield Piece(place, [], DecodeError(f"{empty_count:,} empty messages follow each other: this is no OTLP."))
+            return
         yield from _decode_message(place, message, decoder)
 
 

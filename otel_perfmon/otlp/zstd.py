@@ -37,22 +37,33 @@ class ZstdReader(io.RawIOBase):
         self._frame: Any = None
         self._unread = b""
         self._unpacked = memoryview(b"")
+        self._failure: EOFError | OSError | None = None
 
     def readable(self) -> bool:
         """True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer, but at the end."""
+        """Fill the buffer, but at the end, and before a place that cannot be unpacked: the next call raises."""
         count = 0
-        while count < len(buffer) and self._has_unpacked():
+        while count < len(buffer) and self._has_unpacked(is_needed=not count):
             part = self._unpacked[: len(buffer) - count]
             buffer[count : count + len(part)] = part
             self._unpacked = self._unpacked[len(part) :]
             count += len(part)
         return count
 
-    def _has_unpacked(self) -> bool:
+    def _has_unpacked(self, *, is_needed: bool) -> bool:
+        if self._failure is None:
+            try:
+                return self._unpack_next()
+            except (EOFError, OSError) as error:
+                self._failure = error
+        if is_needed:
+            raise self._failure
+        return False
+
+    def _unpack_next(self) -> bool:
         while not self._unpacked:
             packed = self._unread or self._file.read(_READ_BYTES)
             if not packed:

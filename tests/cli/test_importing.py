@@ -3,9 +3,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
+import sqlite3
 import struct
 import subprocess
 import sys
+import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,9 +155,78 @@ def test_a_file_that_cannot_be_read_is_told_in_one_sentence(cli):
     Path("flipped.zst").write_bytes(packed[:-1] + bytes([packed[-1] ^ 1]))
     for name in ("none.jsonl", ".", "broken.gz", "cut.gz", "flipped.gz", "cut.zst", "flipped.zst"):
         printed = cli("import", name, "--db", "other.db")
-        assert printed.status == 3
-        assert printed.err.startswith(f"otel-perfmon: {name} cannot be read: ")
+        assert printed.status == 1
+        assert re.match(rf"{re.escape(name)}(, from line \d+ on)?: It cannot be read: ", printed.err)
         assert printed.err.count("\n") == 1
+
+
+def otlp_line(number: int) -> str:
+    span = {"traceId": "ab" * 16, "spanId": f"{number:016x}", "name": "op"}
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}) + "\n"
+
+
+@pytest.mark.parametrize("names", [("cut", "good.jsonl"), ("good.jsonl", "cut"), ("none.jsonl", "cut", "good.jsonl")])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_a_file_that_is_cut_or_missing_keeps_nothing_from_being_stored_that_was_read(cli, names, pack):
+    Path("good.jsonl").write_text("".join(map(otlp_line, range(1, 101))))
+    packed = pack("".join(map(otlp_line, range(1_001, 13_001))).encode())
+    Path("cut").write_bytes(packed[: len(packed) // 2])
+    printed = cli("import", *names, "--db", "other.db")
+    *missing, cut = printed.err.splitlines()
+    begin, what = cut.split(": It cannot be read: ")
+    first_unread = int(begin.removeprefix("cut, from line ").removesuffix(" on").replace(",", ""))
+    assert first_unread > 4_096
+    assert "end-of-stream" in what or what == "a frame of zstd is cut off."
+    assert missing == ["none.jsonl: It cannot be read: No such file or directory."][: len(names) - 2]
+    assert printed.out.startswith(f"{first_unread - 1 + 100:,} spans stored in ")
+    assert printed.status == 1
+
+
+def test_a_packed_file_that_is_cut_gives_every_line_that_can_be_unpacked(cli):
+    lines = "".join(map(otlp_line, range(1, 2_001)))
+    packed = gzip.compress(lines.encode())[:-2_000]
+    Path("cut.gz").write_bytes(packed)
+    unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed)
+    assert cli("import", "cut.gz", "--db", "other.db").out.startswith(f"{unpacked.count(10):,} spans stored")
+
+
+def test_spans_of_zipkin_come_in_up_to_where_the_file_is_cut(cli):
+    spans = [{"traceId": "1", "id": f"{number:x}", "timestamp": 1, "duration": 2} for number in range(1, 2_001)]
+    Path("cut.gz").write_bytes(gzip.compress(json.dumps(spans).encode())[:-900])
+    printed = cli("import", "cut.gz", "--db", "other.db")
+    assert re.fullmatch(r"cut.gz, from line 1(, span 1,\d\d\d)? on: It cannot be read: Compressed .*\n", printed.err)
+    assert 1_000 < int(printed.out.split()[0].replace(",", "")) < 2_000
+
+
+def test_half_a_store_or_a_database_of_others_keeps_none_of_the_files_behind_it_from_being_read(shop, cli, db_path):
+    shop("stats")
+    packed = gzip.compress(Path(db_path).read_bytes())
+    Path("cut.db.gz").write_bytes(packed[: len(packed) // 2])
+    with closing(sqlite3.connect("others.db")) as connection, connection:
+        connection.execute("CREATE TABLE letters (text)")
+    Path("good.jsonl").write_text(otlp_line(1))
+    printed = cli("import", "cut.db.gz", "others.db", "good.jsonl", "--db", "new.db")
+    cut, other = printed.err.splitlines()
+    assert cut.startswith("cut.db.gz: It cannot be read: Compressed file ended")
+    assert other.startswith("others.db: ")
+    assert (printed.status, printed.out.split(" in ")[0]) == (1, "1 span stored")
+
+
+def test_a_store_is_refused_as_its_own_source_before_anything_is_read(cli):
+    Path("good.jsonl").write_text(otlp_line(1))
+    printed = cli("import", "good.jsonl", "other.db", "--db", "other.db")
+    assert (printed.status, printed.out) == (2, "")
+    assert not Path("other.db").exists()
+
+
+def test_a_file_in_which_there_is_nothing_is_told_and_is_no_error(cli):
+    Path("empty.jsonl").write_text("")
+    Path("no_spans.jsonl").write_text('{"resourceSpans": []}\n')
+    Path("logs.jsonl").write_text('{"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"intValue": 1}}]}]}]}\n')
+    printed = cli("import", "empty.jsonl", "logs.jsonl", "no_spans.jsonl", "--db", "other.db")
+    assert printed.status == 0
+    told = ": There is nothing in it: no span, data point or log record."
+    assert printed.err.splitlines() == ["empty.jsonl" + told, "no_spans.jsonl" + told]
 
 
 def test_a_store_of_another_programs_is_left_alone(shop, cli):

@@ -43,7 +43,7 @@ def test_each_page_is_a_piece_of_the_file(data, place):
 
 def test_a_single_document_of_either_kind_is_read():
     whole = json.dumps(json.loads(LINES.splitlines()[0]), indent=2).encode()
-    assert read(whole) == [("the document", ["op 1", "op 2"], "")]
+    assert read(whole) == [(f"lines 1 to {len(whole.splitlines())}", ["op 1", "op 2"], "")]
     size = struct.unpack(">I", MESSAGES[:4])[0]
     assert read(MESSAGES[4 : 4 + size]) == [("the document", ["op 1", "op 2"], "")]
 
@@ -100,6 +100,17 @@ def test_a_page_that_takes_much_is_written_in_parts_that_can_be_read(monkeypatch
         pieces = read(b"".join(encode([many])))
         assert len(pieces) > 5
         assert [name for _, names, _ in pieces for name in names] == [each.name for each in many]
+
+
+def test_a_file_of_zeros_is_refused_and_one_of_some_empty_messages_is_read():
+    reading = io.BytesIO(bytes(8_000_000))
+    (piece,) = decode_file(reading, SpanDecoder(10**9))
+    assert (piece.place, piece.rows) == ("message 101", [])
+    assert str(piece.error) == "101 empty messages follow each other: this is no OTLP."
+    assert reading.tell() < 1_000
+    empty = bytes(4 * 100)
+    names = [name for _, names, _ in read(empty + MESSAGES + empty + MESSAGES + bytes(9_000)) for name in names]
+    assert names == ["op 1", "op 2", "op 3"] * 2
 
 
 def test_a_message_of_many_spans_comes_in_some_at_a_time(monkeypatch):
