@@ -7,11 +7,13 @@ it did not hear of the commit or was refused, is stored and counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import accumulate, islice, takewhile
 from operator import itemgetter, le
 from typing import Final
 
+from otel_perfmon.errors import StoreError
 from otel_perfmon.storage.at_once import OnCommit, ignore
 from otel_perfmon.storage.base import Batch, Store
 from otel_perfmon.storage.columns import SpanColumns
@@ -61,6 +63,8 @@ class Arrivals:
         return len(taken)
 
     def _note_written(self, batch: Batch) -> None:
+        with suppress(StoreError):  # what is committed is, and the next look tells
+            self._known.note_file()
         self._recorder.ledger.counted_count += batch.span_count - batch.unstorable_count
         self._edges = []
         if self._own_of_unwritten:
@@ -76,7 +80,8 @@ class Arrivals:
         """The spans without those known, without secrets, with their self times and calls."""
         file = self._known.file
         spans, own = _as_columns_ended(self._known.sift(spans)), []
-        if file is not None and self._known.file != file:  # what waited for spans of that file is of no use in another
+        is_other = file is not None and self._known.file != file
+        if is_other or self._known.file is None:  # what waited for spans of one file is of no use in another
             self._lineage, self._edges, self._own_of_unwritten = Lineage(), [], {}
         known_own = self._own_of_unwritten
         if known_own:  # of some the lineage has been told; those must come first

@@ -61,10 +61,16 @@ class KnownSpans:
         for trace_id in set(spans.columns[_KEY_COLUMNS[0]]):
             self._forget_trace(trace_id)
 
+    def note_file(self) -> None:
+        """The first spans made the file: from now on it can be told from another."""
+        if self.file is None:
+            found = self._store.find_span_keys({})
+            self.file, self._removed_count = found.file, found.removed_count
+
     def _read(self, trace_ids: set[bytes]) -> None:
         self._make_room()
         found = self._find(trace_ids)
-        if (found.file, found.removed_count) != (self.file, self._removed_count):
+        if found.file is None or (found.file, found.removed_count) != (self.file, self._removed_count):
             is_whole = not any(self._traces[trace_id].last_row_id for trace_id in trace_ids)
             self._traces = {trace_id: _Trace() for trace_id in trace_ids}
             self._remembered_count = 0

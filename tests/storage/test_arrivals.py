@@ -95,11 +95,12 @@ def test_more_than_one_transaction_holds_are_written_in_several(recorder, store)
     assert figures(store)["op"][0] == 10_000
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["once each", "twice each"])
 @pytest.mark.parametrize("is_log_first", [False, True], ids=["spans first", "a log record first"])
-def test_spans_of_a_file_that_is_gone_are_stored_in_the_new_one(recorder, store, db_path, is_log_first):
+def test_spans_of_a_file_that_is_gone_are_stored_in_the_new_one(recorder, store, db_path, is_log_first, times):
     arrivals = Arrivals(recorder, store)
     for _ in range(3):
-        for _ in range(2):
+        for _ in range(times):
             write(arrivals, family(1))
         assert figures(store) == {"root": (1, 7000.0), "child": (3, 3000.0)}
         assert len(store.get_trace(trace_bytes(1).hex()).spans) == 4
