@@ -206,7 +206,7 @@ COST = """
                     pass
             blocks.append((time.perf_counter() - began) / 50 * 1e6)
             time.sleep(0.005)
-        print(statistics.median(blocks), flush=True)
+        print(statistics.quantiles(blocks, n=4)[0], flush=True)  # without what other processes took
 """
 
 
