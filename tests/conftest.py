@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not _is_everyday(config) or config.option.basetemp or config.option.collectonly:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM_BYTES:
-        config.option.basetemp = tempfile.mkdtemp(prefix="otel-perfmon-tests-", dir=MEMORY)
+        config.option.basetemp = tempfile.mkdtemp(prefix="tests-", dir=MEMORY)
         config.add_cleanup(lambda: shutil.rmtree(config.option.basetemp, ignore_errors=True))
 
 

@@ -18,6 +18,7 @@ TREE = {
     "StoreError": (errors.PerfmonError,),
     "StoreClosedError": (errors.StoreError,),
     "StoreBusyError": (errors.StoreError,),
+    "StoreTimeoutError": (errors.StoreError,),
     "StoreFullError": (errors.StoreError,),
     "StoreCorruptError": (errors.StoreError,),
     "SchemaError": (errors.StoreError,),
