@@ -96,12 +96,19 @@ def _tables_at_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         content = file.read()
 
     def create_if_missing(path: str) -> None:
-        if os.path.exists(path):
+        if os.path.exists(path) or not os.access(os.path.dirname(path), os.W_OK):
+            _create_if_missing(path)
             return
-        _create_if_missing(path)
-        if os.path.getsize(path) == 0:
-            with open(path, "r+b") as file:
-                file.write(content)
+        # Whole at once: who looks at it meanwhile must not find the half of it.
+        descriptor, copied = tempfile.mkstemp(dir=os.path.dirname(path))
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        try:
+            os.link(copied, path)
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(copied)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "_create_if_missing", create_if_missing)
