@@ -12,7 +12,7 @@ from otel_perfmon.cli.completion import complete_operations
 from otel_perfmon.errors import QueryError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.query import SpanQuery
-from otel_perfmon.storage.attributes import untag
+from otel_perfmon.storage.attributes import parse_attribute
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -76,14 +76,11 @@ def _add_pair(group: argparse._ArgumentGroup, name: str, text: str) -> None:
 
 
 def _attribute(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        message = f"KEY=VALUE is wanted; {text!r:.100} is none"
-        raise argparse.ArgumentTypeError(message)
     try:
-        return key, untag(json.loads(value))
-    except (ValueError, TypeError, RecursionError):
-        return key, value
+        return parse_attribute(text)
+    except ValueError as error:
+        message = f"{error}; {text!r:.100} is none"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def _attributes(arguments: argparse.Namespace) -> dict[str, Any]:

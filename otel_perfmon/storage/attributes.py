@@ -146,6 +146,17 @@ def decode_attributes(text: str | None) -> dict[str, Any]:
     return {} if not text or text == "{}" else untag(_decode(text))
 
 
+def parse_attribute(text: str) -> tuple[str, Any]:
+    """The key and the value of ``KEY=VALUE``; the value is JSON if it parses, else text. Raises `ValueError`."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError("KEY=VALUE is wanted")
+    try:
+        return key, untag(json.loads(value))
+    except (ValueError, TypeError, RecursionError):
+        return key, value
+
+
 def untag(value: Any) -> Any:
     """Turn decoded JSON back into attribute values: tags into what they stand for, lists into tuples."""
     if isinstance(value, list):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import Order, Window
-from otel_perfmon.storage.attributes import untag
+from otel_perfmon.storage.attributes import parse_attribute
 
 _TRUTHS: Final = {"true": True, "false": False}
 _DIGITS_MAX: Final = 18
@@ -77,7 +76,7 @@ WINDOW: Final = Parameter(
 
 def attribute(name: str, description: str) -> Parameter:
     """An attribute and its value, several times."""
-    return Parameter(name, description, _read_attribute, is_repeated=True)
+    return Parameter(name, description, parse_attribute, is_repeated=True)
 
 
 def read_parameters(parameters: Iterable[Parameter], given: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -124,13 +123,3 @@ def _read_truth(given: str) -> bool:
     if given not in _TRUTHS:
         raise ValueError("true or false is wanted")
     return _TRUTHS[given]
-
-
-def _read_attribute(given: str) -> tuple[str, Any]:
-    key, equals, value = given.partition("=")
-    if not (key and equals):
-        raise ValueError("KEY=VALUE is wanted")
-    try:
-        return key, untag(json.loads(value))
-    except (ValueError, TypeError, RecursionError):
-        return key, value
