@@ -47,8 +47,8 @@ def _tell(monitor: PerformanceMonitor, pid: int, began_unix_nano: int) -> None:
         if os.getpid() == pid and sys.stderr.isatty():
             is_written, path = monitor.force_flush(TELLING_TIMEOUT_MS), monitor.storage.path
             told = _seen(path, began_unix_nano) if is_written else "not all was written; why: otel-perfmon doctor"
-            # To who started the program with otel-perfmon run.
-            print(f"otel-perfmon: {told} --db {shlex.quote(path)}", file=sys.stderr)  # noqa: T201
+            # To who started the program with otel-perfmon run; whole at once, or another thread's line gets into it.
+            sys.stderr.write(f"otel-perfmon: {told} --db {shlex.quote(path)}\n")
     except Exception as error:  # the outer rim: the program has ended as it wanted to
         _logger.debug("What was seen could not be told: %r", error)
 

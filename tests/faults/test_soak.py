@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 import pytest
 from attack_kit import MIB, Watched, growth, look_at_process, watch
@@ -86,8 +87,11 @@ def check(soak, seconds, limit_bytes, figure, memory_growth_max):
     assert seen.peak_bytes <= 1.1 * limit_bytes
     assert seen.growth <= memory_growth_max
     assert block_growth <= 1.05
-    half = len(seen.descriptor_counts) // 2
-    assert max(seen.descriptor_counts[half:]) <= max(seen.descriptor_counts[: half + 1]) + 1
+    # The usual count: while it is pruned or a file grows too long, a look may meet a connection more (three files).
+    third = len(seen.descriptor_counts) // 3
+    before, last = seen.descriptor_counts[third:-third], seen.descriptor_counts[-third:]
+    assert median(last) <= median(before) + 1
+    assert max(seen.descriptor_counts) <= median(before) + 6
     assert soak.ended == soak.count
 
 
