@@ -27,6 +27,7 @@ RANKS = {
     "alerts": 2,
     "trace": 2,
     "moments": 2,
+    "quantities": 2,
     "environment_variables": 2,
     "storage": 3,
     "sdk": 4,

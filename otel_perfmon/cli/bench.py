@@ -20,8 +20,9 @@ from otel_perfmon.bench.surroundings import describe_machine
 from otel_perfmon.cli import options, report
 from otel_perfmon.cli.charts import bar, glyphs
 from otel_perfmon.cli.escaping import can_show
-from otel_perfmon.cli.report import Column, count, duration, ink, print_heading, print_table, size
+from otel_perfmon.cli.report import Column, duration, ink, print_heading, print_table
 from otel_perfmon.json_form import as_json
+from otel_perfmon.quantities import count, size
 
 _NOTES: Final = {
     "overhead": "CPU of all threads, but the waits; R: the SDK's bare span",

@@ -17,9 +17,10 @@ from otel_perfmon.alerts import WINDOW_SECONDS, AlertRule, CallCounts, is_too_sl
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, counted, duration, name_text, printable, share
+from otel_perfmon.cli.report import duration, name_text, printable
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.moments import spread
+from otel_perfmon.quantities import count, counted, share
 from otel_perfmon.query import Window
 from otel_perfmon.records import OperationStats
 

@@ -20,8 +20,9 @@ from rich.text import Text
 
 from otel_perfmon.cli import report, workload
 from otel_perfmon.cli.operations import operation_rows, print_operation_table
-from otel_perfmon.cli.report import Column, count, duration, name_text, print_heading, print_table, printable, share
+from otel_perfmon.cli.report import Column, duration, name_text, print_heading, print_table, printable
 from otel_perfmon.metrics_storage import MetricsStorage
+from otel_perfmon.quantities import count, share
 from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import ErrorGroup, SpanRecord
 from otel_perfmon.storage.base import Store

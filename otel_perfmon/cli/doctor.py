@@ -14,10 +14,11 @@ from rich.text import Text
 from otel_perfmon.account import ProcessHealth
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
-from otel_perfmon.cli.report import Column, count, print_heading, print_table, print_wrapped, printable, separate, size
+from otel_perfmon.cli.report import Column, print_heading, print_table, print_wrapped, printable, separate
 from otel_perfmon.cli.span_view import print_labeled
 from otel_perfmon.doctor import Finding, examine
 from otel_perfmon.moments import ago
+from otel_perfmon.quantities import count, size
 from otel_perfmon.storage.sqlite.examination import Evidence
 
 FINDINGS: Final = 1

@@ -14,10 +14,11 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, cropped, name_text, print_heading, printable, separate
+from otel_perfmon.cli.report import cropped, name_text, print_heading, printable, separate
 from otel_perfmon.cli.span_view import print_labeled, print_stack_trace, short_trace_id, stack_trace
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.moments import ago, clock, spread
+from otel_perfmon.quantities import count
 from otel_perfmon.records import ErrorGroup, SpanRecord
 from otel_perfmon.storage.base import Store
 

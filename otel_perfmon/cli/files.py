@@ -12,10 +12,11 @@ from otel_perfmon.account import DestinationHealth, Health, StoreSummary
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.escaping import escape
-from otel_perfmon.cli.report import count, counted, printable, size
+from otel_perfmon.cli.report import printable
 from otel_perfmon.cli.span_view import print_labeled
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import ago, period, spread
+from otel_perfmon.quantities import count, counted, size
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import RetentionPolicy
 

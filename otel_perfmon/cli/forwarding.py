@@ -16,13 +16,14 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.cli.progress import Progress, show_progress
-from otel_perfmon.cli.report import count, counted, printable
+from otel_perfmon.cli.report import printable
 from otel_perfmon.config import parse_setting, resolve_setting
 from otel_perfmon.errors import ForwardError, QueryError, SchemaError, StoreError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.otlp.destination import COMPRESSIONS, PROTOCOLS, Destination, parse_destination, parse_header
 from otel_perfmon.otlp.forwarder import STEP_SECONDS_MAX, Forwarder, State, Step
 from otel_perfmon.otlp.forwarding import STORE_PAUSE_SECONDS, open_forwarder
+from otel_perfmon.quantities import count, counted
 from otel_perfmon.storage.outbox import ForwardPolicy
 from otel_perfmon.storage.suppression import suppressed
 

@@ -12,8 +12,9 @@ from rich.text import Text
 from otel_perfmon.cli import charts, options
 from otel_perfmon.cli.answer import open_answer
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import count, duration, ink, name_text, print_wrapped, separate, sparkline
+from otel_perfmon.cli.report import duration, ink, name_text, print_wrapped, separate, sparkline
 from otel_perfmon.moments import period, spread
+from otel_perfmon.quantities import count
 from otel_perfmon.records import Heatmap
 
 _LABEL_WIDTH: Final = 9

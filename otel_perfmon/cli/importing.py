@@ -17,13 +17,13 @@ from otel_perfmon.cli.exporting import find_pages
 from otel_perfmon.cli.inputs import Input, is_store, open_input, path_of
 from otel_perfmon.cli.other_signals import OtherIntake, add_signal_option
 from otel_perfmon.cli.progress import show_progress
-from otel_perfmon.cli.report import counted
 from otel_perfmon.config import Config, resolve_config
 from otel_perfmon.errors import DecodeError, OtlpError, QueryError, StoreError
 from otel_perfmon.formats.reading import read_spans
 from otel_perfmon.otlp.decoding import SpanDecoder
 from otel_perfmon.otlp.files import Piece
 from otel_perfmon.otlp.signal_files import SignalDecoder
+from otel_perfmon.quantities import counted
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.arrivals import as_they_ended
 from otel_perfmon.storage.registry import release_recorder

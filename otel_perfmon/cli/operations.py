@@ -18,22 +18,19 @@ from otel_perfmon.cli.profile import print_profile, profile_as_json
 from otel_perfmon.cli.report import (
     NO_NAME,
     Column,
-    count,
-    counted,
     duration,
     ink,
     name_text,
     print_heading,
     print_table,
     printable,
-    rate,
-    share,
     sparkline,
 )
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.errors import QueryError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import clock, spread
+from otel_perfmon.quantities import count, counted, rate, share
 from otel_perfmon.query import Window
 from otel_perfmon.records import CountSeries, OperationStats
 

@@ -14,21 +14,18 @@ from otel_perfmon.cli import charts
 from otel_perfmon.cli.answer import Answer
 from otel_perfmon.cli.report import (
     Column,
-    count,
-    counted,
     duration,
     ink,
     name_text,
     print_heading,
     print_table,
-    rate,
     round_duration,
     separate,
-    share,
     sparkline,
 )
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import period, spread
+from otel_perfmon.quantities import count, counted, rate, share
 from otel_perfmon.query import Window
 from otel_perfmon.records import CallEdge, Distribution, DurationBucket, OperationSeries, OperationStats
 from otel_perfmon.storage.base import Store

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
 
+from otel_perfmon import quantities
 from otel_perfmon.cli import charts
 from otel_perfmon.cli.escaping import LEFT_TO_RIGHT, can_show, isolate, shown
 
@@ -24,10 +25,6 @@ _INK = "color(67)"
 """What pictures are drawn with: a blue that is readable on black and on white, and lighter than the text."""
 _FEW_COLORS = frozenset(("standard", "windows"))
 """Of a terminal's 16 colours none but those that mean something is readable on black and on white."""
-_HOURS_FROM_MS = 1e7
-_UNITS_MS = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6))
-_RATE_UNITS = (("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400))
-_SIZE_UNITS = (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024))
 _GAP_WIDTH = 2
 """Between two columns: the padding of one and the table's own divider."""
 _WIDTH_MIN = 40
@@ -122,31 +119,17 @@ def print_wrapped(console: Console, text: Text) -> None:
 
 def duration(milliseconds: float | None) -> str:
     """Three significant digits and the unit that suits them."""
-    if milliseconds is None:
-        return ABSENT
-    rounded = float(f"{milliseconds:.3g}")
-    if rounded >= _HOURS_FROM_MS:
-        return f"{_three_digits(rounded / 3.6e6)} h"
-    for unit, size in _UNITS_MS:
-        if rounded >= size:
-            return f"{_three_digits(rounded / size)} {_shown_unit(unit)}"
-    return f"{rounded * 1e6:.3g} ns" if rounded else _shown_unit("0 µs")
+    return ABSENT if milliseconds is None else _shown_unit(quantities.duration(milliseconds))
 
 
 def signed_duration(nano: int) -> str:
     """Nanoseconds as `duration`, with their sign."""
-    return f"{'-' if nano < 0 else '+'}{duration(abs(nano) / 1e6)}"
+    return _shown_unit(quantities.signed_duration(nano))
 
 
 def round_duration(milliseconds: float) -> str:
     """As `duration`, of a round number: without zeros behind the point."""
-    number, _, unit = duration(milliseconds).partition(" ")
-    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
-
-
-def count(number: int) -> str:
-    """All digits, in groups of three."""
-    return f"{number:,}"
+    return _shown_unit(quantities.round_duration(milliseconds))
 
 
 def sparkline(values: Iterable[float | None], chars: charts.Glyphs, style: str, *, cell_width: int = 1) -> Text:
@@ -155,34 +138,6 @@ def sparkline(values: Iterable[float | None], chars: charts.Glyphs, style: str, 
     for is_nothing, run in groupby(charts.sparkline(values, chars), key=chars.nothing.__eq__):
         text.append("".join(char * cell_width for char in run), "dim" if is_nothing else style)
     return text
-
-
-def counted(number: int, noun: str) -> str:
-    """So many of something: ``1 call``, ``1,204 calls``."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
-def share(part: float) -> str:
-    """A share between 0 and 1 in percent, with two significant digits below ten."""
-    percent = float(f"{part * 100:.2g}")
-    return f"{part * 100:.0f}%" if percent >= 10 else f"{percent:g}%"  # noqa: PLR2004 - two digits left of the point
-
-
-def rate(per_second: float) -> str:
-    """How often, with three significant digits, in a second, a minute, an hour or a day, whichever suits it."""
-    for unit, seconds in _RATE_UNITS:
-        number = float(f"{per_second * seconds:.3g}")
-        if number >= 1 or unit == "d":
-            return f"{_three_digits(number)}/{unit}" if number else "0/s"
-    raise AssertionError
-
-
-def size(size_bytes: float) -> str:
-    """Bytes with three significant digits; a kilobyte has 1024."""
-    for unit, factor in _SIZE_UNITS:
-        if size_bytes >= 0.9995 * factor:
-            return f"{_three_digits(size_bytes / factor)} {unit}"
-    return f"{size_bytes:,.0f} bytes"
 
 
 def printable(value: object) -> Text:
@@ -216,13 +171,6 @@ def isolated(text: Text) -> Text:
 
 def _shown_unit(text: str) -> str:
     return text if can_show(text) else text.replace("µ", "u")
-
-
-def _three_digits(value: float) -> str:
-    for limit, places in ((10.0, 2), (100.0, 1)):
-        if value < limit:
-            return f"{value:.{places}f}"
-    return f"{value:,.0f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import Column, count, duration, name_text, print_heading, print_table, printable
+from otel_perfmon.cli.report import Column, duration, name_text, print_heading, print_table, printable
 from otel_perfmon.cli.span_view import place_of, print_span
 from otel_perfmon.moments import ago
+from otel_perfmon.quantities import count
 from otel_perfmon.records import OpenSpanRecord
 
 _EPILOG: Final = """\

@@ -12,8 +12,9 @@ from otel_perfmon.account import SecretFinding
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.checks import FINDINGS
-from otel_perfmon.cli.report import Column, count, counted, print_heading, print_table, printable
+from otel_perfmon.cli.report import Column, print_heading, print_table, printable
 from otel_perfmon.config import resolve_setting
+from otel_perfmon.quantities import count, counted
 from otel_perfmon.storage.redactor import RedactionPolicy
 from otel_perfmon.storage.sqlite.damage import files_set_aside
 

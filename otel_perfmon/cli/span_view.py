@@ -15,20 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from otel_perfmon.cli.escaping import escape, isolate, shown
-from otel_perfmon.cli.report import (
-    ABSENT,
-    NO_NAME,
-    Column,
-    count,
-    cropped,
-    duration,
-    isolated,
-    name_text,
-    printable,
-    separate,
-)
+from otel_perfmon.cli.report import ABSENT, NO_NAME, Column, cropped, duration, isolated, name_text, printable, separate
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import ago, clock, stamp
+from otel_perfmon.quantities import count
 from otel_perfmon.records import STACK_EVENT, SpanRecord
 from otel_perfmon.storage.base import Store
 

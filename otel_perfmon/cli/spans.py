@@ -13,10 +13,11 @@ from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.filters import add_filters, query_of, text_hint
 from otel_perfmon.cli.names import check_names
-from otel_perfmon.cli.report import ABSENT, NO_NAME, Column, count, print_heading, print_table
+from otel_perfmon.cli.report import ABSENT, NO_NAME, Column, print_heading, print_table
 from otel_perfmon.cli.span_view import print_span, span_columns
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import during
+from otel_perfmon.quantities import count
 from otel_perfmon.query import Order, SpanQuery
 from otel_perfmon.records import SpanPage
 from otel_perfmon.storage.base import Store

@@ -14,8 +14,9 @@ from rich.text import Text
 from otel_perfmon.cli import options
 from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import can_show, escape, shown
-from otel_perfmon.cli.report import Column, count, fits, print_table, printable, separate
+from otel_perfmon.cli.report import Column, fits, print_table, printable, separate
 from otel_perfmon.cli.span_view import print_labeled
+from otel_perfmon.quantities import count
 from otel_perfmon.records import SqlRows
 from otel_perfmon.storage.base import Store
 

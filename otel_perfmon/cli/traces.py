@@ -24,7 +24,7 @@ from otel_perfmon.cli.options import (
     add_window_option,
     count_at_least_0,
 )
-from otel_perfmon.cli.report import NO_NAME, count, counted, duration, name_text, print_heading, signed_duration
+from otel_perfmon.cli.report import NO_NAME, duration, name_text, print_heading, signed_duration
 from otel_perfmon.cli.span_view import (
     cut,
     error_headline,
@@ -38,6 +38,7 @@ from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import clock
+from otel_perfmon.quantities import count, counted
 from otel_perfmon.query import Order, SpanQuery
 from otel_perfmon.records import Attributes, LogRecord, SpanRecord
 from otel_perfmon.storage.base import Store

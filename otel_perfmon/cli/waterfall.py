@@ -17,7 +17,8 @@ from rich.text import Text
 from otel_perfmon.cli.charts import Glyphs, glyphs
 from otel_perfmon.cli.escaping import can_show, isolate
 from otel_perfmon.cli.excerpt import Row
-from otel_perfmon.cli.report import count, cropped, duration, name_text, signed_duration
+from otel_perfmon.cli.report import cropped, duration, name_text, signed_duration
+from otel_perfmon.quantities import count
 from otel_perfmon.trace import TraceNode, TraceTree
 
 _GAP: Final = "  "

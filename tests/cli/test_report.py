@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from otel_perfmon import OperationStats
+from otel_perfmon import OperationStats, quantities
 from otel_perfmon.cli import report
 
 
@@ -18,12 +18,12 @@ def _stats(operation: str = "load_cart", *, count: int = 1_790, errors: int = 0,
 
 
 def _errors(stats: OperationStats) -> Text:
-    return Text(f"{stats.error_count} ({report.share(stats.error_rate)})", "red" if stats.error_count else "")
+    return Text(f"{stats.error_count} ({quantities.share(stats.error_rate)})", "red" if stats.error_count else "")
 
 
 COLUMNS = [
     report.Column("Operation", lambda stats: report.name_text(stats.operation), is_text=True),
-    report.Column("Calls", lambda stats: Text(report.count(stats.count))),
+    report.Column("Calls", lambda stats: Text(quantities.count(stats.count))),
     report.Column("Errors", _errors),
     report.Column("Slow", lambda stats: Text(str(stats.slow_count), "yellow" if stats.slow_count else ""), rank=2),
     report.Column("Median", lambda stats: Text(report.duration(stats.p50_ms)), rank=5),
@@ -66,36 +66,6 @@ def _print_operations(width: int, *rows: OperationStats, **console) -> list[str]
 )
 def test_a_duration_has_three_digits_and_the_unit_that_suits_it(milliseconds, text) -> None:
     assert report.duration(milliseconds) == text
-
-
-@pytest.mark.parametrize(
-    ("part", "text"), [(0.0, "0%"), (0.0095, "0.95%"), (0.05, "5%"), (0.0996, "10%"), (0.4, "40%"), (1.0, "100%")]
-)
-def test_a_share_is_given_in_percent(part, text) -> None:
-    assert report.share(part) == text
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"), [(46.0, "46 ms"), (1.5, "1.5 ms"), (100.0, "100 ms"), (0.0, "0 µs"), (1000.0, "1 s")]
-)
-def test_a_round_duration_has_no_zeros_behind_the_point(milliseconds, text) -> None:
-    assert report.round_duration(milliseconds) == text
-
-
-@pytest.mark.parametrize(
-    ("per_second", "text"),
-    [(0.0, "0/s"), (1234.5, "1,230/s"), (1.0, "1.00/s"), (0.9999, "1.00/s"), (0.5, "30.0/min"), (1 / 7200, "12.0/d")],
-)
-def test_a_rate_is_told_in_the_unit_that_suits_it(per_second, text) -> None:
-    assert report.rate(per_second) == text
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(0, "0 bytes"), (1023, "1,023 bytes"), (2048, "2.00 kB"), (10_485_760, "10.0 MB"), (5 * 1024**4, "5,120 GB")],
-)
-def test_a_size_has_three_digits_and_the_unit_that_suits_it(size_bytes, text) -> None:
-    assert report.size(size_bytes) == text
 
 
 def test_data_is_shown_as_it_is_and_does_nothing_to_the_terminal() -> None:
