@@ -1,4 +1,4 @@
-"""The standing service: OTLP comes in, over HTTP and gRPC, and is kept in one store.
+"""The standing service: OTLP comes in, over HTTP and gRPC, is kept in one store, and shown on pages.
 
 This is where it is put together. What it needs beyond the core is the extra ``web``, and ``grpc`` for gRPC.
 """
@@ -24,14 +24,12 @@ from otel_perfmon.errors import OtlpError
 from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
 from otel_perfmon.otlp.receiver.intake import Intake, signals_of
-from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.url import open_configured_recorder, open_store
-from otel_perfmon.web.admission import Admission
-from otel_perfmon.web.api.routes import SECONDS_MAX, api_routes, refuse_http
-from otel_perfmon.web.api.routes import refuse as refuse_question
+from otel_perfmon.web.api.routes import SECONDS_MAX
 from otel_perfmon.web.connections import BoundedProtocol
+from otel_perfmon.web.faces import Faces
 from otel_perfmon.web.guard import (
     App,
     Guard,
@@ -43,6 +41,7 @@ from otel_perfmon.web.guard import (
     is_loopback,
     is_of_otlp,
 )
+from otel_perfmon.web.pages.site import Settings
 
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than exporters wait between two batches, or one would now and then meet a connection that is being closed."""
@@ -69,22 +68,28 @@ class Address:
     reader_token: str = field(default="", repr=False)
 
 
-def run_server(config: Config, address: Address, on_ready: Callable[[str, str], None]) -> None:
-    """Receive until SIGINT or SIGTERM. ``on_ready`` is told the addresses for HTTP and for gRPC, empty for none.
+def run_server(
+    config: Config, address: Address, on_ready: Callable[[str, str], None], *, is_receiving: bool = True
+) -> None:
+    """Show what is in the store, and receive unless told not to, until SIGINT or SIGTERM.
 
-    Raises `ConfigError` when others could send without a token, or a host is no name, and `OtlpError` when a port is
-    not to be had.
+    ``on_ready`` is told the addresses for HTTP and for gRPC, empty for none. Raises `ConfigError` when others could
+    send or look without a token, or a host is no name, and `OtlpError` when a port is not to be had.
     """
-    check_exposure(address.host, address.token)
+    check_exposure(address.host, address.token if is_receiving else address.reader_token)
     address = replace(address, allowed_hosts=tuple(map(host_name_of, address.allowed_hosts)))
     with (
         _listening(address.host, address.port) as listener,
         open_store(config.path, seconds_max=SECONDS_MAX) as answers,
-        _intakes(config) as intakes,
+        _intakes(config if is_receiving else None) as intakes,
     ):
-        stop_grpc, grpc_target = _start_grpc(intakes, address)
-        server = _Server(_uvicorn_config(make_app(intakes, answers, address)))
-        server.on_started = lambda: on_ready(f"http://{_name_of(listener)}", grpc_target)
+        stop_grpc, grpc_target = _start_grpc(intakes, address) if is_receiving else ((lambda: None), "")
+        http = f"http://{_name_of(listener)}"
+        settings = Settings(config.path, config.slow_threshold_ms, http if is_receiving else "")
+        faces = Faces(answers, settings, address.reader_token)
+        server = _Server(_uvicorn_config(make_app(intakes, faces, address)))
+        server.on_started = lambda: on_ready(http, grpc_target)
+        server.on_stopping = faces.stop
         try:
             server.run(sockets=[listener])
         finally:
@@ -92,8 +97,11 @@ def run_server(config: Config, address: Address, on_ready: Callable[[str, str], 
 
 
 @contextmanager
-def _intakes(config: Config) -> Iterator[list[Intake]]:
-    """The ways into the store, for a block; `StoreError` when it is none of ours."""
+def _intakes(config: Config | None) -> Iterator[list[Intake]]:
+    """The ways into the store, for a block, none without a config; `StoreError` when it is none of ours."""
+    if config is None:
+        yield []
+        return
     with open_store(config.path) as store:
         if size_bytes(config.path):
             store.summarize_store()  # a file that is not ours is found out now, not with the first request
@@ -108,20 +116,18 @@ def _intakes(config: Config) -> Iterator[list[Intake]]:
             release_recorder(recorder)
 
 
-def make_app(intakes: Sequence[Intake], store: Store, address: Address) -> App:
-    """The application: the receiver, and beside it what the store answers."""
+def make_app(intakes: Sequence[Intake], faces: App, address: Address) -> App:
+    """The application: the receiver, if there are intakes, and beside it what people and programs look at."""
     receiver = Starlette(routes=otlp_routes(intakes), exception_handlers={HTTPException: _refuse_http})
     receiver.router.redirect_slashes = False  # the answer would have no Status
-    api = Starlette(routes=api_routes(store), exception_handlers={HTTPException: refuse_http})
-    answers = Admission(api, refuse_question, address.reader_token)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await (receiver if is_of_otlp(scope) else answers)(scope, receive, send)
+        await (receiver if intakes and is_of_otlp(scope) else faces)(scope, receive, send)
 
     hosts = list(address.allowed_hosts)
     if not is_loopback(address.host) and address.host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         hosts.append(f"[{address.host}]" if ":" in address.host else address.host)
-    return Guard(app, _refuse, hosts=hosts, token=address.token)
+    return Guard(app, _refuse, hosts=hosts, token=address.token if intakes else "")
 
 
 class _Server(uvicorn.Server):
@@ -131,6 +137,7 @@ class _Server(uvicorn.Server):
     """
 
     on_started: Callable[[], None] = staticmethod(lambda: None)
+    on_stopping: Callable[[], None] = staticmethod(lambda: None)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -145,6 +152,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.on_stopping()
+        await super().shutdown(sockets)
 
 
 def _uvicorn_config(app: App) -> uvicorn.Config:

@@ -28,6 +28,7 @@ RANKS = {
     "trace": 2,
     "moments": 2,
     "quantities": 2,
+    "visible": 0,
     "environment_variables": 2,
     "storage": 3,
     "sdk": 4,
@@ -62,7 +63,7 @@ OUTSIDE = {
     "operation": {"opentelemetry"},
     "monitor": {"opentelemetry"},
     "application": {"opentelemetry"},
-    "web": {"uvicorn", "h11", "starlette"},
+    "web": {"uvicorn", "h11", "starlette", "jinja2", "markupsafe"},
     "server": {"starlette", "uvicorn"},
     "bench": {"opentelemetry", "sqlite3"},
     "launch": {"opentelemetry"},
@@ -204,7 +205,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors, redaction; query, records, account, config, failure; alerts, .*?cli",
+        r"errors, redaction, visible; query, records, account, config, failure; alerts, .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])

@@ -113,7 +113,7 @@ def _examples(command: str, capsys: pytest.CaptureFixture) -> list[str]:
     return [re.split(r"\s{3,}|\s[|>]", example.strip())[0] for example in examples]
 
 
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run", "serve", "forward", "tail", "demo", "bench"}))
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"run", "serve", "ui", "forward", "tail", "demo", "bench"}))
 def test_the_examples_of_a_commands_help_are_understood(command: str, shop: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(shop)
     examples = _examples(command, capsys)

@@ -6,22 +6,8 @@ import sys
 import unicodedata
 from typing import Final
 
-_INVISIBLE: Final = frozenset(
-    chr(code)
-    for first, last in (
-        (0x034F, 0x034F),  # combining grapheme joiner
-        (0x115F, 0x1160),  # Hangul fillers
-        (0x17B4, 0x17B5),
-        (0x180B, 0x180F),
-        (0x2800, 0x2800),  # the Braille blank
-        (0x3164, 0x3164),
-        (0xFE00, 0xFE0E),  # variation selectors; the last of them, FE0F, makes an emoji of a sign and stays
-        (0xFFA0, 0xFFA0),
-        (0xE0000, 0xE0FFF),
-    )
-    for code in range(first, last + 1)
-)
-"""What Unicode has drawn as nothing, though it counts as printable (Default_Ignorable_Code_Point)."""
+from otel_perfmon.visible import is_visible
+
 _RIGHT_TO_LEFT: Final = frozenset(("R", "AL", "AN"))
 LEFT_TO_RIGHT: Final = "\N{LEFT-TO-RIGHT MARK}"
 """Takes no room."""
@@ -65,4 +51,4 @@ def can_show(text: str) -> bool:
 
 
 def _is_shown(char: str) -> bool:
-    return char.isprintable() and char not in _INVISIBLE and can_show(char)
+    return is_visible(char) and can_show(char)

@@ -1,21 +1,25 @@
-"""``otel-perfmon serve``: receives OTLP from programs in any language, into the store."""
+"""``otel-perfmon serve`` and ``ui``: the store on pages, and OTLP into it from programs in any language."""
 
 from __future__ import annotations
 
 import argparse
 import secrets
+import webbrowser
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Final
+from urllib.parse import quote
 
 from otel_perfmon.cli import options
 from otel_perfmon.cli.escaping import escape
 from otel_perfmon.config import resolve_config
 from otel_perfmon.errors import ConfigError, OtlpError
 
-_NEEDED: Final = ("starlette", "uvicorn", "opentelemetry.proto")
+_FOR_LOOKING: Final = ("starlette", "uvicorn", "jinja2")
+_FOR_RECEIVING: Final = (*_FOR_LOOKING, "opentelemetry.proto")
 _TOKEN_BYTES_MAX: Final = 4_096
 _TOKEN_BYTES: Final = 16
-_EPILOG: Final = """\
+_SERVE_EPILOG: Final = """\
 examples:
   otel-perfmon serve
   otel-perfmon serve --db shop.db --port 4318 --no-grpc
@@ -30,40 +34,74 @@ Other machines reach it only with --host, and must then send the token
 (OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20TOKEN"); the names by which
 they call it are named with --allow-host. There is no TLS: put a proxy before it.
 
-What is stored is answered as JSON under /api/, read-only, to who opens the
-address that is printed, or sends its token: curl -H "Authorization: Bearer TOKEN"
-http://127.0.0.1:4318/api/operations?window=1h. --token takes one for both sides.
+What is stored is shown on pages, and answered as JSON under /api/, read-only, to
+who opens the address that is printed, or sends its token: curl -H "Authorization:
+Bearer TOKEN" http://127.0.0.1:4318/api/operations?window=1h. --token takes one for
+both sides. otel-perfmon ui shows a store without receiving.
 
 exit status: 0 it was stopped, 2 wrong usage, 3 it could not listen or store"""
+
+_UI_EPILOG: Final = """\
+examples:
+  otel-perfmon ui
+  otel-perfmon ui --db shop.db --open
+  otel-perfmon ui --port 0 --no-token
+
+Opens nothing and changes nothing: programs record into the file, the pages follow.
+The same is answered as JSON under /api/ (/api/openapi.json describes it). It takes
+pip install 'otel-perfmon[web]'.
+
+On loopback every user of this machine could look: so the address that is printed
+has a token, which is a cookie from then on. Other machines reach it only with
+--host; the names by which they call it are named with --allow-host.
+
+exit status: 0 it was stopped, 2 wrong usage, 3 it could not listen"""
 
 
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``serve``."""
-    parser.epilog = _EPILOG
+    parser.epilog = _SERVE_EPILOG
     options.add_db_option(parser)
-    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
-    parser.add_argument("--port", metavar="PORT", type=_port, default=4318, help="for HTTP (default: 4318)")
+    _add_address(parser, 4318)
     grpc = parser.add_mutually_exclusive_group()
     grpc.add_argument("--grpc-port", metavar="PORT", type=_port, help="for gRPC (default: 4317, where grpcio is there)")
     grpc.add_argument("--no-grpc", action="store_true", help="receive over HTTP alone")
-    token = parser.add_mutually_exclusive_group()
-    token.add_argument(
-        "--token", metavar="TOKEN", help="what who sends and who asks must know; other users see it in ps"
-    )
-    token.add_argument("--token-file", metavar="FILE", help="the same, from a file")
-    token.add_argument("--no-token", action="store_true", help="let every user of this machine ask")
-    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name it is called by")
+    _add_tokens(parser, "what who sends and who looks must know; other users see it in ps")
     parser.set_defaults(run=_run_serve)
 
 
+def add_ui(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``ui``."""
+    parser.epilog = _UI_EPILOG
+    options.add_db_option(parser)
+    _add_address(parser, 4319)
+    _add_tokens(parser, "what who looks must know; other users see it in ps")
+    parser.add_argument("--open", action="store_true", help="open it in the browser")
+    parser.set_defaults(run=_run_ui)
+
+
+def _add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument("--port", metavar="PORT", type=_port, default=port, help=f"for HTTP (default: {port})")
+    parser.add_argument("--allow-host", metavar="NAME", action="append", default=[], help="a name it is called by")
+
+
+def _add_tokens(parser: argparse.ArgumentParser, what: str) -> None:
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument("--token", metavar="TOKEN", help=what)
+    token.add_argument("--token-file", metavar="FILE", help="the same, from a file")
+    token.add_argument("--no-token", action="store_true", help="let every user of this machine look")
+
+
 def _run_serve(arguments: argparse.Namespace) -> int:
-    _check_extras(arguments)
+    _check_extras(_FOR_RECEIVING, "Receiving")
+    if arguments.grpc_port is not None and not _is_there("grpc"):
+        raise OtlpError("Receiving over gRPC takes one package more: pip install 'otel-perfmon[grpc]'.")
     from otel_perfmon.server import Address, run_server  # noqa: PLC0415 - an extra
-    from otel_perfmon.web.admission import PARAMETER  # noqa: PLC0415 - an extra
 
     config = resolve_config({"path": arguments.db})
     token = _token_of(arguments)
-    reader_token = "" if arguments.no_token else token or secrets.token_urlsafe(_TOKEN_BYTES)
+    reader_token = _reader_token_of(arguments, token)
     address = Address(
         arguments.host, arguments.port, _grpc_port(arguments), tuple(arguments.allow_host), token, reader_token
     )
@@ -72,19 +110,46 @@ def _run_serve(arguments: argparse.Namespace) -> int:
         print(f"Receiving OTLP into {escape(config.path)}")
         print(f"  {http} (http/protobuf, http/json)")
         print(f"  http://{grpc} (grpc)" if grpc else "  no gRPC")
-        shown = f"?{PARAMETER}={reader_token}" if reader_token and not token else ""
-        print("Answering questions in JSON, read-only")
-        print(f"  {http}/api/openapi.json{shown}", flush=True)
+        print("What is stored is shown at")
+        print(f"  {_shown_address(http, '' if token else reader_token)}", flush=True)
 
     run_server(config, address, tell)
     return 0
 
 
-def _check_extras(arguments: argparse.Namespace) -> None:
-    if not all(map(_is_there, _NEEDED)):
-        raise OtlpError("Receiving takes some packages more: pip install 'otel-perfmon[web]'.")
-    if arguments.grpc_port is not None and not _is_there("grpc"):
-        raise OtlpError("Receiving over gRPC takes one package more: pip install 'otel-perfmon[grpc]'.")
+def _run_ui(arguments: argparse.Namespace) -> int:
+    _check_extras(_FOR_LOOKING, "The page")
+    from otel_perfmon.server import Address, run_server  # noqa: PLC0415 - an extra
+
+    config = resolve_config({"path": arguments.db})
+    reader_token = _reader_token_of(arguments, token := _token_of(arguments))
+    address = Address(arguments.host, arguments.port, None, tuple(arguments.allow_host), "", reader_token)
+
+    def tell(http: str, _: str) -> None:
+        print(f"{escape(config.path)} is shown at")
+        print(f"  {_shown_address(http, '' if token else reader_token)}", flush=True)
+        if arguments.open:
+            webbrowser.open(_shown_address(http, reader_token))
+
+    run_server(config, address, tell, is_receiving=False)
+    return 0
+
+
+def _reader_token_of(arguments: argparse.Namespace, token: str) -> str:
+    """What who looks must know: what was given, else a new one; empty for nothing."""
+    return "" if arguments.no_token else token or secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def _shown_address(http: str, token: str) -> str:
+    from otel_perfmon.web.admission import PARAMETER  # noqa: PLC0415 - an extra
+
+    return f"{http}/?{PARAMETER}={quote(token)}" if token else f"{http}/"
+
+
+def _check_extras(modules: Iterable[str], what: str) -> None:
+    if not all(map(_is_there, modules)):
+        message = f"{what} takes some packages more: pip install 'otel-perfmon[web]'."
+        raise OtlpError(message)
 
 
 def _is_there(module: str) -> bool:

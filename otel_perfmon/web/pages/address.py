@@ -1,0 +1,52 @@
+"""Addresses of pages: this one with something changed, or another one about the same time and service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+CARRIED: Final = ("window", "service")
+"""What stays the same from page to page."""
+ALL: Final = "all"
+"""The time range that is none."""
+
+
+class Address:
+    """The address of the page that is shown; ``given`` are its parameters as they stand there, ``window`` its range."""
+
+    def __init__(self, path: str, given: Iterable[tuple[str, str]], window: str) -> None:
+        self._path = path
+        self._window = window
+        self._given = [pair for pair in given if pair[1]]
+
+    def here(self, **changes: Any) -> str:
+        """The address of this page with other parameters; one that is None or empty goes."""
+        kept = [pair for pair in self._given if pair[0] not in changes]
+        return address(self._path, [*kept, *changes.items()])
+
+    def to(self, path: str, **parameters: Any) -> str:
+        """That of another page, about the same time and service unless these are among the parameters."""
+        carried = [pair for pair in self._given if pair[0] in CARRIED and pair[0] not in parameters]
+        return address(path, [*carried, *parameters.items()])
+
+    def api(self, path: str, **parameters: Any) -> str:
+        """That of a question to the API about the same time and service."""
+        scope = {"service": dict(self._given).get("service"), "window": None if self._window == ALL else self._window}
+        return address(path, {**scope, **parameters}.items())
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """What a form of this page sends along beside its own fields."""
+        return self._given
+
+
+def address(path: str, parameters: Iterable[tuple[str, Any]]) -> str:
+    """A path with a query; parameters that are None or empty are left out."""
+    pairs = [(name, _text(value)) for name, value in parameters if value is not None and value != ""]
+    query = urlencode(pairs, quote_via=quote, safe="/:", errors="replace")
+    return f"{path}?{query}" if query else path
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,9 @@
+"""Errors: what failed, alike ones together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_perfmon.web.pages.page import Page
+
+PAGES: Final[tuple[Page, ...]] = ()

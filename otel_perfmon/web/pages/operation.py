@@ -1,0 +1,9 @@
+"""One operation: how its durations spread and changed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_perfmon.web.pages.page import Page
+
+PAGES: Final[tuple[Page, ...]] = ()

@@ -1,0 +1,183 @@
+"""The pages as routes: each is made on a thread of its own and for a bounded time, with a strict policy for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from otel_perfmon.account import Health, StoreSummary
+from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError
+from otel_perfmon.moments import iso
+from otel_perfmon.query import Window
+from otel_perfmon.storage.base import Store
+from otel_perfmon.web.api.parameters import read_parameters
+from otel_perfmon.web.pages import errors, find, operation, operations, running, spans, sql, stores, traces
+from otel_perfmon.web.pages.address import Address
+from otel_perfmon.web.pages.filters import FILTERS
+from otel_perfmon.web.pages.page import RANGE, SERVICE, WINDOW_DEFAULT, WINDOWS, Asked, Page, SeeOtherError, TimeRange
+
+PAGES: Final = (
+    *operations.PAGES,
+    *operation.PAGES,
+    *traces.PAGES,
+    *errors.PAGES,
+    *spans.PAGES,
+    *running.PAGES,
+    *stores.PAGES,
+    *sql.PAGES,
+    *find.PAGES,
+)
+"""All of them, in the order of the navigation."""
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types perfmon"
+)
+"""The Content-Security-Policy of every page: nothing but our own files, and no script or style within a page."""
+_THREADS: Final = 8
+_ERRORS: Final = "backslashreplace"
+"""Half a surrogate pair, which no encoding has."""
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_STATUSES: Final = {QueryError: 400, NotFoundError: 404}
+_UNAVAILABLE: Final = 503
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What pages know beside the store: its path, from when on calls are slow, and where spans come in, if anywhere."""
+
+    path: str
+    slow_threshold_ms: float
+    receives_at: str = ""
+
+
+class Site:
+    """The pages of one store. The store should end its questions after some seconds."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        # Threads of their own: questions in SQL that take their time leave the pages theirs.
+        self._threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-pages")
+        self._templates = Environment(
+            loader=PackageLoader("otel_perfmon.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(FILTERS)
+        self._templates.globals.update(windows=WINDOWS, pages=[page for page in PAGES if page.heading])
+
+    def routes(self) -> list[BaseRoute]:
+        """All of them."""
+        return [Route(page.path, self._endpoint(page), methods=["GET"]) for page in PAGES]
+
+    def refuse(self, status: int, message: str) -> Response:
+        """A page that says why there is none."""
+        body = self._templates.get_template("refused.html").render(status=status, message=message)
+        return Response(body, status, _HEADERS, media_type="text/html")
+
+    def _endpoint(self, page: Page) -> _Endpoint:
+        async def receive(request: Request) -> Response:
+            given = request.query_params.multi_items()
+            try:
+                loop = asyncio.get_running_loop()
+                body = await loop.run_in_executor(self._threads, self._render, page, request.path_params, given)
+                return Response(body, 200, _HEADERS, media_type="text/html")
+            except SeeOtherError as other:
+                return RedirectResponse(other.address, 303, _HEADERS)
+            except PerfmonError as error:
+                status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), _UNAVAILABLE)
+                return self.refuse(status, str(error))
+
+        return receive
+
+    def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> bytes:
+        given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
+        values = read_parameters((RANGE, SERVICE, *page.parameters), [*path.items(), *given])
+        if not os.path.exists(self._settings.path):
+            return self._templates.get_template("empty.html").render(path=self._settings.path).encode(errors=_ERRORS)
+        asked = Asked(self._store, values.pop("window", None) or TimeRange.parse(WINDOW_DEFAULT), values)
+        health, summary = self._store.get_health(), self._store.summarize_store()
+        address = Address(page.path.format(**path), given, asked.range.text)
+        context = page.answer(asked)
+        return (
+            self._templates.get_template(page.template)
+            .render(
+                {
+                    "page": page,
+                    "asked": asked,
+                    "range": asked.range,
+                    "frozen": _frozen(asked.range, summary),
+                    "address": address,
+                    "here": address.here,
+                    "to": address.to,
+                    "api": address.api,
+                    "foot": foot(health, summary),
+                    "summary": summary,
+                    "box_text": dict(given).get("box", ""),
+                    "settings": self._settings,
+                    **context,
+                }
+            )
+            .encode(errors=_ERRORS)
+        )
+
+
+def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:
+    """The same time range as it is now, for good."""
+    window = time_range.window
+    if window is None:
+        window = Window(round((summary.first_end or 0) * 1e9), time.time_ns())
+    return window_text(window)
+
+
+def window_text(window: Window) -> str:
+    """A window as an address has it."""
+    return f"{iso(window.start_unix_nano)}/{iso(window.end_unix_nano)}"
+
+
+def foot(health: Health, summary: StoreSummary) -> dict[str, Any]:
+    """What the foot line tells, as JSON has it."""
+    return {
+        "stored": summary.span_count,
+        "lost": sum(health.dropped.values()),
+        "file_bytes": summary.file_bytes + summary.wal_bytes,
+        "size_max_bytes": summary.size_max_bytes,
+        "retention_seconds": summary.retention_seconds,
+    }
+
+
+def static_files() -> Mount:
+    """What pages are made of, for every browser."""
+    return Mount("/static", _StaticFiles(directory=str(files("otel_perfmon.web") / "static")))
+
+
+class _StaticFiles(StaticFiles):
+    """Our own scripts and styles; a browser asks each time whether they are still the same."""
+
+    def file_response(self, *arguments: Any, **keywords: Any) -> Response:
+        response = super().file_response(*arguments, **keywords)
+        response.headers.update({**_HEADERS, "Cache-Control": "no-cache"})
+        return response

@@ -1,0 +1,9 @@
+"""SQL: what nobody thought of asking."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_perfmon.web.pages.page import Page
+
+PAGES: Final[tuple[Page, ...]] = ()

@@ -1,0 +1,9 @@
+"""Store: what became of everything, and what is wrong."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_perfmon.web.pages.page import Page
+
+PAGES: Final[tuple[Page, ...]] = ()

@@ -1,0 +1,64 @@
+// The page follows the store: the server tells of changes (server-sent events), and the page looks again, but never so
+// often that it would take more than a tenth of the time. One connection serves all tabs, since a browser opens only
+// six to one server.
+import {count, size} from "./numbers.js";
+import {startWorker} from "./trusted.js";
+import {refresh} from "./visit.js";
+
+const PAUSE_MS = 2_000;
+let isChanged = false;
+let isAsking = false;
+let notBefore = 0;
+
+/** Follow it. */
+export function startLive() {
+  if (globalThis.SharedWorker) {
+    startWorker().port.onmessage = ({data}) => hear(data);
+  } else {
+    const source = new EventSource("/events");
+    source.addEventListener("pulse", ({data}) => hear({pulse: JSON.parse(data)}));
+    source.addEventListener("error", () => hear({isAway: true}));
+  }
+  setInterval(lookAgain, 250);
+  document.addEventListener("visibilitychange", lookAgain);
+}
+
+function hear({pulse, isAway = false}) {
+  const live = document.getElementById("live");
+  live?.classList.toggle("is-away", isAway);
+  document.getElementById("state").textContent = isAway ? "The server does not answer" : "";
+  if (pulse) {
+    isChanged = true;
+    write("stored", count(pulse.stored));
+    write("lost", count(pulse.lost));
+    write("file_bytes", size(pulse.file_bytes));
+  }
+}
+
+function write(name, text) {
+  const element = document.querySelector(`#foot [data-of=${name}]`);
+  if (element && element.textContent.replace(/\s/g, "") !== text.replace(/\s/g, "")) {
+    element.textContent = text;
+  }
+}
+
+async function lookAgain() {
+  const isHeld = document.querySelector("[data-held]"); // a box is being drawn, a form is filled in
+  if (!isChanged || isAsking || isHeld || document.hidden || performance.now() < notBefore) {
+    return;
+  }
+  if (!document.body.hasAttribute("data-live")) {
+    return;
+  }
+  isAsking = true;
+  isChanged = false;
+  let took = 0;
+  try {
+    took = await refresh();
+  } catch {
+    isChanged = true;
+  } finally {
+    isAsking = false;
+    notBefore = performance.now() + Math.max(PAUSE_MS, 10 * took);
+  }
+}

@@ -1,0 +1,306 @@
+// Time against duration: the darker, the more calls. A box drawn over it, with the pointer or the keyboard, asks which
+// spans these are; it goes into the address, START/END/LEAST/MOST.
+import {ask} from "../api.js";
+import {decadeTicks, timeTicks} from "../axis.js";
+import {count, duration} from "../numbers.js";
+import {html, svg} from "../svg.js";
+import {timeOfDay} from "../times.js";
+import {visit} from "../visit.js";
+
+const LEVELS = 8;
+const LEFT = 58;
+const TOP = 12;
+const BOTTOM = 20;
+const TICK_WIDTH = 90;
+const CLICK_PX = 4;
+
+/** Draw it into a figure, and again whenever it changes. */
+export function start(figure) {
+  const heatmap = new Heatmap(figure);
+  heatmap.refresh();
+  return heatmap;
+}
+
+class Heatmap {
+  constructor(figure) {
+    this.figure = figure;
+    this.answer = null;
+    this.cursor = null; // the cell that the keyboard is at: [cell, row]
+    this.anchor = null; // where the box began
+    new ResizeObserver(() => this.draw()).observe(figure);
+  }
+
+  async refresh() {
+    const source = this.figure.dataset.src;
+    try {
+      const answer = await ask(source);
+      if (source === this.figure.dataset.src && !this.anchor) {
+        this.answer = answer;
+        this.draw();
+      }
+    } catch (error) {
+      this.figure.replaceChildren(html("p", {class: "wait", role: "status"}, String(error.message)));
+    }
+  }
+
+  draw() {
+    const {answer, figure} = this;
+    const style = getComputedStyle(figure);
+    this.width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    this.height = figure.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    if (!answer || this.width < LEFT + 20) {
+      return;
+    }
+    if (!answer.counts.length || !answer.bounds_ms.length) {
+      figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
+      return;
+    }
+    this.#measure();
+    const hadFocus = figure.contains(document.activeElement);
+    this.picture = svg("svg", {
+      viewBox: `0 0 ${this.width} ${this.height}`, tabindex: 0, role: "application", "aria-roledescription": "heatmap",
+      "aria-label": `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`,
+    });
+    this.overlay = svg("g");
+    this.picture.append(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
+    this.bubble = html("div", {class: "bubble", hidden: ""});
+    figure.replaceChildren(this.picture, this.bubble);
+    this.#listen();
+    this.#drawBox();
+    if (hadFocus) {
+      this.picture.focus({preventScroll: true});
+    }
+  }
+
+  #measure() {
+    const {window, cell_seconds, bounds_ms, counts} = this.answer;
+    this.startMs = window.start_unix_nano / 1e6;
+    this.endMs = window.end_unix_nano / 1e6;
+    this.cellMs = cell_seconds * 1000;
+    this.cells = counts.length;
+    this.rows = bounds_ms.length - 1;
+    const ratio = this.rows > 1 ? bounds_ms[2] / bounds_ms[1] : 2;
+    this.bounds = bounds_ms.map((bound, place) => (place ? bound : Math.max(bound, bounds_ms[1] / ratio)));
+    this.cellWidth = (this.width - LEFT) / this.cells;
+    this.rowHeight = (this.height - TOP - BOTTOM) / this.rows;
+    this.most = Math.max(1, ...counts.map((row) => Math.max(0, ...row)));
+  }
+
+  #x(cell) {
+    return LEFT + cell * this.cellWidth;
+  }
+
+  #y(row) {
+    return this.height - BOTTOM - row * this.rowHeight;
+  }
+
+  /** Where a duration stands; the rows are as high as each other, and so logarithmic. */
+  #yOf(ms) {
+    const [low, high] = [this.bounds[0], this.bounds.at(-1)];
+    return this.#y((Math.log(ms / low) / Math.log(high / low)) * this.rows);
+  }
+
+  #summary() {
+    const {counts, error_counts} = this.answer;
+    const all = counts.flat().reduce((sum, each) => sum + each, 0);
+    const failed = error_counts.reduce((sum, each) => sum + each, 0);
+    return `${count(all)} calls by time and duration, ${count(failed)} failed.`;
+  }
+
+  #axes() {
+    const lines = [];
+    for (const {ms, label} of decadeTicks(this.bounds[0], this.bounds.at(-1))) {
+      const y = this.#yOf(ms);
+      lines.push(svg("line", {class: "grid", x1: LEFT, x2: this.width, y1: y, y2: y}));
+      lines.push(svg("text", {x: LEFT - 8, y: y + 3.5, "text-anchor": "end"}, label));
+    }
+    for (const {ms, label} of timeTicks(this.startMs, this.endMs, (this.width - LEFT) / TICK_WIDTH)) {
+      const x = this.#x((ms - this.startMs) / this.cellMs);
+      const anchor = x < LEFT + 16 ? "start" : x > this.width - 16 ? "end" : "middle";
+      lines.push(svg("text", {x, y: this.height - 5, "text-anchor": anchor}, label));
+    }
+    return lines;
+  }
+
+  /** One path for each shade: thousands of cells, eight elements. */
+  #cells() {
+    const paths = Array.from({length: LEVELS}, () => []);
+    const scale = Math.log(this.most + 1);
+    const gap = this.cellWidth > 3 ? 0.5 : 0;
+    this.answer.counts.forEach((row, cell) =>
+      row.forEach((number, place) => {
+        if (number) {
+          const level = Math.min(LEVELS - 1, Math.floor((Math.log(number + 1) / scale) * LEVELS));
+          const [x, y] = [this.#x(cell), this.#y(place + 1)];
+          paths[level].push(`M${x.toFixed(2)} ${y.toFixed(2)}h${(this.cellWidth - gap).toFixed(2)}`
+            + `v${(this.rowHeight - gap).toFixed(2)}h${(gap - this.cellWidth).toFixed(2)}z`);
+        }
+      }));
+    return paths.map((path, level) => svg("path", {class: `l${level + 1}`, d: path.join("")}));
+  }
+
+  #marks() {
+    const slowMs = Number(this.figure.dataset.slowMs);
+    const marks = this.answer.error_counts.flatMap((number, cell) =>
+      number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 2.4})] : []);
+    if (slowMs > this.bounds[0] && slowMs < this.bounds.at(-1)) {
+      const y = this.#yOf(slowMs);
+      marks.push(svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y}));
+    }
+    return marks;
+  }
+
+  // --- the box
+
+  #listen() {
+    const at = (event) => {
+      const place = this.picture.getBoundingClientRect();
+      return [event.clientX - place.left, event.clientY - place.top];
+    };
+    this.picture.addEventListener("pointerdown", (event) => {
+      if (event.button === 0 && at(event)[0] >= LEFT) {
+        this.anchor = at(event);
+        this.figure.dataset.held = "";
+        this.picture.setPointerCapture(event.pointerId);
+      }
+    });
+    this.picture.addEventListener("pointermove", (event) => {
+      if (this.anchor) {
+        this.#show(this.#boxOf(this.anchor, at(event)));
+      }
+      this.#tell(this.#cellAt(at(event)));
+    });
+    this.picture.addEventListener("pointerup", (event) => {
+      if (this.anchor) {
+        const box = this.#boxOf(this.anchor, at(event));
+        this.#release();
+        this.#choose(box);
+      }
+    });
+    this.picture.addEventListener("pointercancel", () => this.#release());
+    this.picture.addEventListener("pointerleave", () => (this.bubble.hidden = true));
+    this.picture.addEventListener("keydown", (event) => this.#press(event));
+    this.picture.addEventListener("blur", () => this.#release());
+  }
+
+  #release() {
+    this.anchor = null;
+    delete this.figure.dataset.held;
+    this.bubble.hidden = true;
+  }
+
+  #cellAt([x, y]) {
+    const cell = Math.floor((x - LEFT) / this.cellWidth);
+    const row = Math.floor((this.height - BOTTOM - y) / this.rowHeight);
+    return [Math.max(0, Math.min(this.cells - 1, cell)), Math.max(0, Math.min(this.rows - 1, row))];
+  }
+
+  /** The cells between two points: {first, last, lowest, highest}. */
+  #boxOf(one, other) {
+    const [a, b] = [this.#cellAt(one), this.#cellAt(other)];
+    const isClick = Math.hypot(one[0] - other[0], one[1] - other[1]) < CLICK_PX;
+    return between(isClick ? b : a, b);
+  }
+
+  #show({first, last, lowest, highest}, name = "brush") {
+    const [x, y] = [this.#x(first), this.#y(highest + 1)];
+    this.overlay.replaceChildren(svg("rect", {
+      class: name, x, y, width: this.#x(last + 1) - x, height: this.#y(lowest) - y,
+    }));
+  }
+
+  #tell([cell, row]) {
+    const number = this.answer.counts[cell][row];
+    const failed = this.answer.error_counts[cell];
+    const moment = timeOfDay(new Date(this.startMs + cell * this.cellMs));
+    const [low, high] = [this.answer.bounds_ms[row], this.answer.bounds_ms[row + 1]];
+    this.bubble.textContent = `${moment} · ${duration(low)} – ${duration(high)} · ${count(number)} call${number === 1 ? "" : "s"}`
+      + (failed ? ` · ${count(failed)} failed at that time` : "");
+    this.bubble.hidden = false;
+    const x = this.#x(cell) + 24;
+    this.bubble.style.left = `${Math.min(x, this.width - this.bubble.offsetWidth)}px`;
+    this.bubble.style.top = `${Math.max(2, this.#y(row + 1) - 22)}px`;
+  }
+
+  #count({first, last, lowest, highest}) {
+    let sum = 0;
+    for (let cell = first; cell <= last; cell++) {
+      for (let row = lowest; row <= highest; row++) {
+        sum += this.answer.counts[cell][row];
+      }
+    }
+    return sum;
+  }
+
+  #choose({first, last, lowest, highest}) {
+    const moment = (cell) => new Date(Math.round(this.startMs + cell * this.cellMs)).toISOString();
+    const [low, high] = [lowest ? this.answer.bounds_ms[lowest] : 0, this.answer.bounds_ms[highest + 1]];
+    const most = highest === this.rows - 1 ? "" : Number(high.toPrecision(9));
+    const address = new URL(this.figure.dataset.here, location.href);
+    address.searchParams.set("box", `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`);
+    visit(address);
+  }
+
+  /** The box that stands in the address. */
+  #drawBox() {
+    const [start, end, low, high] = (this.figure.dataset.box ?? "").split("/");
+    if (!end) {
+      return;
+    }
+    const cellOf = (text) => (Date.parse(text) - this.startMs) / this.cellMs;
+    const rowOf = (ms) => this.answer.bounds_ms.findIndex((bound) => bound >= ms * (1 - 1e-6));
+    const box = {
+      first: Math.max(0, Math.round(cellOf(start))),
+      last: Math.min(this.cells, Math.round(cellOf(end))) - 1,
+      lowest: Math.max(0, Number(low) ? rowOf(Number(low)) : 0),
+      highest: (high && rowOf(Number(high)) > 0 ? rowOf(Number(high)) : this.rows) - 1,
+    };
+    if (box.last >= box.first && box.highest >= box.lowest) {
+      this.#show(box);
+      const told = document.querySelector("#boxed [data-of=box]");
+      if (told) {
+        told.textContent = count(this.#count(box));
+      }
+    }
+  }
+
+  #press(event) {
+    const moves = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]};
+    const move = moves[event.key];
+    if (move) {
+      event.preventDefault();
+      const before = this.cursor ?? this.#mostAt();
+      this.from = event.shiftKey ? (this.from ?? before) : null;
+      this.cursor = [
+        Math.max(0, Math.min(this.cells - 1, before[0] + move[0])),
+        Math.max(0, Math.min(this.rows - 1, before[1] + move[1])),
+      ];
+      this.#show(between(this.from ?? this.cursor, this.cursor), this.from ? "brush" : "cursor");
+      this.#tell(this.cursor);
+    } else if (event.key === "Enter" && this.cursor) {
+      this.#choose(between(this.from ?? this.cursor, this.cursor));
+    } else if (event.key === "Escape") {
+      this.cursor = this.from = null;
+      this.#release();
+      this.overlay.replaceChildren();
+    }
+  }
+
+  /** The cell with the slowest calls: where one begins to look. */
+  #mostAt() {
+    for (let row = this.rows - 1; row >= 0; row--) {
+      const cell = this.answer.counts.findLastIndex((each) => each[row]);
+      if (cell >= 0) {
+        return [cell, row];
+      }
+    }
+    return [0, 0];
+  }
+}
+
+function between([cell, row], [otherCell, otherRow]) {
+  return {
+    first: Math.min(cell, otherCell), last: Math.max(cell, otherCell),
+    lowest: Math.min(row, otherRow), highest: Math.max(row, otherRow),
+  };
+}
