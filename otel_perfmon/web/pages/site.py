@@ -64,10 +64,11 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What pages know beside the store: its path, from when on calls are slow, and where spans come in, if anywhere."""
+    """What pages know beside the store: its path, the thresholds, and where spans come in, if anywhere."""
 
     path: str
     slow_threshold_ms: float
+    error_rate_threshold: float
     receives_at: str = ""
 
 
