@@ -30,8 +30,9 @@ def operations(answer) -> list[str]:
 
 
 def row(answer, name: str) -> str:
-    found = re.search(rf"<tr id=[^>]*>\s*<td class=\"name\"><a [^>]*><bdi>{name}<.*?</tr>", answer.body.decode(), re.DOTALL)
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", found[0]))).strip()
+    rows = re.findall(r"<tr id=.*?</tr>", answer.body.decode(), re.DOTALL)
+    found = next(each for each in rows if f"<bdi>{name}</bdi>" in each)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", found))).strip()
 
 
 def test_what_takes_most_time_stands_first(served):
