@@ -17,8 +17,8 @@ from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.relatives import find_relatives
 from otel_perfmon.web.pages.telling import telling_attributes
 
-_SLOWEST_MAX: Final = 15
-_BOXED_MAX: Final = 50
+_SLOWEST_MAX: Final = 10
+_BOXED_MAX: Final = 25
 _ERROR_GROUPS_MAX: Final = 1_000
 _NEAREST_MAX: Final = 8
 _COMPARED_MAX: Final = 2_000
