@@ -108,7 +108,7 @@ def test_callers_and_callees_lead_to_their_pages_with_their_share(served):
 
 def test_one_service_can_be_looked_at_alone(served):
     _, body = ask(served, operation="charge", service="stock")
-    assert section(body, "figures").count("<dd class=\"slow\">2.50") == 4
+    assert section(body, "figures").count('<dd class="slow">2.50') == 4
     assert '<option value="stock" selected>' in body
     assert "service=stock&amp;window=" in re.search(r'data-src="([^"]+)"', body)[1]
 
