@@ -31,9 +31,12 @@ class Address:
         return address(path, [*carried, *parameters.items()])
 
     def api(self, path: str, **parameters: Any) -> str:
-        """That of a question to the API about the same time and service."""
+        """That of a question to the API about the same time and service; an ``operation`` may have an empty name."""
         scope = {"service": dict(self._given).get("service"), "window": None if self._window == ALL else self._window}
-        return address(path, {**scope, **parameters}.items())
+        found = address(path, {**scope, **parameters}.items())
+        if parameters.get("operation") == "":
+            found += f"{'&' if '?' in found else '?'}operation="
+        return found
 
     @property
     def query(self) -> list[tuple[str, str]]:

@@ -62,7 +62,8 @@ class SeeOtherError(Exception):
 class Page(NamedTuple):
     """A page. ``heading`` is its name in the navigation, empty for one that is not there.
 
-    ``answer`` gives what the template shows; what it raises is told on a page of its own.
+    ``answer`` gives what the template shows, and a ``status`` where it is not 200; what it raises is told on a page of
+    its own.
     """
 
     path: str

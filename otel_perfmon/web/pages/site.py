@@ -105,8 +105,8 @@ class Site:
             given = request.query_params.multi_items()
             try:
                 loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(threads, self._render, page, request.path_params, given)
-                return Response(body, 200, _HEADERS, media_type="text/html")
+                status, body = await loop.run_in_executor(threads, self._render, page, request.path_params, given)
+                return Response(body, status, _HEADERS, media_type="text/html")
             except SeeOtherError as other:
                 return RedirectResponse(other.address, 303, _HEADERS)
             except PerfmonError as error:
@@ -115,36 +115,35 @@ class Site:
 
         return receive
 
-    def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> bytes:
+    def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
+        """The status and the HTML; the former is 200 unless the page's answer has another ``status``."""
         given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
         values = read_parameters((RANGE, SERVICE, *page.parameters), [*path.items(), *given])
         if not os.path.exists(self._settings.path):
-            return self._templates.get_template("empty.html").render(path=self._settings.path).encode(errors=_ERRORS)
+            body = self._templates.get_template("empty.html").render(path=self._settings.path)
+            return 200, body.encode(errors=_ERRORS)
         asked = Asked(self._store, values.pop("window", None) or TimeRange.parse(WINDOW_DEFAULT), values)
         health, summary = self._store.get_health(), self._store.summarize_store()
         address = Address(page.path.format(**path), given, asked.range.text)
         context = page.answer(asked)
-        return (
-            self._templates.get_template(page.template)
-            .render(
-                {
-                    "page": page,
-                    "asked": asked,
-                    "range": asked.range,
-                    "frozen": _frozen(asked.range, summary),
-                    "address": address,
-                    "here": address.here,
-                    "to": address.to,
-                    "api": address.api,
-                    "foot": foot(health, summary),
-                    "summary": summary,
-                    "box_text": dict(given).get("box", ""),
-                    "settings": self._settings,
-                    **context,
-                }
-            )
-            .encode(errors=_ERRORS)
+        body = self._templates.get_template(page.template).render(
+            {
+                "page": page,
+                "asked": asked,
+                "range": asked.range,
+                "frozen": _frozen(asked.range, summary),
+                "address": address,
+                "here": address.here,
+                "to": address.to,
+                "api": address.api,
+                "foot": foot(health, summary),
+                "summary": summary,
+                "box_text": dict(given).get("box", ""),
+                "settings": self._settings,
+                **context,
+            }
         )
+        return context.get("status", 200), body.encode(errors=_ERRORS)
 
 
 def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:

@@ -28,6 +28,23 @@ export function roundDuration(milliseconds) {
 /** All digits, in groups of three. */
 export const count = (number) => number.toLocaleString("en");
 
+/** A share between 0 and 1 in percent, with two significant digits below ten. */
+export function share(part) {
+  const percent = Number((part * 100).toPrecision(2));
+  return percent >= 10 ? `${Math.round(part * 100)}%` : `${percent}%`;
+}
+
+/** How often: "5.06/s", in a second, a minute, an hour or a day, whichever suits it; round ones without zeros. */
+export function rate(perSecond, isRound = false) {
+  for (const [unit, seconds] of [["s", 1], ["min", 60], ["h", 3_600], ["d", 86_400]]) {
+    const number = Number((perSecond * seconds).toPrecision(3));
+    if (number >= 1 || (number && unit === "d")) {
+      return `${isRound ? number.toLocaleString("en") : threeDigits(number)}/${unit}`;
+    }
+  }
+  return "0/s";
+}
+
 /** Bytes; a kilobyte has 1024. */
 export function size(bytes) {
   const found = [["GB", 1024 ** 3], ["MB", 1024 ** 2], ["kB", 1024]].find(([, factor]) => bytes >= 0.9995 * factor);
