@@ -35,10 +35,15 @@ _RISING: Final = ("error", "operation")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The latest error of a group, as its span tells of it; a ``stack_trace`` that it does not tell is empty."""
+    """The latest error of a group, as its span tells of it.
+
+    The ``stack_trace`` is what ``teller`` tells: the span itself, or another one of the trace that the error went
+    through. Without one it is empty.
+    """
 
     span: SpanRecord
     message: str
+    teller: SpanRecord | None
     stack_trace: str
 
 
@@ -116,18 +121,24 @@ def _example(store: Store, group: ErrorGroup) -> Example | None:
     if not group.last_trace_id:
         return None
     query = SpanQuery(trace_id=group.last_trace_id, is_error=True, limit=_EXAMPLES_MAX)
-    span = next((span for span in store.find_spans(query) if span.span_id == group.last_span_id), None)
+    logs = tuple(store.find_logs(trace_id=group.last_trace_id))
+    failed = Trace(group.last_trace_id, store.find_spans(query).spans, True, logs).with_logged_exceptions().spans
+    span = next((span for span in failed if span.span_id == group.last_span_id), None)
     if span is None:
         return None
-    if span.exception is None:
-        logs = store.find_logs(trace_id=group.last_trace_id)
-        span = Trace(span.trace_id, (span,), True, tuple(logs)).with_logged_exceptions().spans[0]
-    told = span.exception.attributes if span.exception is not None else {}
-    return Example(
-        span,
-        str(told.get("exception.message", "")) or span.status_message or group.last_message,
-        str(told.get("exception.stacktrace", "")),
-    )
+    message = _told(span, "message") or span.status_message or group.last_message
+    # Who lets an exception pass has no stack trace of it; who raised it has.
+    teller = next((each for each in (span, *failed) if _told(each, "stacktrace") and _is_alike(each, span)), None)
+    return Example(span, message, teller, _told(teller, "stacktrace") if teller else "")
+
+
+def _told(span: SpanRecord, what: str) -> str:
+    """What a span tells of its exception: its ``message``, its ``stacktrace``."""
+    return str(span.exception.attributes.get(f"exception.{what}", "")) if span.exception else ""
+
+
+def _is_alike(span: SpanRecord, other: SpanRecord) -> bool:
+    return span is other or (span.error_type == other.error_type and span.status_message == other.status_message)
 
 
 PAGES: Final = (
