@@ -286,6 +286,16 @@ class SpanReader(Protocol):
     ) -> list[ErrorGroup]:
         """The error groups that occurred in the window, most recent first."""
 
+    def summarize_error_counts(
+        self,
+        groups: Sequence[ErrorGroup],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 48,
+    ) -> list[CountSeries]:
+        """How often each of the groups occurred over time, in their order; cells are hours or wider."""
+
     def find_open_spans(self) -> list[OpenSpanRecord]:
         """The spans that have not ended, in every process, those first that started first.
 

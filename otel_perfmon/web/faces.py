@@ -12,6 +12,7 @@ from otel_perfmon.web.admission import Admission
 from otel_perfmon.web.api.routes import api_routes, refuse, refuse_http
 from otel_perfmon.web.guard import App, Receive, Scope, Send
 from otel_perfmon.web.live import Pulse
+from otel_perfmon.web.pages.export import export_routes
 from otel_perfmon.web.pages.site import Settings, Site, foot, static_files
 
 _API = "/api/"
@@ -24,7 +25,12 @@ class Faces:
     def __init__(self, store: Store, settings: Settings, token: str) -> None:
         self._site = Site(store, settings)
         self._pulse = Pulse(lambda: foot(store.get_health(), store.summarize_store()))
-        routes = [*api_routes(store), *self._site.routes(), *self._pulse.routes()]
+        routes = [
+            *api_routes(store),
+            *export_routes(store, self._site.refuse),
+            *self._site.routes(),
+            *self._pulse.routes(),
+        ]
         inside = Starlette(routes=routes, exception_handlers={HTTPException: self._refuse_http})
         self._inside = Admission(inside, self._refuse, token)
         self._static = Starlette(routes=[static_files()])

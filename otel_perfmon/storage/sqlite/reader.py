@@ -41,6 +41,7 @@ from otel_perfmon.storage.sqlite.answers import find_arrived_points, find_points
 from otel_perfmon.storage.sqlite.arrivals import last_id
 from otel_perfmon.storage.sqlite.destinations import list_destinations
 from otel_perfmon.storage.sqlite.edges import summarize_calls
+from otel_perfmon.storage.sqlite.error_counts import summarize_error_counts
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
@@ -195,6 +196,20 @@ class SqliteReader(ReadConnections):
         names = {"operation": _name("operation", operation), "service": _name("service", service)}
         with self._transaction() as connection:
             return summarize_errors(connection, window=_bounded(window), limit=check_count("limit", limit), **names)
+
+    def summarize_error_counts(
+        self,
+        groups: Sequence[ErrorGroup],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 48,
+    ) -> list[CountSeries]:
+        """How often each of the groups occurred over time, in their order; see `SpanReader`."""
+        cells_max = min(CELLS_MAX, check_count("cells_max", cells_max))
+        service, window = _name("service", service), _bounded(window)
+        with self._transaction() as connection:
+            return summarize_error_counts(connection, groups, service=service, window=window, cells_max=cells_max)
 
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000

@@ -33,6 +33,12 @@ def shown_lines(value: object) -> str:
     return visible(str(value), _LINES_KEPT)
 
 
+def cut(value: object, length_max: int = 300) -> str:
+    """The beginning of a text that is long: a table of a hundred rows has no room for the rest of it."""
+    text = str(value)
+    return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
+
+
 def with_unit(text: str) -> Markup:
     """A figure and its unit, the unit small: of ``1.64 s``, ``40%``, ``5.06/s``."""
     end = next((place for place, char in enumerate(text) if char not in "0123456789.,-+<"), len(text))
@@ -112,6 +118,7 @@ FILTERS: Final[dict[str, Any]] = {
     "ago": ago,
     "count": quantities.count,
     "counted": quantities.counted,
+    "cut": cut,
     "duration": duration,
     "duration_of_nano": duration_of_nano,
     "moment": moment,

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from otel_perfmon.account import Health, StoreSummary
-from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError
+from otel_perfmon.errors import PerfmonError
 from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import Store
@@ -27,6 +27,7 @@ from otel_perfmon.web.pages import errors, find, operation, operations, running,
 from otel_perfmon.web.pages.address import Address
 from otel_perfmon.web.pages.filters import FILTERS
 from otel_perfmon.web.pages.page import RANGE, SERVICE, WINDOW_DEFAULT, WINDOWS, Asked, Page, SeeOtherError, TimeRange
+from otel_perfmon.web.statuses import status_of
 
 PAGES: Final = (
     *operations.PAGES,
@@ -58,8 +59,6 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_STATUSES: Final = {QueryError: 400, NotFoundError: 404}
-_UNAVAILABLE: Final = 503
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -110,8 +109,7 @@ class Site:
             except SeeOtherError as other:
                 return RedirectResponse(other.address, 303, _HEADERS)
             except PerfmonError as error:
-                status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), _UNAVAILABLE)
-                return self.refuse(status, str(error))
+                return self.refuse(status_of(error), str(error))
 
         return receive
 
