@@ -343,6 +343,9 @@ class SpanReader(Protocol):
         `QueryError` when it is none, wrong, or wants more than to read; `StoreTimeoutError` when it takes longer.
         """
 
+    def list_views(self) -> dict[str, tuple[str, ...]]:
+        """What can be asked of in SQL: the views, by name, and the columns of each in their order."""
+
 
 class Store(SpanReader, Protocol):
     """One store, to ask and to tidy. A context manager."""

@@ -46,7 +46,7 @@ from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans, read_open_token
-from otel_perfmon.storage.sqlite.sql import query_sql
+from otel_perfmon.storage.sqlite.sql import list_views, query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
 
@@ -273,6 +273,11 @@ class SqliteReader(ReadConnections):
         with self._transaction(is_reused=False) as connection:
             rows_max = min(check_count("rows_max", rows_max), INT64_MAX - 1)
             return query_sql(connection, sql, rows_max=rows_max, seconds_max=check_seconds("seconds_max", seconds_max))
+
+    def list_views(self) -> dict[str, tuple[str, ...]]:
+        """The views and their columns; see `SpanReader`."""
+        with self._transaction(is_reused=False) as connection:
+            return list_views(connection)
 
 
 def _bounded(window: Window | None) -> Window | None:
