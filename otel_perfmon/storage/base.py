@@ -302,6 +302,12 @@ class SpanReader(Protocol):
         Of a process that runs, those open for longer than about a second; of one that is gone, what it was doing.
         """
 
+    def get_open_token(self) -> str:
+        """A text that changes when what `find_open_spans` tells does, but for how long; cheap, to be asked each second.
+
+        Empty when nothing is open.
+        """
+
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
     ) -> list[PointRecord]:
@@ -346,6 +352,9 @@ class SpanReader(Protocol):
 
         `QueryError` when it is none, wrong, or wants more than to read; `StoreTimeoutError` when it takes longer.
         """
+
+    def list_views(self) -> dict[str, tuple[str, ...]]:
+        """What can be asked of in SQL: the views, by name, and the columns of each in their order."""
 
 
 class Store(SpanReader, Protocol):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,12 +22,19 @@ _API = "/api/"
 _STATIC = "/static/"
 
 
+def _look(store: Store) -> dict[str, Any]:
+    """What the foot line tells, and what else changes on pages when nothing was stored."""
+    health = store.get_health()
+    more = {"queued": health.queued, "forwarded": health.forwarded, "open": store.get_open_token()}
+    return foot(health, store.summarize_store()) | more
+
+
 class Faces:
     """An ASGI application over one store, for those who know ``token``; for all if it is empty."""
 
     def __init__(self, store: Store, settings: Settings, token: str) -> None:
         self._site = Site(store, settings)
-        self._pulse = Pulse(lambda: foot(store.get_health(), store.summarize_store()))
+        self._pulse = Pulse(partial(_look, store))
         routes = [
             *api_routes(store),
             *export_routes(store, self._site.refuse),

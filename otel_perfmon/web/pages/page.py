@@ -73,5 +73,13 @@ class Page(NamedTuple):
     heading: str = ""
 
 
+class Download(NamedTuple):
+    """What a browser saves: ``answer`` gives the file's name, its media type and its content. It may take seconds."""
+
+    path: str
+    answer: Callable[[Asked], tuple[str, str, bytes]]
+    parameters: tuple[Parameter, ...] = ()
+
+
 RANGE: Final = Parameter("window", f"{WINDOW.description} Or all.", TimeRange.parse)
 SERVICE: Final = text("service", "Of this service alone.")

@@ -25,6 +25,19 @@ export function roundDuration(milliseconds) {
   return `${number.includes(".") ? number.replace(/\.?0+$/, "") : number} ${unit}`;
 }
 
+const LAPSES = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+
+/** How long something goes on already, in whole seconds and two units at most: [["3", "min"], ["05", "s"]]. */
+export function lapse(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const at = Math.max(0, LAPSES.findIndex(([, size]) => whole >= size));
+  if (whole < 60) {
+    return [[String(whole), "s"]];
+  }
+  const [[unit, size], [less, part]] = LAPSES.slice(at, at + 2);
+  return [[count(Math.floor(whole / size)), unit], [String(Math.floor((whole % size) / part)).padStart(2, "0"), less]];
+}
+
 /** All digits, in groups of three. */
 export const count = (number) => number.toLocaleString("en");
 
