@@ -70,7 +70,8 @@ def size(size_bytes: float) -> Markup:
 def moment(unix_nano: int | None, form: str = "clock") -> Markup:
     """A moment; the browser writes it in the reader's zone, and to the nanosecond for who points at it.
 
-    ``form``: ``clock`` is the time of day, with the date of other days; ``ago`` how long ago.
+    ``form``: ``clock`` is the time of day to the millisecond, or with the date of other days; ``second`` the same to
+    the second; ``ago`` how long ago.
     """
     if not unix_nano:
         return ABSENT
@@ -85,8 +86,8 @@ def moment_of_seconds(unix_seconds: float | None, form: str = "clock") -> Markup
     return moment(None if unix_seconds is None else round(unix_seconds * _NANO), form)
 
 
-def sparkline(counts: Sequence[int], error_counts: Sequence[int] = ()) -> Markup:
-    """Counts over time as a small line from zero, with a dot where some failed."""
+def sparkline(counts: Sequence[int], error_counts: Sequence[int] = (), error_share_max: float = 0.0) -> Markup:
+    """Counts over time as a small line from zero, with a dot where more than that share of the calls failed."""
     most, width, height = max(counts, default=0), 96.0, 22.0
     if len(counts) < 2 or not most:  # noqa: PLR2004 - a line has two ends
         return Markup("")
@@ -96,7 +97,7 @@ def sparkline(counts: Sequence[int], error_counts: Sequence[int] = ()) -> Markup
     dots = (
         Markup('<circle cx="{:.1f}" cy="{:.1f}" r="1.8"/>').format(*points[place])
         for place, failed in enumerate(error_counts)
-        if failed
+        if failed > error_share_max * counts[place]
     )
     return Markup('<svg class="spark" viewBox="-2 0 100 22" aria-hidden="true"><path d="{}"/>{}</svg>').format(
         line, Markup("").join(dots)

@@ -46,7 +46,8 @@ POLICY: Final = (
     " trusted-types perfmon"
 )
 """The Content-Security-Policy of every page: nothing but our own files, and no script or style within a page."""
-_THREADS: Final = 8
+_THREADS: Final = 4
+"""For each page."""
 _ERRORS: Final = "backslashreplace"
 """Half a surrogate pair, which no encoding has."""
 _HEADERS: Final = {
@@ -64,10 +65,11 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What pages know beside the store: its path, from when on calls are slow, and where spans come in, if anywhere."""
+    """What pages know beside the store: its path, the thresholds, and where spans come in, if anywhere."""
 
     path: str
     slow_threshold_ms: float
+    error_rate_threshold: float
     receives_at: str = ""
 
 
@@ -77,8 +79,6 @@ class Site:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        # Threads of their own: questions in SQL that take their time leave the pages theirs.
-        self._threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-pages")
         self._templates = Environment(
             loader=PackageLoader("otel_perfmon.web"),
             autoescape=True,
@@ -99,11 +99,13 @@ class Site:
         return Response(body, status, _HEADERS, media_type="text/html")
 
     def _endpoint(self, page: Page) -> _Endpoint:
+        threads = ThreadPoolExecutor(_THREADS, f"otel-perfmon{page.path}")
+
         async def receive(request: Request) -> Response:
             given = request.query_params.multi_items()
             try:
                 loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(self._threads, self._render, page, request.path_params, given)
+                body = await loop.run_in_executor(threads, self._render, page, request.path_params, given)
                 return Response(body, 200, _HEADERS, media_type="text/html")
             except SeeOtherError as other:
                 return RedirectResponse(other.address, 303, _HEADERS)

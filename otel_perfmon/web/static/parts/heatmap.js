@@ -141,8 +141,10 @@ class Heatmap {
 
   #marks() {
     const slowMs = Number(this.figure.dataset.slowMs);
-    const marks = this.answer.error_counts.flatMap((number, cell) =>
-      number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 2.4})] : []);
+    const {counts, error_counts} = this.answer;
+    const sum = (cell) => counts[cell].reduce((all, each) => all + each, 0);
+    const marks = error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
+      number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 1.2 + 2.6 * Math.sqrt(number / sum(cell))})] : []);
     if (slowMs > this.bounds[0] && slowMs < this.bounds.at(-1)) {
       const y = this.#yOf(slowMs);
       marks.push(svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y}));
@@ -159,6 +161,7 @@ class Heatmap {
     };
     this.picture.addEventListener("pointerdown", (event) => {
       if (event.button === 0 && at(event)[0] >= LEFT) {
+        event.preventDefault(); // focus is for the keyboard
         this.anchor = at(event);
         this.figure.dataset.held = "";
         this.picture.setPointerCapture(event.pointerId);
@@ -236,9 +239,9 @@ class Heatmap {
     const moment = (cell) => new Date(Math.round(this.startMs + cell * this.cellMs)).toISOString();
     const [low, high] = [lowest ? this.answer.bounds_ms[lowest] : 0, this.answer.bounds_ms[highest + 1]];
     const most = highest === this.rows - 1 ? "" : Number(high.toPrecision(9));
-    const address = new URL(this.figure.dataset.here, location.href);
-    address.searchParams.set("box", `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`);
-    visit(address);
+    const box = `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`;
+    const here = this.figure.dataset.here;
+    visit(`${here}${here.includes("?") ? "&" : "?"}box=${box}`);
   }
 
   /** The box that stands in the address. */
