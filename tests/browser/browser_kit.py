@@ -26,9 +26,10 @@ FLAGS: Final = (
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 _CALM_SECONDS: Final = 0.12
 _SCRIPT: Final = """
-document.addEventListener("securitypolicyviolation", (event) =>
-  canary(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`));
-globalThis.began ??= crypto.randomUUID?.() ?? Math.random();
+document.addEventListener("securitypolicyviolation", (event) => {
+  const {violatedDirective, blockedURI, sourceFile, lineNumber, sample} = event;
+  canary(`CSP: ${violatedDirective} ${blockedURI} ${sourceFile}:${lineNumber} ${sample}`);
+});
 """
 _HAS_PARTS: Final = """() => {
   const loaded = new Set(performance.getEntriesByType("resource").map(({name}) => new URL(name).pathname));
@@ -119,7 +120,7 @@ class Tab:
     def settle(self) -> Tab:
         """Wait until nothing is asked for any more."""
         self.page.wait_for_load_state("load")
-        until(lambda: self._is_calm(), "the page comes to rest")
+        until(self._is_calm, "the page comes to rest")
         return self
 
     def _is_calm(self) -> bool:

@@ -14,7 +14,7 @@ ATTACKS = {
     "image": "<img src=x onerror=canary('image')>",
     "script": "</script><script>canary('script')</script>",
     "attribute": "\"'><svg onload=canary('attribute')>",
-    "handler": "\" onmouseover=\"canary('handler')\" onfocus=\"canary('focus')\" autofocus tabindex=1 x=\"",
+    "handler": '" onmouseover="canary(\'handler\')" onfocus="canary(\'focus\')" autofocus tabindex=1 x="',
     "raw text": "</textarea></title></style></noscript></template><iframe srcdoc='<script>parent.canary(1)</script>'>",
     "address": "javascript:canary('address')",
     "spaced address": " java\tscript:canary('spaced')//",

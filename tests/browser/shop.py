@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from opentelemetry import trace
 
@@ -52,10 +53,8 @@ def slow():
 
 
 def fail():
-    try:
+    with suppress(BankError):
         checkout(is_refused=True)
-    except BankError:
-        pass
 
 
 def start_open():
@@ -79,11 +78,17 @@ def steady(per_second="20"):
 
 COMMANDS = {"quick": quick, "slow": slow, "fail": fail, "open": start_open, "steady": steady}
 
-print("ready", flush=True)
+
+def say(word):
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+say("ready")
 for line in sys.stdin:
     name, *arguments = line.split()
     COMMANDS[name](*arguments)
     monitor.force_flush()
-    print("done", flush=True)
+    say("done")
 is_over.set()
 monitor.shutdown()
