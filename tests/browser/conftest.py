@@ -66,7 +66,14 @@ def chromium() -> Browser:
 
 
 @pytest.fixture
-def open_tab(chromium: Browser) -> Iterator[Callable[..., Tab]]:
+def show() -> Iterator[Callable[..., Served]]:
+    """Start `otel-perfmon ui` for the test; it outlives the test's tabs."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **options: stack.enter_context(showing(*arguments, **options))
+
+
+@pytest.fixture
+def open_tab(chromium: Browser, show: object) -> Iterator[Callable[..., Tab]]:
     """Open a tab on a server, with a browser's context of its own; at the end nothing may have gone wrong in any."""
     opened: list[tuple[Any, Witness]] = []
 
