@@ -25,8 +25,10 @@ def shown(value: object) -> Markup:
 
 
 def shown_name(value: str) -> Markup:
-    """The same of a name, also of one that is empty."""
-    return shown(value) if value else Markup('<span class="dim">{}</span>').format(NO_NAME)
+    """The same of a name, also of one that is empty, or of spaces alone."""
+    if value.strip(" "):
+        return shown(value)
+    return Markup('<span class="dim">{}</span>').format(f"({len(value)} spaces)" if value else NO_NAME)
 
 
 def shown_lines(value: object) -> str:
