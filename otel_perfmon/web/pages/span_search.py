@@ -22,7 +22,7 @@ PATIENT_SECONDS_MAX: Final = 2.0
 _SLICE_SECONDS: Final = 0.02
 _NANO: Final = 10**9
 _FIRST_WIDTH_NANO: Final = _NANO
-_GROWTH_MAX: Final = 8.0
+_GROWTH_MAX: Final = 4.0
 _GROWTH_MIN: Final = 0.25
 
 
