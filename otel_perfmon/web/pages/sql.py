@@ -79,5 +79,5 @@ def _answer_csv(asked: Asked) -> tuple[str, str, bytes]:
     return name, "text/csv; charset=utf-8; header=present", encode_csv_rows(answered.columns, answered.rows)
 
 
-PAGES: Final = (Page("/sql", "sql.html", _answer, (_SQL,), "SQL", is_slow=True),)
+PAGES: Final = (Page("/sql", "sql.html", _answer, (_SQL,), "SQL"),)
 DOWNLOADS: Final = (Download("/sql/export.csv", _answer_csv, (_SQL._replace(is_required=True),)),)
