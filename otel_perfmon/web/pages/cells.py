@@ -13,7 +13,7 @@ from otel_perfmon.records import SqlRows
 from otel_perfmon.web.pages.filters import duration, moment, shown, shown_lines
 
 _TEXT_MAX: Final = 160
-_TITLE_MAX: Final = 2_000
+_TITLE_MAX: Final = 600
 _BLOB_MAX_BYTES: Final = 24
 _DIGITS_MAX: Final = 12
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -42,9 +42,10 @@ def columns_of(answered: SqlRows) -> list[Column]:
 def rows_of(answered: SqlRows, to: To) -> list[list[Markup]]:
     """The rows; ``to`` makes the address of another page."""
     names = [name.casefold() for name in answered.columns]
+    dicts = (dict(zip(names, row, strict=True)) for row in answered.rows)
     return [
-        [_cell(name, value, dict(zip(names, row, strict=True)), to) for name, value in zip(names, row, strict=True)]
-        for row in answered.rows
+        [_cell(name, value, by_name, to) for name, value in zip(names, row, strict=True)]
+        for row, by_name in zip(answered.rows, dicts, strict=True)
     ]
 
 

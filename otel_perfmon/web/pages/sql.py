@@ -70,7 +70,7 @@ def meant(error: str, views: Mapping[str, Sequence[str]]) -> list[str]:
     """The names that may have been meant, where SQLite knows one not."""
     found = _UNKNOWN.search(error)
     known = sorted({*views, *(name for names in views.values() for name in names)})
-    return get_close_matches(found[1], known, n=3, cutoff=0.6) if found else []
+    return get_close_matches(found[1], known, n=3, cutoff=0.7) if found else []
 
 
 def _answer_csv(asked: Asked) -> tuple[str, str, bytes]:
