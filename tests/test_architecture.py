@@ -28,6 +28,7 @@ RANKS = {
     "trace": 2,
     "moments": 2,
     "quantities": 2,
+    "frames": 2,
     "visible": 0,
     "environment_variables": 2,
     "storage": 3,

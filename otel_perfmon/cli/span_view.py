@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -30,9 +28,6 @@ _LINE_ATTRIBUTES_MAX: Final = 8
 _ATTRIBUTE_CHARACTERS_MAX: Final = 300
 _DURATION_WIDTH: Final = 8
 _MARGIN: Final = "  "
-_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
-_LIBRARY: Final = re.compile(r"[/\\](lib[/\\]python\d|[Ll]ib[/\\](?!python)|site-packages|<frozen)")
-"""Paths of what Python brings and of what was installed."""
 
 
 def short_trace_id(store: Store, trace_id: str) -> str:
@@ -129,13 +124,6 @@ def slow_stack_headline(span: SpanRecord) -> str:
     """When the stack of a slow span was taken."""
     taken = next((event.time_unix_nano for event in span.events if event.name == STACK_EVENT), span.start_unix_nano)
     return f"where it was when it became slow, after {duration((taken - span.start_unix_nano) / 1e6)}:"
-
-
-def place_of(span: SpanRecord) -> str:
-    """The innermost line of the program's own in the stack of a slow span, ``shop.py:12 in charge``; empty without."""
-    frames = _FRAME.findall(span.stack_trace)
-    own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
-    return f"{os.path.basename(own[-1][0])}:{own[-1][1]} in {own[-1][2]}" if own else ""
 
 
 def print_span(

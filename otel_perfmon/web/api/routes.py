@@ -13,19 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError
+from otel_perfmon.errors import PerfmonError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.openapi import describe
 from otel_perfmon.web.api.parameters import read_parameters
 from otel_perfmon.web.api.questions import QUESTIONS, Question
+from otel_perfmon.web.statuses import status_of
 
 SECONDS_MAX: Final = 5.0
 """How long a question may take."""
 _THREADS: Final = 4
 """For each question: many that take their time, such as those in SQL, leave the others theirs."""
-_STATUSES: Final = {QueryError: 400, NotFoundError: 404}
-_NOT_FOUND, _UNAVAILABLE = 404, 503
+_NOT_FOUND: Final = 404
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'",
@@ -70,8 +70,7 @@ def _endpoint(question: Question, store: Store) -> _Endpoint:
         try:
             return _answer(await asyncio.get_running_loop().run_in_executor(threads, ask, given))
         except PerfmonError as error:
-            status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), _UNAVAILABLE)
-            return refuse(status, str(error), error=type(error).__name__)
+            return refuse(status_of(error), str(error), error=type(error).__name__)
 
     return receive
 

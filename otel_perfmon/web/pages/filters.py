@@ -15,6 +15,7 @@ from otel_perfmon.visible import visible
 
 ABSENT: Final = Markup('<span class="dim">-</span>')
 _NANO: Final = 10**9
+_LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 NO_NAME: Final = "(no name)"
 _LINES_KEPT: Final = "\n\t"
 
@@ -36,6 +37,12 @@ def shown_lines(value: object) -> str:
     return visible(str(value), _LINES_KEPT)
 
 
+def cut(value: object, length_max: int = 300) -> str:
+    """The beginning of a text that is long: a table of a hundred rows has no room for the rest of it."""
+    text = str(value)
+    return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
+
+
 def with_unit(text: str) -> Markup:
     """A figure and its unit, the unit small: of ``1.64 s``, ``40%``, ``5.06/s``."""
     end = next((place for place, char in enumerate(text) if char not in "0123456789.,-+<"), len(text))
@@ -51,6 +58,18 @@ def duration(milliseconds: float | None) -> Markup:
 def duration_of_nano(nano: int) -> Markup:
     """The same; the exact number is there for who points at it."""
     return Markup('<span title="{:,} ns">{}</span>').format(nano, with_unit(quantities.duration(nano / 1e6)))
+
+
+def lapse(seconds: float) -> Markup:
+    """How long something goes on already, in whole seconds and two units at most: ``12 s``, ``3 min 05 s``."""
+    whole = max(0, int(seconds))
+    if whole < _LAPSES[-1][1]:
+        return Markup('{}<span class="u">s</span>').format(whole)
+    at = next(place for place, (_, size) in enumerate(_LAPSES) if whole >= size)
+    (unit, size), (less, part) = (*_LAPSES, ("s", 1))[at : at + 2]
+    return Markup('{:,}<span class="u">{}</span>{:02}<span class="u">{}</span>').format(
+        whole // size, unit, whole % size // part, less
+    )
 
 
 def share(part: float) -> Markup:
@@ -121,8 +140,10 @@ FILTERS: Final[dict[str, Any]] = {
     "as_id": as_id,
     "count": quantities.count,
     "counted": quantities.counted,
+    "cut": cut,
     "duration": duration,
     "duration_of_nano": duration_of_nano,
+    "lapse": lapse,
     "moment": moment,
     "moment_of_seconds": moment_of_seconds,
     "period": period,

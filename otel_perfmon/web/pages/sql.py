@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from otel_perfmon.web.pages.page import Page
+from otel_perfmon.web.pages.page import Download, Page
 
 PAGES: Final[tuple[Page, ...]] = ()
+DOWNLOADS: Final[tuple[Download, ...]] = ()

@@ -48,28 +48,31 @@ class Heatmap {
     const style = getComputedStyle(figure);
     this.width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     this.height = figure.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    if (!answer || this.width < LEFT + 20) {
-      return;
+    if (!answer || !(this.width >= LEFT + 20)) {
+      return; // nothing to draw, or nowhere: it is off the page
     }
     if (!answer.counts.length || !answer.bounds_ms.length) {
       figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
       return;
     }
     this.#measure();
-    const hadFocus = figure.contains(document.activeElement);
-    this.picture = svg("svg", {
-      viewBox: `0 0 ${this.width} ${this.height}`, tabindex: 0, role: "application", "aria-roledescription": "heatmap",
-      "aria-label": `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`,
-    });
+    this.#frame();
+    this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    this.picture.setAttribute("aria-label", `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`);
     this.overlay = svg("g");
-    this.picture.append(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
-    this.bubble = html("div", {class: "bubble", hidden: ""});
-    figure.replaceChildren(this.picture, this.bubble);
-    this.#listen();
+    this.picture.replaceChildren(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
     this.#drawBox();
-    if (hadFocus) {
-      this.picture.focus({preventScroll: true});
+  }
+
+  /** The picture and its bubble, which stay as long as the figure shows them: focus and the pointer are theirs. */
+  #frame() {
+    if (this.picture?.parentNode === this.figure) {
+      return;
     }
+    this.picture = svg("svg", {tabindex: 0, role: "application", "aria-roledescription": "heatmap"});
+    this.bubble = html("div", {class: "bubble", hidden: ""});
+    this.figure.replaceChildren(this.picture, this.bubble);
+    this.#listen();
   }
 
   #measure() {
@@ -177,7 +180,11 @@ class Heatmap {
       if (this.anchor) {
         const box = this.#boxOf(this.anchor, at(event));
         this.#release();
-        this.#choose(box);
+        if (box.first === box.last && box.lowest === box.highest && !this.#count(box)) {
+          visit(this.figure.dataset.here); // a click on nothing
+        } else {
+          this.#choose(box);
+        }
       }
     });
     this.picture.addEventListener("pointercancel", () => this.#release());
@@ -190,6 +197,7 @@ class Heatmap {
     this.anchor = null;
     delete this.figure.dataset.held;
     this.bubble.hidden = true;
+    this.bubble.removeAttribute("role");
   }
 
   #cellAt([x, y]) {
@@ -278,10 +286,14 @@ class Heatmap {
         Math.max(0, Math.min(this.cells - 1, before[0] + move[0])),
         Math.max(0, Math.min(this.rows - 1, before[1] + move[1])),
       ];
+      this.figure.dataset.held = ""; // or the page, which is live, would draw over it
+      this.bubble.setAttribute("role", "status");
       this.#show(between(this.from ?? this.cursor, this.cursor), this.from ? "brush" : "cursor");
       this.#tell(this.cursor);
     } else if (event.key === "Enter" && this.cursor) {
-      this.#choose(between(this.from ?? this.cursor, this.cursor));
+      const box = between(this.from ?? this.cursor, this.cursor);
+      this.#release();
+      this.#choose(box);
     } else if (event.key === "Escape") {
       this.cursor = this.from = null;
       this.#release();
