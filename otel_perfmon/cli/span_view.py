@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from otel_perfmon.cli.escaping import escape, isolate, shown
 from otel_perfmon.cli.report import ABSENT, NO_NAME, Column, cropped, duration, isolated, name_text, printable, separate
+from otel_perfmon.frames import innermost, parse_stack
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import ago, clock, stamp
 from otel_perfmon.quantities import count
@@ -30,9 +30,6 @@ _LINE_ATTRIBUTES_MAX: Final = 8
 _ATTRIBUTE_CHARACTERS_MAX: Final = 300
 _DURATION_WIDTH: Final = 8
 _MARGIN: Final = "  "
-_FRAME: Final = re.compile(r'^  File "(.*)", line (\d+), in (.*)$', re.MULTILINE)
-_LIBRARY: Final = re.compile(r"[/\\](lib[/\\]python\d|[Ll]ib[/\\](?!python)|site-packages|<frozen)")
-"""Paths of what Python brings and of what was installed."""
 
 
 def short_trace_id(store: Store, trace_id: str) -> str:
@@ -133,9 +130,8 @@ def slow_stack_headline(span: SpanRecord) -> str:
 
 def place_of(span: SpanRecord) -> str:
     """The innermost line of the program's own in the stack of a slow span, ``shop.py:12 in charge``; empty without."""
-    frames = _FRAME.findall(span.stack_trace)
-    own = [frame for frame in frames if not _LIBRARY.search(frame[0])] or frames
-    return f"{os.path.basename(own[-1][0])}:{own[-1][1]} in {own[-1][2]}" if own else ""
+    frame = innermost(parse_stack(span.stack_trace))
+    return f"{os.path.basename(frame.path)}:{frame.line} in {frame.function}" if frame else ""
 
 
 def print_span(
