@@ -1,4 +1,4 @@
-"""The pulse: one look for all who listen, told when it is another one, at once to who comes, and to nobody after stop."""
+"""The pulse: one look for all who listen, told when it is another one, at once to who comes, to nobody after stop."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_it_ends_at_stop_for_who_waits_and_for_who_is_being_told():
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(told.__anext__(), 1)
         await until(lambda: waiting.is_over)
-        await until(lambda: pulse._looking.done())
+        await until(pulse._looking.done)
 
     asyncio.run(story())
 
