@@ -141,8 +141,9 @@ class Tab:
 
     @property
     def overflow_px(self) -> int:
-        """By how much the page is wider than the window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        """By how much the page is wider than the window, which keeps room for a scroll bar."""
+        script = "Math.ceil(document.documentElement.scrollWidth - document.body.getBoundingClientRect().width)"
+        return max(0, int(self.page.evaluate(script)))
 
 
 def until(
