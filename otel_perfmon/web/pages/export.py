@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -73,31 +74,30 @@ def export_routes(store: Store, refuse: Refuse) -> list[Route]:
         given = [pair for pair in request.query_params.multi_items() if pair[1]]
         loop = asyncio.get_running_loop()
         try:
-            form, pieces = _begin(store, given)
-            first = await loop.run_in_executor(threads, next, pieces, None)
+            form, pieces = await loop.run_in_executor(threads, _begin, store, given)
         except PerfmonError as error:
             return refuse(status_of(error), str(error))
         name = f"spans-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{form.ending}"
         headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(_stream(first, pieces, threads), 200, headers, form.media_type)
+        return StreamingResponse(_stream(pieces, threads), 200, headers, form.media_type)
 
     return [Route("/spans/export", receive, methods=["GET"])]
 
 
 def _begin(store: Store, given: Sequence[tuple[str, str]]) -> tuple[Format, Iterator[bytes]]:
-    """The file that is asked for, of which nothing is written yet. Raises `QueryError`."""
+    """The file that is asked for, its first spans found. Raises as `Store.find_spans`, before anything is sent."""
     values: dict[str, Any] = read_parameters(_PARAMETERS, given)
     form: Format = values["format"]
     time_range = values.get("window")
     window = time_range.window if time_range else None
     query = query_of({"order": "arrival", **values}, window, limit=PAGE_SPANS)
-    return form, form.encode(find_pages(store, query, SPANS_MAX))
+    pages = find_pages(store, query, SPANS_MAX)
+    first = next(pages, None)
+    return form, form.encode(pages if first is None else chain([first], pages))
 
 
-async def _stream(first: bytes | None, pieces: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
+async def _stream(pieces: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
     """The pieces, the next one made on a thread when the one before has gone out; nothing is made for who has left."""
     loop = asyncio.get_running_loop()
-    piece = first
-    while piece is not None:
+    while (piece := await loop.run_in_executor(threads, next, pieces, None)) is not None:
         yield piece
-        piece = await loop.run_in_executor(threads, next, pieces, None)

@@ -22,7 +22,7 @@ PATIENT_SECONDS_MAX: Final = 2.0
 _SLICE_SECONDS: Final = 0.02
 _NANO: Final = 10**9
 _FIRST_WIDTH_NANO: Final = _NANO
-_GROWTH_MAX: Final = 8.0
+_GROWTH_MAX: Final = 4.0
 _GROWTH_MIN: Final = 0.25
 
 
@@ -89,11 +89,12 @@ class _Search:
 
     def run(self) -> Found:
         """Look at one slice after the other."""
-        width = _FIRST_WIDTH_NANO
+        width, is_begun = _FIRST_WIDTH_NANO, False
         while self._low < self._high:
             began = time.monotonic()
-            if began > self._deadline:
+            if began > self._deadline and is_begun:
                 return self._stopped()
+            is_begun = True
             window = self._slice(width)
             room = self._query.limit - (0 if self._is_by_duration else len(self._spans))
             page = self._store.find_spans(replace(self._query, window=window, limit=room, page_token=self._token))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from otel_perfmon.records import SpanRecord
-from otel_perfmon.storage.base import Store
+from otel_perfmon.visible import visible
 from otel_perfmon.web.api.parameters import Parameter, truth
 from otel_perfmon.web.pages.address import PASSING
 from otel_perfmon.web.pages.export import SPANS_MAX
@@ -20,7 +21,6 @@ from otel_perfmon.web.pages.span_search import search
 _ROWS_MAX: Final = 100
 _SUGGESTIONS_MAX: Final = 200
 _SUGGESTION_LENGTH_MAX: Final = 200
-_TYPES_MAX: Final = 30
 ORDERS: Final = {"newest": "newest first", "slowest": "slowest first", "oldest": "oldest first"}
 _FURTHER: Final = {"newest": "Older", "slowest": "Faster", "oldest": "Newer", "arrival": "Later"}
 """What comes on the next page, by the order of the spans."""
@@ -40,6 +40,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     query = query_of(asked.values, asked.range.window, limit=_ROWS_MAX)
     found = search(asked.store, query, reached=asked.get("reached"), is_patient=asked.get("patient", False))
     columns = asked.get("columns", ())
+    offered = offered_columns(found.spans, columns)
     return {
         "rows": _rows(found.spans, columns),
         "found": found,
@@ -47,14 +48,15 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "orders": ORDERS,
         "further": _FURTHER[query.order],
         "columns": columns,
-        "offered": offered_columns(found.spans, columns),
+        "offered": offered,
         "labels": LABELS,
         "is_first_page": not any(asked.get(name) for name in PASSING),
         "is_filtered": any(asked.get(name) is not None for name in (*LABELS, "service")),
         "export_max": SPANS_MAX,
         "services": asked.store.list_services(),
-        "suggested": _suggested(asked.store, asked.get("service")),
-        "error_types": sorted({span.error_type for span in found.spans if span.error_type})[:_TYPES_MAX],
+        "suggested": _suggested(asked.store.list_operations(service=asked.get("service"))),
+        "suggested_types": _suggested(sorted({span.error_type for span in found.spans if span.error_type})),
+        "suggested_keys": _suggested(each.key for each in offered),
     }
 
 
@@ -71,9 +73,10 @@ def _rows(spans: Sequence[SpanRecord], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _suggested(store: Store, service: str | None) -> list[str]:
-    names = store.list_operations(service=service)
-    return [name for name in names if 0 < len(name) <= _SUGGESTION_LENGTH_MAX][:_SUGGESTIONS_MAX]
+def _suggested(names: Iterable[str]) -> list[str]:
+    """Those that a browser can offer: short ones that are wholly seen."""
+    short = (name for name in names if 0 < len(name) <= _SUGGESTION_LENGTH_MAX)
+    return list(islice((name for name in short if visible(name) == name), _SUGGESTIONS_MAX))
 
 
 PAGES: Final = (

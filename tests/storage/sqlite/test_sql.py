@@ -30,17 +30,16 @@ def test_every_view_can_be_asked(filled, view):
     assert filled.query_sql(f"SELECT * FROM {view} LIMIT 3").columns
 
 
-@pytest.mark.parametrize(
-    "sql", ["SELECT value FROM json_each('[1, 2]')", "SELECT atom FROM json_tree('[1, 2]') LIMIT 2"]
-)
-def test_json_can_be_taken_apart(filled, sql):
-    assert len(filled.query_sql(sql).rows) == 2
+@pytest.mark.parametrize("function", ["json_each", "json_tree"])
+def test_json_can_be_taken_apart(filled, function):
+    rows = filled.query_sql(f"SELECT s.name, a.value FROM spans s, {function}('[1, 2]') a WHERE a.atom = 2").rows
+    assert [value for _, value in rows] == [2] * 5
 
 
 def test_views_are_listed_with_their_columns_and_broken_ones_left_out(filled, db_path):
     with closing(sqlite3.connect(db_path)) as connection:
         connection.execute('CREATE VIEW "my ""own""" AS SELECT 1 AS one, name FROM spans')
-        connection.execute("CREATE VIEW broken AS SELECT nothing FROM nowhere")
+        connection.execute("CREATE VIEW broken AS SELECT missing FROM nowhere")
     views = filled.list_views()
     assert set(views) >= {*VIEWS, "logs", "open_spans"}
     assert "broken" not in views

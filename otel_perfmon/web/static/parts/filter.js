@@ -27,7 +27,8 @@ export function start(form) {
   });
   form.addEventListener("change", ({target}) => {
     if (target.reportValidity() && !isWhole(target)) {
-      go();
+      clearTimeout(timer);
+      timer = setTimeout(go); // behind the submit of who pressed Enter
     }
   });
   form.addEventListener("submit", (event) => {
