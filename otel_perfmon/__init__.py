@@ -8,15 +8,16 @@ The road a span travels::
                   implemented      file
 
 At the root stand the road itself and the values that travel on it: `config` (settings), `query` (questions), `records`,
-`trace` and `account` (answers), `failure` (what an exception tells), `errors` (ours), what `redaction` takes out, the
-rule of the `alerts`, `moments` and `quantities` as people read them, the `frames` of a stack, text made `visible`, and
-records in `json_form`. A `monitor` gives an `operation`, each `call` of which is a span; `metrics_storage` is the plain
-face of a store, `otlp` what goes out of it and comes in on OpenTelemetry's pipelines, `formats` other tools' files,
-`application` wires a program, `launch` one without a line of ours, `web` is what faces over HTTP share, `server` wires
-the standing service, `bench` measures what all that costs, and `doctor` finds out what is wrong with a file. Imports
-point down these ranks: errors, redaction, visible; query, records, account, config, failure; alerts, trace,
-environment_variables, moments, quantities, frames; storage; sdk, otlp; formats, json_form, metrics_storage, call,
-doctor; operation; monitor; application, web; server, bench, launch; cli.
+`trace`, its `outline` and `account` (answers), the `tree` that spans make, the `frames` of a stack, `failure` (what an
+exception tells), `errors` (ours), what `redaction` takes out, the rule of the `alerts`, `moments` and `quantities` as
+people read them, text made `visible`, and records in `json_form`. A `monitor` gives an `operation`, each `call` of
+which is a span; `metrics_storage` is the plain face of a store, `otlp` what goes out of it and comes in on
+OpenTelemetry's pipelines, `formats` other tools' files, `application` wires a program, `launch` one without a line of
+ours, `web` is what faces over HTTP share, `server` wires the standing service, `bench` measures what all that costs,
+and `doctor` finds out what is wrong with a file. Imports point down these ranks: errors, redaction, visible; query,
+records, account, config, failure, tree, frames; alerts, trace, outline, environment_variables, moments, quantities;
+storage; sdk, otlp; formats, json_form, metrics_storage, call, doctor; operation; monitor; application, web; server,
+bench, launch; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.
@@ -75,7 +76,8 @@ if TYPE_CHECKING:
     from otel_perfmon.sdk.log_exporter import SQLiteLogRecordExporter
     from otel_perfmon.storage.base import RetentionPolicy, Store
     from otel_perfmon.storage.url import open_store
-    from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
+    from otel_perfmon.trace import Trace, TraceNode, TraceTree
+    from otel_perfmon.tree import CriticalSegment
 
 __all__ = [
     "Alert",
@@ -141,7 +143,7 @@ _HOMES = {
     "CallEdge": "records",
     "ConfigError": "errors",
     "CountSeries": "records",
-    "CriticalSegment": "trace",
+    "CriticalSegment": "tree",
     "DecodeError": "errors",
     "Distribution": "records",
     "DurationBucket": "records",

@@ -26,6 +26,8 @@ DERIVED: Final[dict[type, tuple[str, ...]]] = {
     OperationStats: ("rate_per_second",),
 }
 """Properties that are given like fields."""
+_PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""What is the same in JSON."""
 
 
 def as_json(value: Any) -> Any:
@@ -41,6 +43,8 @@ def as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): as_json(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)):
+        if _PLAIN.issuperset(map(type, value)):  # a column of an outline: a hundred thousand numbers
+            return list(value)
         return [as_json(each) for each in value]
     if isinstance(value, bytes):
         return {"@bytes": base64.b64encode(value).decode()}

@@ -24,11 +24,13 @@ RANKS = {
     "records": 1,
     "config": 1,
     "failure": 1,
+    "tree": 1,
+    "frames": 1,
+    "outline": 2,
     "alerts": 2,
     "trace": 2,
     "moments": 2,
     "quantities": 2,
-    "frames": 2,
     "visible": 0,
     "environment_variables": 2,
     "storage": 3,
@@ -206,7 +208,7 @@ def test_asking_a_store_does_not_load_the_sdk() -> None:
 
 def test_the_front_door_tells_the_ranks_in_their_order() -> None:
     told = re.findall(
-        r"errors, redaction, visible; query, records, account, config, failure; alerts, .*?cli",
+        r"errors, redaction, visible; query, records, account, config, failure, tree, frames; alerts, .*?cli",
         (otel_perfmon.__doc__ or "").replace("\n", " "),
     )
     rooms = re.findall(r"\w+", told[0])

@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from otel_perfmon.frames import place_among, place_of, split_stack
+from otel_perfmon.frames import Frame, innermost, parse_stack, place_of
 
 STACK = (
     "... 3 more\n"
@@ -16,13 +16,13 @@ STACK = (
 )
 
 
-def test_all_of_the_text_is_in_the_frames_and_before_them():
-    before, frames = split_stack(STACK)
-    assert before + "".join(frame.text for frame in frames) == STACK
-    assert [(frame.place, frame.is_library) for frame in frames] == [
-        ("pay.py:12 in pay", False),
-        ("gateway.py:118 in charge", False),
-        ("socket.py:706 in readinto", True),
+def test_all_lines_of_the_text_are_in_its_parts():
+    first, *frames, last = parse_stack(STACK)
+    assert (first, last) == ("... 3 more", "")
+    assert [(frame.place, frame.code, frame.is_library) for frame in frames] == [
+        ("pay.py:12 in pay", ("charge()",), False),
+        ("gateway.py:118 in charge", ("call()", "^^^^^^"), False),
+        ("socket.py:706 in readinto", ("return self._sock.recv_into(b)",), True),
     ]
 
 
@@ -39,11 +39,11 @@ def test_in_a_library_alone_it_is_the_innermost(path):
 
 @pytest.mark.parametrize("text", ["", "no stack", "File x, line y"])
 def test_what_is_no_stack_has_no_frames(text):
-    assert split_stack(text) == (text, [])
-    assert place_among([]) is None
+    assert parse_stack(text) == [text]
+    assert innermost([text]) is None
     assert place_of(text) == ""
 
 
 def test_what_python_writes_is_read():
     text = "".join(traceback.format_stack())
-    assert len(split_stack(text)[1]) == text.count('  File "')
+    assert sum(isinstance(part, Frame) for part in parse_stack(text)) == text.count('  File "')

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from records_kit import span_record
 
 from otel_perfmon.records import ResourceRecord, SpanRecord
-from otel_perfmon.trace import CriticalSegment, Trace, TraceNode, TraceTree
+from otel_perfmon.trace import Trace, TraceNode, TraceTree
+from otel_perfmon.tree import CriticalSegment
 
 SHOP, STOCK, MAIL = (ResourceRecord({"service.name": name}) for name in ("shop", "stock", "mail"))
 CLIENT, PRODUCER, CONSUMER = 3, 4, 5

@@ -26,6 +26,7 @@ from otel_perfmon.storage.rows import EdgeRow, LogRow, OpenSpanRow, PointRow, Sp
 
 if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
     from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, SecretFinding, StoreSummary
+    from otel_perfmon.outline import Outline
     from otel_perfmon.records import (
         ArrivalPage,
         CallEdge,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
         OperationStats,
         PointRecord,
         SpanPage,
+        SpanRecord,
         SqlRows,
     )
     from otel_perfmon.storage.redactor import RedactionPolicy
@@ -46,6 +48,8 @@ if TYPE_CHECKING:  # answers, 10 ms of imports that who records never needs
 
 TRACE_SPANS_MAX: Final = 10_000
 """Spans of one trace that an answer holds."""
+OUTLINE_SPANS_MAX: Final = 200_000
+"""Spans of one trace that its outline holds."""
 KEYS_MAX: Final = 100_000
 """Spans of one trace among which those that came before are known."""
 TRACE_LOGS_MAX: Final = 1_000
@@ -216,6 +220,16 @@ class SpanReader(Protocol):
         and ``is_complete`` is False.
         """
 
+    def get_outline(self, trace_id: str) -> Outline:
+        """The tree of a trace without what its spans carry; `NotFoundError` when there is no span.
+
+        Spans that have not ended are among them, up to now. Of a trace with more than ``OUTLINE_SPANS_MAX`` spans the
+        last to arrive, as above.
+        """
+
+    def find_trace_spans(self, trace_id: str, span_id: str) -> list[SpanRecord]:
+        """The spans of that id in a trace, that started first first: one as a rule, more where ids repeat."""
+
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order; `QueryError` when it is none."""
 
@@ -296,8 +310,8 @@ class SpanReader(Protocol):
     ) -> list[CountSeries]:
         """How often each of the groups occurred over time, in their order; cells are hours or wider."""
 
-    def find_open_spans(self) -> list[OpenSpanRecord]:
-        """The spans that have not ended, in every process, those first that started first.
+    def find_open_spans(self, *, trace_id: str | None = None) -> list[OpenSpanRecord]:
+        """The spans that have not ended, in every process, those first that started first; of one trace or of all.
 
         Of a process that runs, those open for longer than about a second; of one that is gone, what it was doing.
         """

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
 from otel_perfmon.errors import NotFoundError, QueryError
+from otel_perfmon.outline import Outline
 from otel_perfmon.query import (
     INT64_MAX,
     SpanQuery,
@@ -32,6 +33,7 @@ from otel_perfmon.records import (
     OperationStats,
     PointRecord,
     SpanPage,
+    SpanRecord,
     SqlRows,
 )
 from otel_perfmon.storage.cells import CELLS_MAX, Grid
@@ -44,6 +46,7 @@ from otel_perfmon.storage.sqlite.edges import summarize_calls
 from otel_perfmon.storage.sqlite.error_counts import summarize_error_counts
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
+from otel_perfmon.storage.sqlite.outlines import KnownOutlines
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans, read_open_token
@@ -54,6 +57,10 @@ from otel_perfmon.trace import Trace
 
 class SqliteReader(ReadConnections):
     """The `SpanReader` of one file. Any number of threads; each question has a connection to itself."""
+
+    def __init__(self, path: str, seconds_max: float | None = None) -> None:
+        super().__init__(path, seconds_max)
+        self._outlines = KnownOutlines()
 
     def find_spans(self, query: SpanQuery | None = None) -> SpanPage:
         """The spans that match; see `SpanReader`."""
@@ -80,9 +87,26 @@ class SqliteReader(ReadConnections):
         with self._transaction() as connection:
             trace = traces.read_trace(connection, key)
         if not trace.spans:
-            message = f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."
-            raise NotFoundError(message)
+            raise NotFoundError(self._no_trace(key))
         return trace
+
+    def get_outline(self, trace_id: str) -> Outline:
+        """The tree of a trace without what its spans carry; see `SpanReader`."""
+        key = parse_id(trace_id, 16)
+        with self._transaction() as connection:
+            outline = self._outlines.read(connection, key)
+        if outline is None:
+            raise NotFoundError(self._no_trace(key))
+        return outline
+
+    def _no_trace(self, key: bytes) -> str:
+        return f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."
+
+    def find_trace_spans(self, trace_id: str, span_id: str) -> list[SpanRecord]:
+        """The spans of that id in a trace; see `SpanReader`."""
+        keys = parse_id(trace_id, 16), parse_id(span_id, 8)
+        with self._transaction() as connection:
+            return traces.find_trace_spans(connection, *keys)
 
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order."""
@@ -253,10 +277,11 @@ class SqliteReader(ReadConnections):
         with self._transaction() as connection:
             return find_rollup_points(connection, after, min(check_count("limit", limit), INT64_MAX))
 
-    def find_open_spans(self) -> list[OpenSpanRecord]:
+    def find_open_spans(self, *, trace_id: str | None = None) -> list[OpenSpanRecord]:
         """What is running now, in every process, and what was when a process died; see `SpanReader`."""
+        key = None if trace_id is None else parse_id(trace_id, 16)
         with self._transaction() as connection:
-            return find_open_spans(connection)
+            return find_open_spans(connection, key)
 
     def get_open_token(self) -> str:
         """A text that changes when what `find_open_spans` tells does; see `SpanReader`."""

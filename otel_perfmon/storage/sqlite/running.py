@@ -19,6 +19,7 @@ SELECT 0, s.trace_id, s.span_id, s.parent_span_id, o.name, s.kind, s.start_unix_
 FROM _open_spans s
     CROSS JOIN _operations o ON o.id = s.operation_id
     CROSS JOIN _open_processes p ON p.process = s.process
+WHERE s.trace_id = coalesce(:trace_id, s.trace_id)
 ORDER BY s.start_unix_nano, s.trace_id
 """
 _PROCESS_AT: Final = 18
@@ -32,12 +33,12 @@ GROUP BY p.process ORDER BY p.process
 _DIGEST_BYTES: Final = 8
 
 
-def find_open_spans(connection: sqlite3.Connection) -> list[OpenSpanRecord]:
-    """Every open span, and every one whose process is gone, that started first first."""
+def find_open_spans(connection: sqlite3.Connection, trace_id: bytes | None = None) -> list[OpenSpanRecord]:
+    """Every open span, and every one whose process is gone, that started first first; of one trace or of all."""
     shared, states = Shared(connection), dict[str, str]()
     now = time.time_ns()
     records: list[OpenSpanRecord] = []
-    for row in connection.execute(_SELECT):
+    for row in connection.execute(_SELECT, {"trace_id": trace_id}):
         process, *parts, seen = row[_PROCESS_AT:]
         state = states.get(process)
         if state is None:

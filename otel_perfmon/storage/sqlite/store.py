@@ -9,6 +9,7 @@ from typing import Final
 
 from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import QueryError
+from otel_perfmon.outline import Outline
 from otel_perfmon.records import OpenSpanRecord
 from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import KeysFound, RetentionPolicy
@@ -63,12 +64,20 @@ class SqliteStore(SqliteReader):
         with self._own_writer() as writer:
             return remove_in_steps(partial(writer.prune, policy))
 
-    def find_open_spans(self) -> list[OpenSpanRecord]:
+    def find_open_spans(self, *, trace_id: str | None = None) -> list[OpenSpanRecord]:
         """What is running now, in this process too; see `SpanReader`."""
+        self._look_at_open_spans()
+        return super().find_open_spans(trace_id=trace_id)
+
+    def get_outline(self, trace_id: str) -> Outline:
+        """The tree of a trace, with what is running now in this process too; see `SpanReader`."""
+        self._look_at_open_spans()
+        return super().get_outline(trace_id)
+
+    def _look_at_open_spans(self) -> None:
         recorder = registry.find_recorder(self.path)
         if recorder is not None:
             recorder.look_at_open_spans()
-        return super().find_open_spans()
 
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the file holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from otel_perfmon.errors import QueryError
+from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import KEYS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
@@ -28,6 +29,13 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     spans = sorted(read_spans(connection, ids[::-1]), key=lambda span: span.start_unix_nano)
     logs = find_logs(connection, trace_id=trace_id.hex(), limit=TRACE_LOGS_MAX)
     return Trace(trace_id.hex(), tuple(spans), len(rows) <= TRACE_SPANS_MAX, tuple(logs[::-1]))
+
+
+def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[SpanRecord]:
+    """The spans of that id in a trace, by start."""
+    sql = "SELECT id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ? AND span_id = ? LIMIT ?"
+    ids = [row_id for (row_id,) in connection.execute(sql, (trace_id, span_id, TRACE_SPANS_MAX))]
+    return sorted(read_spans(connection, ids), key=lambda span: span.start_unix_nano)
 
 
 def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) -> set[SpanKey]:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
 from otel_perfmon.doctor import Finding, examine
 from otel_perfmon.errors import QueryError
+from otel_perfmon.outline import Outline
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import (
     CallEdge,
@@ -174,6 +175,13 @@ QUESTIONS: Final = (
         "One trace as a tree, with self times, critical path and log records.",
         TraceAnswer,
         _get_trace,
+        (text("trace_id", "Its 32 digits.", is_required=True, is_in_path=True),),
+    ),
+    Question(
+        "/api/traces/{trace_id}/outline",
+        "The same tree as columns of numbers, without what its spans carry: of 200,000 spans, and of those that run.",
+        Outline,
+        _call("get_outline"),
         (text("trace_id", "Its 32 digits.", is_required=True, is_in_path=True),),
     ),
     Question("/api/running", "What has not ended, in every process.", list[OpenSpanRecord], _call("find_open_spans")),

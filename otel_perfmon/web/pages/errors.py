@@ -13,6 +13,7 @@ from otel_perfmon.storage.base import Store
 from otel_perfmon.trace import Trace
 from otel_perfmon.web.api.parameters import text, truth
 from otel_perfmon.web.pages.page import Asked, Page, TimeRange
+from otel_perfmon.web.pages.stack import Stack
 
 _GROUPS_MAX: Final = 1_000
 _ROWS_MAX: Final = 100
@@ -21,6 +22,7 @@ _SPARK_CELLS: Final = 48
 _HOURS_MIN_SECONDS: Final = 8 * 3_600
 """Groups are counted by the hour: in a shorter time their operations' failures tell more."""
 _EXAMPLES_MAX: Final = 1_000
+_STACK_CHARACTERS_MAX: Final = 60_000
 _KEY_DIGITS: Final = 16
 _SORTS: Final[dict[str, Callable[[ErrorGroup], Any]]] = {
     "error": lambda group: (group.error_type, group.message),
@@ -45,6 +47,11 @@ class Example:
     message: str
     teller: SpanRecord | None
     stack_trace: str
+
+    @property
+    def stack(self) -> Stack | None:
+        """The same, as it is shown; None where it is empty."""
+        return Stack.of(self.stack_trace[:_STACK_CHARACTERS_MAX])
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ def lapse(seconds: float) -> Markup:
     )
 
 
+def signed_duration(nano: int) -> Markup:
+    """How much later or, with a minus, earlier."""
+    return Markup('<span title="{:+,} ns">{}</span>').format(nano, with_unit(quantities.signed_duration(nano)))
+
+
 def share(part: float) -> Markup:
     """A share between 0 and 1, in percent."""
     return with_unit(quantities.share(part))
@@ -155,6 +160,7 @@ FILTERS: Final[dict[str, Any]] = {
     "shown_lines": shown_lines,
     "shown_name": shown_name,
     "size": size,
+    "signed_duration": signed_duration,
     "sparkline": sparkline,
 }
 """By their names in templates."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from zlib import crc32
 
-from otel_perfmon.frames import Frame, place_among, split_stack
 from otel_perfmon.quantities import counted
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import OpenSpanRecord, SpanRecord
 from otel_perfmon.web.pages.page import Asked, Page
+from otel_perfmon.web.pages.stack import Stack
 
 ROWS_MAX: Final = 300
 """More rows than that nobody reads: the longest open stand first."""
@@ -25,26 +25,6 @@ _STEPS_SECONDS: Final = (
     *(hours * 3_600 for hours in (1, 2, 5, 12, 24, 48, 120, 240, 720, 2_400, 9_000)),
 )
 """The bars end at the first of these that is longer than all of them, so that the longest still grows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A stack to be shown: what stands before its frames, the frames, and which of them is the place to look at."""
-
-    before: str
-    frames: Sequence[Frame]
-    place_at: int | None
-
-    @classmethod
-    def of(cls, text: str) -> Stack:
-        """The stack as it was taken."""
-        before, frames = split_stack(text)
-        return cls(before, frames, place_among(frames))
-
-    @property
-    def place(self) -> str:
-        """The place in short."""
-        return "" if self.place_at is None else self.frames[self.place_at].place
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +50,7 @@ class Row:
     @property
     def stack(self) -> Stack | None:
         """Where it was when it became slow, if anybody looked."""
-        return Stack.of(self.record.stack_trace) if self.record.stack_trace else None
+        return Stack.of(self.record.stack_trace)
 
 
 @dataclass(slots=True)
