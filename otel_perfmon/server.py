@@ -107,7 +107,8 @@ def _intakes(config: Config | None) -> Iterator[list[Intake]]:
         if size_bytes(config.path):
             store.summarize_store()  # a file that is not ours is found out now, not with the first request
         recorder = open_configured_recorder(config, _EVERYTHING)
-        signals = signals_of(recorder, store, nano_of_ms(config.slow_threshold_ms))
+        recorder.ledger.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
+        signals = signals_of(recorder, store, recorder.ledger.slow_threshold_nano)
         intakes = [Intake(each, recorder) for each in signals]
         try:
             yield intakes
