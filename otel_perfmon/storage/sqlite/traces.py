@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from otel_perfmon.errors import QueryError
@@ -31,11 +32,11 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     return Trace(trace_id.hex(), tuple(spans), len(rows) <= TRACE_SPANS_MAX, tuple(logs[::-1]))
 
 
-def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[SpanRecord]:
-    """The spans of that id in a trace, by start."""
-    sql = "SELECT id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ? AND span_id = ? LIMIT ?"
-    ids = [row_id for (row_id,) in connection.execute(sql, (trace_id, span_id, TRACE_SPANS_MAX))]
-    return sorted(read_spans(connection, ids), key=lambda span: span.start_unix_nano)
+def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_ids: Collection[bytes]) -> list[SpanRecord]:
+    """The spans of those ids in a trace, by start."""
+    sql = "SELECT id, span_id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ?"
+    found = (row_id for row_id, span_id in connection.execute(sql, (trace_id,)) if span_id in span_ids)
+    return sorted(read_spans(connection, list(islice(found, TRACE_SPANS_MAX))), key=lambda span: span.start_unix_nano)
 
 
 def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) -> set[SpanKey]:

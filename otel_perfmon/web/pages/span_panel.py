@@ -148,7 +148,7 @@ def _find(
     """The whole span that stands at a place, the same if it has not ended, and how many have its id."""
     span_id, start = outline.span_ids[place], outline.starts_nano[place] - outline.skews_nano[place]
     start += outline.start_unix_nano
-    twins = store.find_trace_spans(outline.trace_id, span_id)
+    twins = store.find_trace_spans(outline.trace_id, [span_id])
     running = [each for each in store.find_open_spans(trace_id=outline.trace_id) if each.span.span_id == span_id]
     if outline.marks[place] & Mark.RUNNING and running:
         return running[0].span, running[0], len(twins) + 1
