@@ -227,6 +227,9 @@ class SpanReader(Protocol):
         last to arrive, as above.
         """
 
+    def find_in_trace(self, trace_id: str, text: str) -> list[str]:
+        """The ids of the spans of a trace in whose name, attributes, events or status ``text`` occurs, in any case."""
+
     def find_trace_spans(self, trace_id: str, span_ids: Collection[str]) -> list[SpanRecord]:
         """The spans of those ids in a trace, those first that started first: one for each as a rule, as ids may repeat.
 

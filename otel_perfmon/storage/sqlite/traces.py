@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
@@ -9,7 +10,7 @@ from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.records import SpanRecord
-from otel_perfmon.storage.base import KEYS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
+from otel_perfmon.storage.base import KEYS_MAX, OUTLINE_SPANS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.logs import find_logs
@@ -30,6 +31,20 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     spans = sorted(read_spans(connection, ids[::-1]), key=lambda span: span.start_unix_nano)
     logs = find_logs(connection, trace_id=trace_id.hex(), limit=TRACE_LOGS_MAX)
     return Trace(trace_id.hex(), tuple(spans), len(rows) <= TRACE_SPANS_MAX, tuple(logs[::-1]))
+
+
+def find_in_trace(connection: sqlite3.Connection, trace_id: bytes, text: str) -> list[bytes]:
+    """The ids of the spans in which ``text`` occurs: in their JSON as it is stored, or in their name."""
+    sql = (
+        "SELECT s.span_id, o.name, s.attributes, s.details FROM _spans s INDEXED BY _spans_by_trace"
+        " CROSS JOIN _operations o ON o.id = s.operation_id WHERE s.trace_id = ? LIMIT ?"
+    )
+    plain, quoted = text.casefold(), json.dumps(text, ensure_ascii=False)[1:-1].casefold()
+    return [
+        span_id
+        for span_id, name, attributes, details in connection.execute(sql, (trace_id, OUTLINE_SPANS_MAX))
+        if plain in name.casefold() or quoted in attributes.casefold() or quoted in details.casefold()
+    ]
 
 
 def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_ids: Collection[bytes]) -> list[SpanRecord]:

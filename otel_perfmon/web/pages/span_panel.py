@@ -74,6 +74,7 @@ class SpanPanel:
     skew_nano: int
     self_nano: int
     critical_nano: int
+    overrun_nano: int
     child_count: int
     parent_key: str
     parent_name: str
@@ -125,6 +126,7 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         skew_nano=outline.skews_nano[place],
         self_nano=outline.selfs_nano[place],
         critical_nano=critical_nano(outline).get(place, 0),
+        overrun_nano=max(0, _end(outline, place) - _end(outline, parent)) if parent >= 0 else 0,
         child_count=outline.parents.count(place),
         parent_key=key_of(outline, parent) if parent >= 0 else "",
         parent_name=outline.names[outline.name_indexes[parent]] if parent >= 0 else "",
@@ -160,6 +162,10 @@ def _find(
     trace = Trace(outline.trace_id, (found[0],), logs=tuple(logs)).with_logged_exceptions()
     is_open = not twins
     return trace.spans[0], running[0] if is_open else None, len(twins) + len(running)
+
+
+def _end(outline: Outline, place: int) -> int:
+    return outline.starts_nano[place] + outline.durations_nano[place]
 
 
 def _stack(text: str) -> Stack | None:

@@ -78,6 +78,12 @@ export class Rows {
     }
   }
 
+  /** The places whose rows can be seen. */
+  visible() {
+    const first = Math.ceil(this.element.scrollTop / ROW_PX);
+    return this.state.tree.rows.slice(first, first + this.page + 1);
+  }
+
   /** How many rows can be seen. */
   get page() {
     return Math.max(1, Math.floor(this.element.clientHeight / ROW_PX) - 1);
