@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,13 @@ class Frame:
         return _LIBRARY.search(self.path) is not None
 
     @property
+    def place(self) -> str:
+        """In short: ``shop.py:12 in charge``."""
+        return f"{os.path.basename(self.path)}:{self.line} in {self.function}"
+
+    @property
     def short_path(self) -> str:
-        """The file and the folder it is in."""
+        """The file and the folder it is in: ``shop/pay.py``."""
         return "/".join(self.path.replace("\\", "/").split("/")[-2:])
 
 
@@ -51,6 +57,12 @@ def innermost(parts: Sequence[Frame | str]) -> Frame | None:
     frames = [part for part in parts if isinstance(part, Frame)]
     found = [frame for frame in frames if not frame.is_library] or frames
     return found[-1] if found else None
+
+
+def place_of(stack: str) -> str:
+    """That frame of a stack in short; empty without."""
+    frame = innermost(parse_stack(stack))
+    return frame.place if frame else ""
 
 
 def _lines(text: str) -> Iterator[tuple[Frame | None, str]]:

@@ -85,7 +85,8 @@ def run_server(
     ):
         stop_grpc, grpc_target = _start_grpc(intakes, address) if is_receiving else ((lambda: None), "")
         http = f"http://{_name_of(listener)}"
-        settings = Settings(config.path, config.slow_threshold_ms, http if is_receiving else "")
+        receives_at = http if is_receiving else ""
+        settings = Settings(config.path, config.slow_threshold_ms, config.error_rate_threshold, receives_at)
         faces = Faces(answers, settings, address.reader_token)
         server = _Server(_uvicorn_config(make_app(intakes, faces, address)))
         server.on_started = lambda: on_ready(http, grpc_target)

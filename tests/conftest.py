@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,6 +67,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+_figures: list[tuple[str, str, str]] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, beside what they had to be."""
+    if not _figures:
+        return
+    terminalreporter.section("figures")
+    width = max(len(what) for what, _, _ in _figures)
+    for what, seen, bound in _figures:
+        terminalreporter.write_line(f"{what:<{width}}  {seen}" + (f"  (must: {bound})" if bound else ""))
+
+
+@pytest.fixture
+def figure() -> Callable[..., None]:
+    """Print a figure at the end of the run: ``figure("kills: corrupt files", 0, "0")``. The test asserts by itself."""
+
+    def note(what: str, seen: object, bound: str = "") -> None:
+        _figures.append((what, str(seen), bound))
+
+    return note
 
 
 OUR_VARIABLES = ("SLOW_REQUEST_THRESHOLD_MS", "SAMPLING_WINDOW_SECONDS", "ERROR_RATE_THRESHOLD")

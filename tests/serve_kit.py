@@ -28,6 +28,11 @@ class Served:
     token: str = ""
     """With which it is asked; empty where it was told to ask for none, or was given one."""
 
+    @property
+    def url(self) -> str:
+        """Where its pages begin, as a browser names it, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
+
     def post(self, body: bytes, path: str = "/v1/traces", *, media_type: str = JSON, **headers: str) -> Answer:
         """Send a request as an exporter does, and read the answer."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -74,25 +79,43 @@ class Answer:
 @contextmanager
 def serving(path: str, *arguments: str, **environment: str) -> Iterator[Served]:
     """Run `otel-perfmon serve` on any free ports for a block; it is stopped in order."""
-    command = [sys.executable, "-m", "otel_perfmon", "serve", "--db", path, "--port", "0", *arguments]
     if "--no-grpc" not in arguments:
-        command += ["--grpc-port", "0"]
+        arguments += ("--grpc-port", "0")
+    with _running(["serve", "--db", path, "--port", "0", *arguments], path, environment) as process:
+        told = "".join(process.stdout.readline() for _ in range(5))
+        ports = [int(port) for port in re.findall(r":(\d+) \(", told)]
+        assert ports, process.stderr.read()
+        yield Served(ports[0], ports[1] if len(ports) > 1 else 0, path, process, _token_in(told))
+
+
+@contextmanager
+def showing(path: str, *arguments: str, port: int = 0, **environment: str) -> Iterator[Served]:
+    """The same of `otel-perfmon ui`, which receives nothing."""
+    with _running(["ui", "--db", path, "--port", str(port), *arguments], path, environment) as process:
+        told = "".join(process.stdout.readline() for _ in range(2))
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
+        assert found, process.stderr.read()
+        yield Served(int(found[1]), 0, path, process, _token_in(told))
+
+
+@contextmanager
+def _running(words: list[str], path: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), **environment}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables, cwd=os.path.dirname(path)
-    ) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-m", "otel_perfmon", *words]
+    with subprocess.Popen(command, **pipes, env=variables, cwd=os.path.dirname(path)) as process:
         try:
-            told = "".join(process.stdout.readline() for _ in range(5))
-            ports = [int(port) for port in re.findall(r":(\d+) \(", told)]
-            assert ports, process.stderr.read()
-            token = told.partition("?token=")[2].strip()
-            yield Served(ports[0], ports[1] if len(ports) > 1 else 0, path, process, token)
+            yield process
         finally:
             process.terminate()
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _token_in(told: str) -> str:
+    return told.partition("?token=")[2].strip()
 
 
 def span_json(number: int, name: str = "op", **fields: object) -> dict[str, object]:

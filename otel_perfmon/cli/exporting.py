@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from tempfile import mkstemp
 from typing import BinaryIO, Final
@@ -18,12 +17,11 @@ from otel_perfmon.cli.answer import open_store_of
 from otel_perfmon.cli.filters import add_filters, query_of
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.other_signals import add_signal_option, check_signal, encode_signal
-from otel_perfmon.cli.progress import Progress, show_progress
+from otel_perfmon.cli.progress import show_progress
 from otel_perfmon.config import resolve_setting
 from otel_perfmon.errors import QueryError
-from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
-from otel_perfmon.storage.base import Store
+from otel_perfmon.storage.paging import PAGE_SPANS, find_pages
 from otel_perfmon.storage.sqlite.examination import COMPANIONS
 
 Encode = Callable[[Iterable[Sequence[SpanRecord]]], Iterator[bytes]]
@@ -38,7 +36,6 @@ FORMATS: Final = {
 }
 """For each format its module and the function that encodes pages of spans."""
 _BINARY: Final = ("otlp-proto", "parquet")
-_PAGE: Final = 512
 _EPILOG: Final = """\
 examples:
   otel-perfmon export > spans.jsonl
@@ -81,7 +78,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
 def _run_export(arguments: argparse.Namespace) -> int:
     if arguments.signal != "traces":
         return _export_other(arguments)
-    query = query_of(arguments, window=arguments.window, order="arrival", limit=_PAGE)
+    query = query_of(arguments, window=arguments.window, order="arrival", limit=PAGE_SPANS)
     module, function = FORMATS[arguments.format]
     encode: Encode = getattr(import_module(f"otel_perfmon.{module}"), function)
     if arguments.output == "-" and arguments.format in _BINARY and sys.stdout.isatty():
@@ -92,7 +89,7 @@ def _run_export(arguments: argparse.Namespace) -> int:
         check_names(store, operation=query.operation, service=query.service)
         total_count = store.summarize_store().span_count
         with _opened(arguments.output) as file, show_progress("spans", arguments.limit or total_count) as progress:
-            for piece in encode(find_pages(store, query, arguments.limit or sys.maxsize, progress)):
+            for piece in encode(find_pages(store, query, arguments.limit or sys.maxsize, progress.advance)):
                 file.write(piece)
     return 0
 
@@ -107,19 +104,6 @@ def _export_other(arguments: argparse.Namespace) -> int:
         with _opened(arguments.output) as file:
             file.writelines(encode_signal(store, arguments))
     return 0
-
-
-def find_pages(store: Store, query: SpanQuery, limit: int, progress: Progress) -> Iterator[Sequence[SpanRecord]]:
-    """The spans that match, at most ``limit``, in the order in which they arrived."""
-    while limit:
-        page = store.find_spans(replace(query, limit=min(query.limit, limit)))
-        limit -= len(page)
-        if page.spans:
-            yield page.spans
-            progress.advance(len(page))
-        if page.next_page_token is None or (page.is_complete and len(page) < query.limit):
-            return
-        query = replace(query, page_token=page.next_page_token)
 
 
 @contextmanager

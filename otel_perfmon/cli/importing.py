@@ -13,7 +13,6 @@ from typing import Final
 from otel_perfmon.cli import options
 from otel_perfmon.cli.checks import FINDINGS
 from otel_perfmon.cli.escaping import escape
-from otel_perfmon.cli.exporting import find_pages
 from otel_perfmon.cli.inputs import Input, is_store, open_input, path_of
 from otel_perfmon.cli.other_signals import OtherIntake, add_signal_option
 from otel_perfmon.cli.progress import show_progress
@@ -26,6 +25,7 @@ from otel_perfmon.otlp.signal_files import SignalDecoder
 from otel_perfmon.quantities import counted
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.storage.arrivals import as_they_ended
+from otel_perfmon.storage.paging import find_pages
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.row_maker import RowMaker
 from otel_perfmon.storage.rows import ROW_BYTES, SpanRow, key_of
@@ -218,7 +218,7 @@ def _read_store(name: str, file: Input) -> Iterator[Piece]:
     with path_of(name, file) as path:
         try:
             with open_copy(path) as store, show_progress("spans", store.summarize_store().span_count) as progress:
-                for page in find_pages(store, query, sys.maxsize, progress):
+                for page in find_pages(store, query, sys.maxsize, progress.advance):
                     count += len(page)
                     place = f"behind {counted(count, 'span')}"
                     yield Piece("", [rows.row_of(span) for span in page])

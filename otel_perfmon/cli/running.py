@@ -14,7 +14,8 @@ from otel_perfmon.cli.answer import Answer, open_answer
 from otel_perfmon.cli.escaping import shown
 from otel_perfmon.cli.names import check_names
 from otel_perfmon.cli.report import Column, duration, name_text, print_heading, print_table, printable
-from otel_perfmon.cli.span_view import place_of, print_span
+from otel_perfmon.cli.span_view import print_span
+from otel_perfmon.frames import place_of
 from otel_perfmon.moments import ago
 from otel_perfmon.quantities import count
 from otel_perfmon.records import OpenSpanRecord
@@ -94,7 +95,7 @@ def _columns() -> list[Column[OpenSpanRecord]]:
     return [
         Column("Open for", lambda each: Text(duration(each.span.duration_ms), "yellow" if each.span.is_slow else "")),
         Column("Operation", lambda each: name_text(each.span.name), is_text=True),
-        Column("Where it became slow", lambda each: printable(place_of(each.span)), rank=2, is_text=True),
+        Column("Where it became slow", lambda each: printable(place_of(each.span.stack_trace)), rank=2, is_text=True),
         Column("Started", lambda each: Text(ago(each.span.start_unix_nano / 1e9, now)), rank=5),
         Column("Process", lambda each: Text(str(each.pid)), rank=1),
         Column("Thread", lambda each: Text(shown(each.thread_name)), rank=4, is_text=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, zip_longest
@@ -15,7 +14,6 @@ from rich.text import Text
 
 from otel_perfmon.cli.escaping import escape, isolate, shown
 from otel_perfmon.cli.report import ABSENT, NO_NAME, Column, cropped, duration, isolated, name_text, printable, separate
-from otel_perfmon.frames import innermost, parse_stack
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import ago, clock, stamp
 from otel_perfmon.quantities import count
@@ -126,12 +124,6 @@ def slow_stack_headline(span: SpanRecord) -> str:
     """When the stack of a slow span was taken."""
     taken = next((event.time_unix_nano for event in span.events if event.name == STACK_EVENT), span.start_unix_nano)
     return f"where it was when it became slow, after {duration((taken - span.start_unix_nano) / 1e6)}:"
-
-
-def place_of(span: SpanRecord) -> str:
-    """The innermost line of the program's own in the stack of a slow span, ``shop.py:12 in charge``; empty without."""
-    frame = innermost(parse_stack(span.stack_trace))
-    return f"{os.path.basename(frame.path)}:{frame.line} in {frame.function}" if frame else ""
 
 
 def print_span(

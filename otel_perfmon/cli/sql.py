@@ -21,7 +21,6 @@ from otel_perfmon.records import SqlRows
 from otel_perfmon.storage.base import Store
 
 _BLOB_SHOWN_BYTES: Final = 32
-_VIEWS: Final = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
 _EPILOG: Final = """\
 examples:
   otel-perfmon sql                        the views and their columns
@@ -71,11 +70,7 @@ def _run_sql(arguments: argparse.Namespace) -> int:
 
 def _views(store: Store) -> SqlRows:
     """Each view, and the names of its columns."""
-    views = [view for (view,) in store.query_sql(_VIEWS).rows]
-    columns = (store.query_sql(f"PRAGMA table_info({view})").rows for view in views)
-    return SqlRows(
-        ("view", "columns"), tuple((v, ", ".join(c[1] for c in cs)) for v, cs in zip(views, columns, strict=True))
-    )
+    return SqlRows(("view", "columns"), tuple((view, ", ".join(names)) for view, names in store.list_views().items()))
 
 
 def _print_rows(console: Console, answered: SqlRows, limit: int) -> None:

@@ -28,7 +28,6 @@ from otel_perfmon.cli.report import NO_NAME, duration, name_text, print_heading,
 from otel_perfmon.cli.span_view import (
     cut,
     error_headline,
-    place_of,
     print_attributes,
     print_stack_trace,
     slow_stack_headline,
@@ -36,6 +35,7 @@ from otel_perfmon.cli.span_view import (
 )
 from otel_perfmon.cli.waterfall import print_waterfall
 from otel_perfmon.errors import NotFoundError, QueryError
+from otel_perfmon.frames import place_of
 from otel_perfmon.json_form import as_json
 from otel_perfmon.moments import clock
 from otel_perfmon.quantities import count, counted
@@ -286,7 +286,7 @@ def _print_slow_places(out: Console, nodes: Sequence[TraceNode], *, is_full: boo
         return
     print_heading(out, "Where it was when it became slow", "" if is_full else "--full shows the stacks")
     for span in slow[: None if is_full else _ERRORS_SHOWN]:
-        line = Text.assemble(name_text(span.name), "  ", (shown(place_of(span)), "dim"))
+        line = Text.assemble(name_text(span.name), "  ", (shown(place_of(span.stack_trace)), "dim"))
         out.print(_hanging(out, line, Text("~ ", "yellow")))
         if is_full:
             out.print(Text(f"    {slow_stack_headline(span)}"))

@@ -71,6 +71,17 @@ def encode_csv(pages: Iterable[Sequence[SpanRecord]]) -> Iterator[bytes]:
         yield _rows([[column(span) for column in COLUMNS.values()] for span in page])
 
 
+def encode_csv_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Any table, such as SQL's answers are: NULL is empty, a blob ``x'..'``; texts as above."""
+    return _rows([list(map(_text, columns)), *([_value(value) for value in row] for row in rows)])
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    return _text(value) if isinstance(value, str) else value
+
+
 def _rows(rows: list[list[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)

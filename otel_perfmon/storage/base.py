@@ -306,10 +306,26 @@ class SpanReader(Protocol):
     ) -> list[ErrorGroup]:
         """The error groups that occurred in the window, most recent first."""
 
+    def summarize_error_counts(
+        self,
+        groups: Sequence[ErrorGroup],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 48,
+    ) -> list[CountSeries]:
+        """How often each of the groups occurred over time, in their order; cells are hours or wider."""
+
     def find_open_spans(self, *, trace_id: str | None = None) -> list[OpenSpanRecord]:
         """The spans that have not ended, in every process, those first that started first; of one trace or of all.
 
         Of a process that runs, those open for longer than about a second; of one that is gone, what it was doing.
+        """
+
+    def get_open_token(self) -> str:
+        """A text that changes when what `find_open_spans` tells does, but for how long; cheap, to be asked each second.
+
+        Empty when nothing is open.
         """
 
     def find_points(
@@ -356,6 +372,9 @@ class SpanReader(Protocol):
 
         `QueryError` when it is none, wrong, or wants more than to read; `StoreTimeoutError` when it takes longer.
         """
+
+    def list_views(self) -> dict[str, tuple[str, ...]]:
+        """What can be asked of in SQL: the views, by name, and the columns of each in their order."""
 
 
 class Store(SpanReader, Protocol):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,10 +15,18 @@ from otel_perfmon.web.admission import Admission
 from otel_perfmon.web.api.routes import api_routes, refuse, refuse_http
 from otel_perfmon.web.guard import App, Receive, Scope, Send
 from otel_perfmon.web.live import Pulse
+from otel_perfmon.web.pages.export import export_routes
 from otel_perfmon.web.pages.site import Settings, Site, foot, static_files
 
 _API = "/api/"
 _STATIC = "/static/"
+
+
+def _look(store: Store) -> dict[str, Any]:
+    """What the foot line tells, and what else changes on pages when nothing was stored."""
+    health = store.get_health()
+    more = {"queued": health.queued, "forwarded": health.forwarded, "open": store.get_open_token()}
+    return foot(health, store.summarize_store()) | more
 
 
 class Faces:
@@ -23,8 +34,13 @@ class Faces:
 
     def __init__(self, store: Store, settings: Settings, token: str) -> None:
         self._site = Site(store, settings)
-        self._pulse = Pulse(lambda: foot(store.get_health(), store.summarize_store()))
-        routes = [*api_routes(store), *self._site.routes(), *self._pulse.routes()]
+        self._pulse = Pulse(partial(_look, store))
+        routes = [
+            *api_routes(store),
+            *export_routes(store, self._site.refuse),
+            *self._site.routes(),
+            *self._pulse.routes(),
+        ]
         inside = Starlette(routes=routes, exception_handlers={HTTPException: self._refuse_http})
         self._inside = Admission(inside, self._refuse, token)
         self._static = Starlette(routes=[static_files()])

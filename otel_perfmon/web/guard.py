@@ -2,7 +2,8 @@
 
 A page that a person here looks at can have its browser send requests to this machine. So each request must name this
 machine in its Host header: the name of a site whose address was changed to ours meanwhile (DNS rebinding) is refused,
-whatever the request says. What changes something must not come from a page of another origin; there is no CORS.
+whatever the request says. Nothing is answered to a page of another origin, which could read no answer, as there is no
+CORS, but have us work for one; who follows a link from there is let in. What changes something comes from no such page.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ class Guard:
         host = hosts[0].decode("latin-1").strip().lower()
         if not self._is_ours(host):
             return 403, f"{host!r:.100} is no name of this server; otel-perfmon serve --allow-host NAME makes it one."
-        if scope.get("method", "POST") not in _READING and not _is_from_here(headers, host):
-            return 403, "Pages of other sites may send nothing here."
+        is_link = scope.get("method", "POST") in _READING and _is_followed(headers)
+        if not is_link and not _is_from_here(headers, host):
+            return 403, "Pages of other sites may send nothing here, and have nothing of it among their own."
         if self._token and is_of_otlp(scope) and not self._has_token(headers):
             return 401, "Authorization: Bearer TOKEN is wanted, with the token that otel-perfmon serve was given."
         return None
@@ -151,6 +153,11 @@ def _split(host: str) -> tuple[str, str]:
 def _is_port(text: str) -> bool:
     """Whether it is a port's number. Of more digits than 4,300 Python makes no number, but a `ValueError`."""
     return len(text) <= _PORT_DIGITS_MAX and text.isascii() and text.isdigit() and int(text) <= _PORT_MAX
+
+
+def _is_followed(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a person goes here by a link: the answer takes the place of the page where that was."""
+    return (_all(headers, b"sec-fetch-mode"), _all(headers, b"sec-fetch-dest")) == ([b"navigate"], [b"document"])
 
 
 def _is_from_here(headers: list[tuple[bytes, bytes]], host: str) -> bool:

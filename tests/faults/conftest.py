@@ -1,4 +1,4 @@
-"""Fixtures of the fault tests: programs in processes of their own, small disks; and the figures that they print."""
+"""Fixtures of the fault tests: programs in processes of their own, small disks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ sys.path.insert(0, os.path.dirname(__file__))
 from faults_kit import Account, read_account
 
 HERE = Path(__file__).parent
-_figures: list[tuple[str, str, str]] = []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,29 +27,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.faults)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the figures, beside what they had to be."""
-    if not _figures:
-        return
-    terminalreporter.section("figures")
-    width = max(len(what) for what, _, _ in _figures)
-    for what, seen, bound in _figures:
-        terminalreporter.write_line(f"{what:<{width}}  {seen}" + (f"  (must: {bound})" if bound else ""))
-
-
 @pytest.fixture(autouse=True)
 def _made_as_outside(by_migrations: None) -> None:
     """A full disk and a kill meet a file in the making as they do outside of tests."""
-
-
-@pytest.fixture
-def figure() -> Callable[..., None]:
-    """Print a figure at the end of the run: ``figure("kills: corrupt files", 0, "0")``. The test asserts by itself."""
-
-    def note(what: str, seen: object, bound: str = "") -> None:
-        _figures.append((what, str(seen), bound))
-
-    return note
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from otel_perfmon.formats.csv_table import COLUMNS, encode_csv
+from otel_perfmon.formats.csv_table import COLUMNS, encode_csv, encode_csv_rows
 from otel_perfmon.records import EventRecord, LinkRecord, ResourceRecord, ScopeRecord, SpanRecord
 
 SPAN = SpanRecord(
@@ -61,3 +61,8 @@ def test_what_readers_of_csv_stumble_over_is_quoted_or_escaped():
     (row,) = rows([[replace(SPAN, name=hostile, attributes={"k": hostile})]])
     assert row["name"] == hostile.replace("\0", "\\x00")
     assert json.loads(row["attributes"]) == {"k": hostile}
+
+
+def test_any_table_is_written_by_the_same_rules():
+    table = encode_csv_rows(("=a", "b"), [("@x", None), (b"\x00\xff", -1.5), ("two\nlines", 3)])
+    assert table == b"'=a,b\r\n'@x,\r\nx'00ff',-1.5\r\n\"two\nlines\",3\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,17 +11,14 @@ from serve_kit import JSON, Served, serving
 from otel_perfmon.config import resolve_config
 from otel_perfmon.errors import ConfigError
 from otel_perfmon.server import Address, run_server
+from otel_perfmon.web.api.questions import QUESTIONS
 from otel_perfmon.web.guard import check_exposure, host_name_of
+from otel_perfmon.web.pages.site import PAGES
 
-ROUTES = (
-    "POST /v1/traces",
-    "POST /v1/metrics",
-    "POST /v1/logs",
-    "GET /",
-    "GET /v1/traces",
-    "POST /nowhere",
-    "GET /api/spans",
-)
+PAGES_READ = tuple(f"GET {re.sub('{.*?}', '1' * 32, each.path)}" for each in (*PAGES, *QUESTIONS))
+SENDING = ("POST /v1/traces", "POST /v1/metrics", "POST /v1/logs")
+READING = (*PAGES_READ, "GET /events", "GET /static/page.js", "GET /api/openapi.json", "GET /v1/traces", "GET /nowhere")
+ROUTES = (*SENDING, *READING, "POST /nowhere", "POST /", "HEAD /", "OPTIONS /api/spans")
 EVIL = (
     "evil.example",
     "evil.example:4318",
@@ -95,8 +93,23 @@ def test_our_own_names_are_answered_to(served):
     ],
 )
 def test_what_a_page_of_another_site_sends_is_refused(served, told):
-    for route in ("POST /v1/traces", "POST /v1/metrics", "POST /v1/logs"):
-        assert status_of(served, route, f"Host: localhost:9\r\n{told}\r\n") == 403
+    statuses = {route: status_of(served, route, f"Host: localhost:9\r\n{told}\r\n") for route in ROUTES}
+    assert {route: status for route, status in statuses.items() if status != 403} == {}
+
+
+@pytest.mark.parametrize(
+    "frame", ["iframe", "image", "script", "object", "empty", "document\r\nSec-Fetch-Dest: iframe"]
+)
+def test_what_a_page_of_another_site_takes_for_its_own_is_refused(served, frame):
+    told = f"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: {frame}\r\n"
+    assert {status_of(served, route, f"Host: localhost:9\r\n{told}") for route in READING} == {403}
+
+
+def test_a_link_from_another_site_leads_here_as_far_as_the_token_goes(served):
+    told = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
+    assert status_of(served, "GET /", f"Host: localhost:9\r\n{told}") == 401
+    assert status_of(served, "GET /static/page.js", f"Host: localhost:9\r\n{told}") == 200
+    assert {status_of(served, route, f"Host: localhost:9\r\n{told}") for route in (*SENDING, "POST /")} == {403}
 
 
 @pytest.mark.parametrize("told", ["Origin: http://localhost:9", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"])

@@ -13,8 +13,7 @@ from otel_perfmon.storage.sqlite.arrivals import boot_seconds, last_id
 
 def list_destinations(connection: sqlite3.Connection) -> list[DestinationHealth]:
     """Every destination that was ever named, by name; of files of an older schema none."""
-    sql = "SELECT count(*) FROM sqlite_master WHERE name = '_destinations'"
-    if not connection.execute(sql).fetchone()[0]:
+    if not _is_there(connection):
         return []
     cursor = connection.execute("SELECT * FROM _destinations ORDER BY name")
     names = [each[0] for each in cursor.description]
@@ -23,8 +22,15 @@ def list_destinations(connection: sqlite3.Connection) -> list[DestinationHealth]
 
 
 def count_sent(connection: sqlite3.Connection) -> int:
-    """The spans that destinations have taken, all together."""
+    """The spans that destinations have taken, all together; of files of an older schema none."""
+    if not _is_there(connection):
+        return 0
     return int(connection.execute("SELECT coalesce(sum(sent_count), 0) FROM _destinations").fetchone()[0])
+
+
+def _is_there(connection: sqlite3.Connection) -> bool:
+    sql = "SELECT count(*) FROM sqlite_master WHERE name = '_destinations'"
+    return bool(connection.execute(sql).fetchone()[0])
 
 
 def is_lease_held(row: dict[str, Any]) -> bool:

@@ -41,15 +41,16 @@ from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite import logs, search, statistics, traces
 from otel_perfmon.storage.sqlite.answers import find_arrived_points, find_points
 from otel_perfmon.storage.sqlite.arrivals import last_id
-from otel_perfmon.storage.sqlite.destinations import list_destinations
+from otel_perfmon.storage.sqlite.destinations import count_sent, list_destinations
 from otel_perfmon.storage.sqlite.edges import summarize_calls
+from otel_perfmon.storage.sqlite.error_counts import summarize_error_counts
 from otel_perfmon.storage.sqlite.error_groups import summarize_errors
 from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.outlines import KnownOutlines
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
-from otel_perfmon.storage.sqlite.running import find_open_spans
-from otel_perfmon.storage.sqlite.sql import query_sql
+from otel_perfmon.storage.sqlite.running import find_open_spans, read_open_token
+from otel_perfmon.storage.sqlite.sql import list_views, query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
 
@@ -226,6 +227,20 @@ class SqliteReader(ReadConnections):
         with self._transaction() as connection:
             return summarize_errors(connection, window=_bounded(window), limit=check_count("limit", limit), **names)
 
+    def summarize_error_counts(
+        self,
+        groups: Sequence[ErrorGroup],
+        *,
+        service: str | None = None,
+        window: Window | None = None,
+        cells_max: int = 48,
+    ) -> list[CountSeries]:
+        """How often each of the groups occurred over time, in their order; see `SpanReader`."""
+        cells_max = min(CELLS_MAX, check_count("cells_max", cells_max))
+        service, window = _name("service", service), _bounded(window)
+        with self._transaction() as connection:
+            return summarize_error_counts(connection, groups, service=service, window=window, cells_max=cells_max)
+
     def find_points(
         self, instrument: str | None = None, *, window: Window | None = None, limit: int = 1000
     ) -> list[PointRecord]:
@@ -274,10 +289,15 @@ class SqliteReader(ReadConnections):
         with self._transaction() as connection:
             return find_open_spans(connection, key)
 
+    def get_open_token(self) -> str:
+        """A text that changes when what `find_open_spans` tells does; see `SpanReader`."""
+        with self._transaction() as connection:
+            return read_open_token(connection)
+
     def get_health(self) -> Health:
-        """The account of everything that ended, over all processes."""
-        sent_count = sum(each.sent_count for each in self.list_destinations())
-        return replace(summed(self.list_processes()), forwarded=sent_count)
+        """The account of everything that ended, over all processes and destinations."""
+        with self._transaction() as connection:
+            return replace(summed(read_processes(connection)), forwarded=count_sent(connection))
 
     def list_processes(self) -> list[ProcessHealth]:
         """The account of each process that recorded, the latest to write first."""
@@ -299,6 +319,11 @@ class SqliteReader(ReadConnections):
         with self._transaction(is_reused=False) as connection:
             rows_max = min(check_count("rows_max", rows_max), INT64_MAX - 1)
             return query_sql(connection, sql, rows_max=rows_max, seconds_max=check_seconds("seconds_max", seconds_max))
+
+    def list_views(self) -> dict[str, tuple[str, ...]]:
+        """The views and their columns; see `SpanReader`."""
+        with self._transaction(is_reused=False) as connection:
+            return list_views(connection)
 
 
 def _bounded(window: Window | None) -> Window | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from typing import Final
@@ -23,6 +24,13 @@ ORDER BY s.start_unix_nano, s.trace_id
 """
 _PROCESS_AT: Final = 18
 """Where the columns of the process begin in a selected row."""
+_SUMS: Final = f"""
+SELECT count(*), max(s.start_unix_nano), total(length(s.attributes) + length(s.details)),
+    {", ".join(f"p.{name.strip()}" for name in PROCESS_COLUMNS.split(","))}
+FROM _open_spans s CROSS JOIN _open_processes p ON p.process = s.process
+GROUP BY p.process ORDER BY p.process
+"""
+_DIGEST_BYTES: Final = 8
 
 
 def find_open_spans(connection: sqlite3.Connection, trace_id: bytes | None = None) -> list[OpenSpanRecord]:
@@ -40,3 +48,16 @@ def find_open_spans(connection: sqlite3.Connection, trace_id: bytes | None = Non
         span = span_record((*row[:7], until, *row[8:13], until - start > threshold_nano, row[14], b""), shared)
         records.append(OpenSpanRecord(span, state, parts[0], thread_id, thread_name))
     return records
+
+
+def read_open_token(connection: sqlite3.Connection) -> str:
+    """Another text than before when `find_open_spans` tells of other spans, or more of them; '' when of none.
+
+    It goes by sums: a text that is replaced by one as long is not told.
+    """
+    now = time.time_ns()
+    sums = [
+        (process, state_of(ProcessIdentity(*parts), seen, now), count, newest, size)
+        for count, newest, size, process, *parts, seen in connection.execute(_SUMS)
+    ]
+    return hashlib.blake2s(repr(sums).encode(), digest_size=_DIGEST_BYTES).hexdigest() if sums else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ _READING: Final = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 )
 _DESCRIBING: Final = frozenset(("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"))
+_VIEWS: Final = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
+_COLUMNS: Final = "PRAGMA table_info({})"
 _LENGTH: Final = 0  # SQLITE_LIMIT_LENGTH
 _OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a database", "unable to open", "decode")
 """What SQLite says when the file is to blame, and not the question."""
@@ -35,9 +38,7 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
     """
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
         connection.setlimit(_LENGTH, _VALUE_MAX_BYTES)
-    # Views use json_each() and its kind, which SQLite 3.40 calls unsafe there; the authorizer allows only to read.
-    connection.execute("PRAGMA trusted_schema = ON")
-    connection.set_authorizer(_authorize)
+    _let_read(connection)
     # Steps that handle long values take milliseconds each: the clock is looked at from outside as well.
     watch = threading.Timer(seconds_max, connection.interrupt)
     watch.daemon = True
@@ -60,6 +61,28 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
         raise QueryError(message)
     columns = tuple(column[0] for column in cursor.description)
     return SqlRows(columns, tuple(rows[:rows_max]), is_complete=len(rows) <= rows_max)
+
+
+def list_views(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    """The views of the file by name, and the columns of each; on a connection that is to be closed afterwards.
+
+    Those that somebody made for themselves are among them, unless they ask for what is not there.
+    """
+    _let_read(connection)
+    views: dict[str, tuple[str, ...]] = {}
+    for (name,) in connection.execute(_VIEWS).fetchall():
+        quoted = '"' + name.replace('"', '""') + '"'
+        with suppress(sqlite3.OperationalError):
+            views[name] = tuple(row[1] for row in connection.execute(_COLUMNS.format(quoted)))
+    return views
+
+
+def _let_read(connection: sqlite3.Connection) -> None:
+    """Views use json_each() and its kind, which SQLite 3.40 calls unsafe there; the authorizer allows only to read."""
+    connection.execute("PRAGMA trusted_schema = ON")
+    # SQLite makes these when they are first named, and asks the authorizer for leave to write to its list of tables.
+    connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
+    connection.set_authorizer(_authorize)
 
 
 def _bounded_rows(cursor: sqlite3.Cursor, rows_max: int) -> list[tuple[Any, ...]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from otel_perfmon.account import DestinationHealth, Health, SecretFinding
+from otel_perfmon.account import SecretFinding
 from otel_perfmon.errors import QueryError
 from otel_perfmon.outline import Outline
 from otel_perfmon.records import OpenSpanRecord
@@ -16,7 +15,7 @@ from otel_perfmon.storage import registry
 from otel_perfmon.storage.base import KeysFound, RetentionPolicy
 from otel_perfmon.storage.maintenance import remove_in_steps
 from otel_perfmon.storage.redactor import RedactionPolicy
-from otel_perfmon.storage.sqlite import destinations, traces
+from otel_perfmon.storage.sqlite import traces
 from otel_perfmon.storage.sqlite.connection import check_ours, check_readable, translated
 from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.reader import SqliteReader
@@ -79,17 +78,6 @@ class SqliteStore(SqliteReader):
         recorder = registry.find_recorder(self.path)
         if recorder is not None:
             recorder.look_at_open_spans()
-
-    def get_health(self) -> Health:
-        """The account of everything that ended, over all processes and destinations."""
-        health = super().get_health()
-        with self._transaction() as connection:
-            return replace(health, forwarded=destinations.count_sent(connection))
-
-    def list_destinations(self) -> list[DestinationHealth]:
-        """Where spans are sent on to, and how far each destination has come, by name."""
-        with self._transaction() as connection:
-            return destinations.list_destinations(connection)
 
     def find_secrets(self, policy: RedactionPolicy | None = None) -> list[SecretFinding]:
         """Where the file holds secrets, by the defaults and what ``policy`` adds; never the secrets themselves."""

@@ -61,9 +61,21 @@ def truth(name: str, description: str) -> Parameter:
     return Parameter(name, description, _read_truth, {"type": "boolean"})
 
 
+def choice(name: str, description: str, choices: Sequence[str]) -> Parameter:
+    """One of some words."""
+
+    def read(given: str) -> str:
+        if given not in choices:
+            message = f"one of {', '.join(choices)} is wanted"
+            raise ValueError(message)
+        return given
+
+    return Parameter(name, description, read, {"type": "string", "enum": list(choices)})
+
+
 def order(name: str, description: str) -> Parameter:
     """One of the orders of a `SpanQuery`."""
-    return Parameter(name, description, str, {"type": "string", "enum": list(get_args(Order))})
+    return choice(name, description, get_args(Order))
 
 
 WINDOW: Final = Parameter(

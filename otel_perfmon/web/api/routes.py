@@ -1,4 +1,4 @@
-"""Routes for the questions: each runs on a thread of its own and for a bounded time, so that none holds up another."""
+"""Routes for the questions: each has threads of its own, and a bounded time, so that none holds up another."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError
+from otel_perfmon.errors import PerfmonError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.openapi import describe
 from otel_perfmon.web.api.parameters import read_parameters
 from otel_perfmon.web.api.questions import QUESTIONS, Question
+from otel_perfmon.web.statuses import status_of
 
 SECONDS_MAX: Final = 5.0
 """How long a question may take."""
-_THREADS: Final = 8
-_STATUSES: Final = {QueryError: 400, NotFoundError: 404}
-_NOT_FOUND, _UNAVAILABLE = 404, 503
+_THREADS: Final = 4
+"""For each question: many that take their time, such as those in SQL, leave the others theirs."""
+_NOT_FOUND: Final = 404
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'",
@@ -48,8 +49,7 @@ async def refuse_http(_: Request, error: Exception) -> Response:
 
 def api_routes(store: Store) -> list[Route]:
     """The routes, for any application. The store should end its questions after `SECONDS_MAX`."""
-    threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-api")
-    routes = [Route(each.path, _endpoint(each, store, threads), methods=["GET"]) for each in QUESTIONS]
+    routes = [Route(each.path, _endpoint(each, store), methods=["GET"]) for each in QUESTIONS]
     document = _encode(describe(QUESTIONS))
 
     async def tell(_: Request) -> Response:
@@ -58,7 +58,9 @@ def api_routes(store: Store) -> list[Route]:
     return [Route("/api/openapi.json", tell, methods=["GET"]), *routes]
 
 
-def _endpoint(question: Question, store: Store, threads: ThreadPoolExecutor) -> _Endpoint:
+def _endpoint(question: Question, store: Store) -> _Endpoint:
+    threads = ThreadPoolExecutor(_THREADS, f"otel-perfmon{question.path}")
+
     def ask(given: list[tuple[str, str]]) -> bytes:
         answer = question.ask(store, **read_parameters(question.parameters, given))
         return _encode({"items": as_json(answer)} if isinstance(answer, list) else as_json(answer))
@@ -68,8 +70,7 @@ def _endpoint(question: Question, store: Store, threads: ThreadPoolExecutor) -> 
         try:
             return _answer(await asyncio.get_running_loop().run_in_executor(threads, ask, given))
         except PerfmonError as error:
-            status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), _UNAVAILABLE)
-            return refuse(status, str(error), error=type(error).__name__)
+            return refuse(status_of(error), str(error), error=type(error).__name__)
 
     return receive
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 CARRIED: Final = ("window", "service")
 """What stays the same from page to page."""
+PASSING: Final = ("page_token", "reached", "patient")
+"""How far a list was turned: no longer true when something else is changed."""
 ALL: Final = "all"
 """The time range that is none."""
 
@@ -22,8 +24,22 @@ class Address:
 
     def here(self, **changes: Any) -> str:
         """The address of this page with other parameters; one that is None or empty goes."""
-        kept = [pair for pair in self._given if pair[0] not in changes]
-        return address(self._path, [*kept, *changes.items()])
+        return self.same(self._path, **changes)
+
+    def same(self, path: str, **changes: Any) -> str:
+        """That of another page which is asked the same, but for the changes."""
+        return address(path, [*self._kept(changes), *changes.items()])
+
+    def adding(self, name: str, value: str) -> str:
+        """The same with one more value of a parameter that may stand several times."""
+        return address(self._path, [*self._kept(()), (name, value)])
+
+    def without(self, name: str, value: str) -> str:
+        """The same without that parameter of that value."""
+        return address(self._path, [pair for pair in self._kept(()) if pair != (name, value)])
+
+    def _kept(self, changes: Collection[str]) -> list[tuple[str, str]]:
+        return [pair for pair in self._given if pair[0] not in changes and pair[0] not in PASSING]
 
     def to(self, path: str, **parameters: Any) -> str:
         """That of another page, about the same time and service unless these are among the parameters."""
@@ -31,9 +47,12 @@ class Address:
         return address(path, [*carried, *parameters.items()])
 
     def api(self, path: str, **parameters: Any) -> str:
-        """That of a question to the API about the same time and service."""
+        """That of a question to the API about the same time and service; an ``operation`` may have an empty name."""
         scope = {"service": dict(self._given).get("service"), "window": None if self._window == ALL else self._window}
-        return address(path, {**scope, **parameters}.items())
+        found = address(path, {**scope, **parameters}.items())
+        if parameters.get("operation") == "":
+            found += f"{'&' if '?' in found else '?'}operation="
+        return found
 
     @property
     def query(self) -> list[tuple[str, str]]:

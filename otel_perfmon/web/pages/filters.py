@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from otel_perfmon.visible import visible
 
 ABSENT: Final = Markup('<span class="dim">-</span>')
 _NANO: Final = 10**9
+_LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 NO_NAME: Final = "(no name)"
 _LINES_KEPT: Final = "\n\t"
 
@@ -24,13 +26,21 @@ def shown(value: object) -> Markup:
 
 
 def shown_name(value: str) -> Markup:
-    """The same of a name, also of one that is empty."""
-    return shown(value) if value else Markup('<span class="dim">{}</span>').format(NO_NAME)
+    """The same of a name, also of one that is empty, or of spaces alone."""
+    if value.strip(" "):
+        return shown(value)
+    return Markup('<span class="dim">{}</span>').format(f"({len(value)} spaces)" if value else NO_NAME)
 
 
 def shown_lines(value: object) -> str:
     """The same of text of several lines, which stand where they stood."""
     return visible(str(value), _LINES_KEPT)
+
+
+def cut(value: object, length_max: int = 300) -> str:
+    """The beginning of a text that is long: a table of a hundred rows has no room for the rest of it."""
+    text = str(value)
+    return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
 
 
 def with_unit(text: str) -> Markup:
@@ -48,6 +58,18 @@ def duration(milliseconds: float | None) -> Markup:
 def duration_of_nano(nano: int) -> Markup:
     """The same; the exact number is there for who points at it."""
     return Markup('<span title="{:,} ns">{}</span>').format(nano, with_unit(quantities.duration(nano / 1e6)))
+
+
+def lapse(seconds: float) -> Markup:
+    """How long something goes on already, in whole seconds and two units at most: ``12 s``, ``3 min 05 s``."""
+    whole = max(0, int(seconds))
+    if whole < _LAPSES[-1][1]:
+        return Markup('{}<span class="u">s</span>').format(whole)
+    at = next(place for place, (_, size) in enumerate(_LAPSES) if whole >= size)
+    (unit, size), (less, part) = (*_LAPSES, ("s", 1))[at : at + 2]
+    return Markup('{:,}<span class="u">{}</span>{:02}<span class="u">{}</span>').format(
+        whole // size, unit, whole % size // part, less
+    )
 
 
 def signed_duration(nano: int) -> Markup:
@@ -73,7 +95,8 @@ def size(size_bytes: float) -> Markup:
 def moment(unix_nano: int | None, form: str = "clock") -> Markup:
     """A moment; the browser writes it in the reader's zone, and to the nanosecond for who points at it.
 
-    ``form``: ``clock`` is the time of day, with the date of other days; ``ago`` how long ago.
+    ``form``: ``clock`` is the time of day to the millisecond, or with the date of other days; ``second`` the same to
+    the second; ``ago`` how long ago.
     """
     if not unix_nano:
         return ABSENT
@@ -88,8 +111,8 @@ def moment_of_seconds(unix_seconds: float | None, form: str = "clock") -> Markup
     return moment(None if unix_seconds is None else round(unix_seconds * _NANO), form)
 
 
-def sparkline(counts: Sequence[int], error_counts: Sequence[int] = ()) -> Markup:
-    """Counts over time as a small line from zero, with a dot where some failed."""
+def sparkline(counts: Sequence[int], error_counts: Sequence[int] = (), error_share_max: float = 0.0) -> Markup:
+    """Counts over time as a small line from zero, with a dot where more than that share of the calls failed."""
     most, width, height = max(counts, default=0), 96.0, 22.0
     if len(counts) < 2 or not most:  # noqa: PLR2004 - a line has two ends
         return Markup("")
@@ -99,7 +122,7 @@ def sparkline(counts: Sequence[int], error_counts: Sequence[int] = ()) -> Markup
     dots = (
         Markup('<circle cx="{:.1f}" cy="{:.1f}" r="1.8"/>').format(*points[place])
         for place, failed in enumerate(error_counts)
-        if failed
+        if failed > error_share_max * counts[place]
     )
     return Markup('<svg class="spark" viewBox="-2 0 100 22" aria-hidden="true"><path d="{}"/>{}</svg>').format(
         line, Markup("").join(dots)
@@ -112,12 +135,20 @@ def share_bar(part: float, kind: str = "") -> Markup:
     return Markup('<svg class="share {}" aria-hidden="true"><rect width="{}" height="100%"/></svg>').format(kind, width)
 
 
+def as_id(name: str) -> str:
+    """The same letters for the same name, for the id of what tells of it: so a browser knows it wherever it stands."""
+    return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
 FILTERS: Final[dict[str, Any]] = {
     "ago": ago,
+    "as_id": as_id,
     "count": quantities.count,
     "counted": quantities.counted,
+    "cut": cut,
     "duration": duration,
     "duration_of_nano": duration_of_nano,
+    "lapse": lapse,
     "moment": moment,
     "moment_of_seconds": moment_of_seconds,
     "period": period,

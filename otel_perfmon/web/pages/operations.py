@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_perfmon.records import CountSeries, OperationStats
-from otel_perfmon.web.api.parameters import text, truth
+from otel_perfmon.web.api.parameters import choice, text, truth
 from otel_perfmon.web.pages.box import BOX
 from otel_perfmon.web.pages.page import Asked, Page
 
@@ -44,9 +44,8 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     word = asked.get("find", "").casefold()
     matching = [stats for stats in found if word in stats.operation.casefold()]
     sort = asked.get("sort", "time")
-    key = _SORTS.get(sort, _SORTS["time"])
     is_ascending = asked.get("ascending", sort == "operation")
-    matching.sort(key=key, reverse=not is_ascending)
+    matching.sort(key=_SORTS[sort], reverse=not is_ascending)
     shown = matching[:_ROWS_MAX]
     calls = asked.store.summarize_counts([stats.operation for stats in shown], cells_max=_SPARK_CELLS, **asked.scope)
     rows = [
@@ -71,7 +70,7 @@ PAGES: Final = (
         _answer,
         (
             text("find", "Operations whose name has this in it."),
-            text("sort", "The column they are sorted by."),
+            choice("sort", "The column they are sorted by.", SORTS),
             truth("ascending", "Least first."),
             BOX,
         ),

@@ -62,7 +62,8 @@ class SeeOtherError(Exception):
 class Page(NamedTuple):
     """A page. ``heading`` is its name in the navigation, empty for one that is not there.
 
-    ``answer`` gives what the template shows; what it raises is told on a page of its own.
+    ``answer`` gives what the template shows, and a ``status`` where it is not 200; what it raises is told on a page of
+    its own.
     """
 
     path: str
@@ -70,6 +71,14 @@ class Page(NamedTuple):
     answer: Callable[[Asked], Mapping[str, Any]]
     parameters: tuple[Parameter, ...] = ()
     heading: str = ""
+
+
+class Download(NamedTuple):
+    """What a browser saves: ``answer`` gives the file's name, its media type and its content. It may take seconds."""
+
+    path: str
+    answer: Callable[[Asked], tuple[str, str, bytes]]
+    parameters: tuple[Parameter, ...] = ()
 
 
 RANGE: Final = Parameter("window", f"{WINDOW.description} Or all.", TimeRange.parse)

@@ -18,15 +18,26 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from otel_perfmon.account import Health, StoreSummary
-from otel_perfmon.errors import NotFoundError, PerfmonError, QueryError
+from otel_perfmon.errors import PerfmonError
 from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import Store
-from otel_perfmon.web.api.parameters import read_parameters
+from otel_perfmon.web.api.parameters import Parameter, read_parameters
 from otel_perfmon.web.pages import errors, find, operation, operations, running, spans, sql, stores, traces
 from otel_perfmon.web.pages.address import Address
 from otel_perfmon.web.pages.filters import FILTERS
-from otel_perfmon.web.pages.page import RANGE, SERVICE, WINDOW_DEFAULT, WINDOWS, Asked, Page, SeeOtherError, TimeRange
+from otel_perfmon.web.pages.page import (
+    RANGE,
+    SERVICE,
+    WINDOW_DEFAULT,
+    WINDOWS,
+    Asked,
+    Download,
+    Page,
+    SeeOtherError,
+    TimeRange,
+)
+from otel_perfmon.web.statuses import status_of
 
 PAGES: Final = (
     *operations.PAGES,
@@ -40,13 +51,16 @@ PAGES: Final = (
     *find.PAGES,
 )
 """All of them, in the order of the navigation."""
+DOWNLOADS: Final = (*sql.DOWNLOADS,)
+"""What can be saved from them."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
     " trusted-types perfmon"
 )
 """The Content-Security-Policy of every page: nothing but our own files, and no script or style within a page."""
-_THREADS: Final = 8
+_THREADS: Final = 4
+"""For each page."""
 _ERRORS: Final = "backslashreplace"
 """Half a surrogate pair, which no encoding has."""
 _HEADERS: Final = {
@@ -57,17 +71,16 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-_STATUSES: Final = {QueryError: 400, NotFoundError: 404}
-_UNAVAILABLE: Final = 503
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What pages know beside the store: its path, from when on calls are slow, and where spans come in, if anywhere."""
+    """What pages know beside the store: its path, the thresholds, and where spans come in, if anywhere."""
 
     path: str
     slow_threshold_ms: float
+    error_rate_threshold: float
     receives_at: str = ""
 
 
@@ -77,8 +90,6 @@ class Site:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        # Threads of their own: questions in SQL that take their time leave the pages theirs.
-        self._threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-pages")
         self._templates = Environment(
             loader=PackageLoader("otel_perfmon.web"),
             autoescape=True,
@@ -91,7 +102,9 @@ class Site:
 
     def routes(self) -> list[BaseRoute]:
         """All of them."""
-        return [Route(page.path, self._endpoint(page), methods=["GET"]) for page in PAGES]
+        pages = [Route(page.path, self._endpoint(page), methods=["GET"]) for page in PAGES]
+        downloads = [Route(each.path, self._saving(each), methods=["GET"]) for each in DOWNLOADS]
+        return [*downloads, *pages]
 
     def refuse(self, status: int, message: str) -> Response:
         """A page that says why there is none."""
@@ -99,50 +112,70 @@ class Site:
         return Response(body, status, _HEADERS, media_type="text/html")
 
     def _endpoint(self, page: Page) -> _Endpoint:
+        threads = ThreadPoolExecutor(_THREADS, f"otel-perfmon{page.path}")
+
         async def receive(request: Request) -> Response:
             given = request.query_params.multi_items()
             try:
                 loop = asyncio.get_running_loop()
-                body = await loop.run_in_executor(self._threads, self._render, page, request.path_params, given)
-                return Response(body, 200, _HEADERS, media_type="text/html")
+                status, body = await loop.run_in_executor(threads, self._render, page, request.path_params, given)
+                return Response(body, status, _HEADERS, media_type="text/html")
             except SeeOtherError as other:
                 return RedirectResponse(other.address, 303, _HEADERS)
             except PerfmonError as error:
-                status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), _UNAVAILABLE)
-                return self.refuse(status, str(error))
+                return self.refuse(status_of(error), str(error))
 
         return receive
 
-    def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> bytes:
+    def _saving(self, download: Download) -> _Endpoint:
+        threads = ThreadPoolExecutor(_THREADS, f"otel-perfmon{download.path}")
+
+        async def receive(request: Request) -> Response:
+            given = request.query_params.multi_items()
+            try:
+                asked = self._asked(download.parameters, given)
+                loop = asyncio.get_running_loop()
+                name, media_type, body = await loop.run_in_executor(threads, download.answer, asked)
+            except PerfmonError as error:
+                return self.refuse(status_of(error), str(error))
+            headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+            return Response(body, 200, headers, media_type=media_type)
+
+        return receive
+
+    def _asked(self, parameters: Sequence[Parameter], given: Sequence[tuple[str, str]]) -> Asked:
         given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
-        values = read_parameters((RANGE, SERVICE, *page.parameters), [*path.items(), *given])
+        values = read_parameters((RANGE, SERVICE, *parameters), given)
+        return Asked(self._store, values.pop("window", None) or TimeRange.parse(WINDOW_DEFAULT), values)
+
+    def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
+        """The status and the HTML; the former is 200 unless the page's answer has another ``status``."""
+        given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
+        asked = self._asked(page.parameters, [*path.items(), *given])
         if not os.path.exists(self._settings.path):
-            return self._templates.get_template("empty.html").render(path=self._settings.path).encode(errors=_ERRORS)
-        asked = Asked(self._store, values.pop("window", None) or TimeRange.parse(WINDOW_DEFAULT), values)
+            body = self._templates.get_template("empty.html").render(path=self._settings.path)
+            return 200, body.encode(errors=_ERRORS)
         health, summary = self._store.get_health(), self._store.summarize_store()
         address = Address(page.path.format(**path), given, asked.range.text)
         context = page.answer(asked)
-        return (
-            self._templates.get_template(page.template)
-            .render(
-                {
-                    "page": page,
-                    "asked": asked,
-                    "range": asked.range,
-                    "frozen": _frozen(asked.range, summary),
-                    "address": address,
-                    "here": address.here,
-                    "to": address.to,
-                    "api": address.api,
-                    "foot": foot(health, summary),
-                    "summary": summary,
-                    "box_text": dict(given).get("box", ""),
-                    "settings": self._settings,
-                    **context,
-                }
-            )
-            .encode(errors=_ERRORS)
+        body = self._templates.get_template(page.template).render(
+            {
+                "page": page,
+                "asked": asked,
+                "range": asked.range,
+                "frozen": _frozen(asked.range, summary),
+                "address": address,
+                "here": address.here,
+                "to": address.to,
+                "api": address.api,
+                "foot": foot(health, summary),
+                "summary": summary,
+                "box_text": dict(given).get("box", ""),
+                "settings": self._settings,
+                **context,
+            }
         )
+        return context.get("status", 200), body.encode(errors=_ERRORS)
 
 
 def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:

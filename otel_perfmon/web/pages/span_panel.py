@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_perfmon.frames import Frame, innermost, parse_stack
 from otel_perfmon.json_form import as_json
 from otel_perfmon.outline import Mark, Outline
 from otel_perfmon.records import STACK_EVENT, EventRecord, LogRecord, OpenSpanRecord, SpanRecord
 from otel_perfmon.storage.base import TRACE_LOGS_MAX, Store
 from otel_perfmon.trace import Trace
 from otel_perfmon.web.pages.rank import Rank, rank_of
+from otel_perfmon.web.pages.stack import Stack
 from otel_perfmon.web.pages.trace_summary import critical_nano, error_message, key_of
 
 _VALUE_CHARACTERS_MAX: Final = 4_000
@@ -39,15 +39,6 @@ class Value:
     def left_count(self) -> int:
         """How many characters there is no room for."""
         return max(0, len(self.text) - _VALUE_CHARACTERS_MAX)
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """A stack as text and as its parts, of which one frame is the place to look at."""
-
-    text: str
-    parts: Sequence[Frame | str]
-    place: Frame | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +122,11 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         parent_key=key_of(outline, parent) if parent >= 0 else "",
         parent_name=outline.names[outline.name_indexes[parent]] if parent >= 0 else "",
         rank=rank_of(store, span.name, span.service, span.duration_ms, span.end_unix_nano),
-        slow_stack=_stack(span.stack_trace),
+        slow_stack=Stack.of(span.stack_trace),
         slow_after_nano=max(0, taken - span.start_unix_nano),
         error_type=str((exception.attributes.get("exception.type") if exception else "") or span.error_type or ""),
         error_message=error_message(span),
-        error_stack=_stack(str(exception.attributes.get("exception.stacktrace", "")) if exception else ""),
+        error_stack=Stack.of(str(exception.attributes.get("exception.stacktrace", "")) if exception else ""),
         values=_values(span.attributes),
         resource=_values(span.resource.attributes),
         scope=_values(span.scope.attributes),
@@ -166,13 +157,6 @@ def _find(
 
 def _end(outline: Outline, place: int) -> int:
     return outline.starts_nano[place] + outline.durations_nano[place]
-
-
-def _stack(text: str) -> Stack | None:
-    if not text.strip():
-        return None
-    parts = parse_stack(text.rstrip("\n"))
-    return Stack(text, parts, innermost(parts))
 
 
 def _values(attributes: Mapping[str, Any], without: Iterable[str] = ()) -> list[Value]:

@@ -10,3 +10,13 @@ export async function ask(address) {
   }
   return answer;
 }
+
+const asked = new Map();
+
+/** The same for several who ask at the same time: they share one answer. */
+export function askTogether(address) {
+  if (!asked.has(address)) {
+    asked.set(address, ask(address).finally(() => asked.delete(address)));
+  }
+  return asked.get(address);
+}

@@ -1,5 +1,5 @@
 // Axes: round times in the reader's zone, and round durations on a logarithmic scale.
-import {roundDuration} from "./numbers.js";
+import {duration, roundDuration} from "./numbers.js";
 import {day, timeOfDay} from "./times.js";
 
 const STEPS_SECONDS = [
@@ -21,11 +21,19 @@ export function timeTicks(startMs, endMs, most) {
   return ticks;
 }
 
-/** Powers of ten between two durations in ms: [{ms, label}]. */
+/** Round durations between two in ms: powers of ten, the fives and twos between them where there are few: [{ms, label}]. */
 export function decadeTicks(leastMs, mostMs) {
-  const ticks = [];
-  for (let power = Math.ceil(Math.log10(leastMs) - 1e-9); power <= Math.log10(mostMs) + 1e-9; power++) {
-    ticks.push({ms: 10 ** power, label: roundDuration(10 ** power)});
-  }
-  return ticks;
+  const between = (steps) => {
+    const ticks = [];
+    for (let power = Math.floor(Math.log10(leastMs)); power <= Math.log10(mostMs) + 1e-9; power++) {
+      for (const ms of steps.map((step) => step * 10 ** power)) {
+        if (ms >= leastMs * (1 - 1e-9) && ms <= mostMs * (1 + 1e-9)) {
+          ticks.push({ms, label: roundDuration(ms)});
+        }
+      }
+    }
+    return ticks;
+  };
+  const found = [[1], [1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]].map(between).find((ticks) => ticks.length > 1);
+  return found ?? [leastMs, mostMs].map((ms) => ({ms, label: duration(ms)}));
 }

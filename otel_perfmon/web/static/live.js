@@ -32,6 +32,7 @@ function hear({pulse, isAway = false}) {
     write("stored", count(pulse.stored));
     write("lost", count(pulse.lost));
     write("file_bytes", size(pulse.file_bytes));
+    document.dispatchEvent(new CustomEvent("perfmon:pulse", {detail: pulse}));
   }
 }
 
@@ -43,7 +44,7 @@ function write(name, text) {
 }
 
 async function lookAgain() {
-  const isHeld = document.querySelector("[data-held]"); // a box is being drawn, a form is filled in
+  const isHeld = document.querySelector("[data-held], [data-holds]"); // a box is being drawn, a form is filled in
   if (!isChanged || isAsking || isHeld || document.hidden || performance.now() < notBefore) {
     return;
   }

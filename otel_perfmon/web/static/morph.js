@@ -39,7 +39,7 @@ function morphChildren(old, fresh) {
     const known = wanted.id ? byId.get(wanted.id) : undefined;
     if (known && known.nodeName === wanted.nodeName) {
       if (known !== place) {
-        old.insertBefore(known, place);
+        move(old, known, place);
       }
       place = known.nextSibling;
       morph(known, wanted);
@@ -56,4 +56,15 @@ function morphChildren(old, fresh) {
     place.remove();
     place = next;
   }
+}
+
+/** Put a child before another, where it keeps the focus if the browser can do that. */
+function move(parent, child, place) {
+  if (parent.moveBefore) {
+    parent.moveBefore(child, place);
+    return;
+  }
+  const focused = child.contains(document.activeElement) ? document.activeElement : null;
+  parent.insertBefore(child, place);
+  focused?.focus({preventScroll: true});
 }

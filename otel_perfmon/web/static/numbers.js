@@ -26,8 +26,38 @@ export function roundDuration(milliseconds) {
   return `${number.includes(".") ? number.replace(/\.?0+$/, "") : number} ${unit}`;
 }
 
+const LAPSES = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+
+/** How long something goes on already, in whole seconds and two units at most: [["3", "min"], ["05", "s"]]. */
+export function lapse(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const at = Math.max(0, LAPSES.findIndex(([, size]) => whole >= size));
+  if (whole < 60) {
+    return [[String(whole), "s"]];
+  }
+  const [[unit, size], [less, part]] = LAPSES.slice(at, at + 2);
+  return [[count(Math.floor(whole / size)), unit], [String(Math.floor((whole % size) / part)).padStart(2, "0"), less]];
+}
+
 /** All digits, in groups of three. */
 export const count = (number) => GROUPED.format(number);
+
+/** A share between 0 and 1 in percent, with two significant digits below ten. */
+export function share(part) {
+  const percent = Number((part * 100).toPrecision(2));
+  return percent >= 10 ? `${Math.round(part * 100)}%` : `${percent}%`;
+}
+
+/** How often: "5.06/s", in a second, a minute, an hour or a day, whichever suits it; round ones without zeros. */
+export function rate(perSecond, isRound = false) {
+  for (const [unit, seconds] of [["s", 1], ["min", 60], ["h", 3_600], ["d", 86_400]]) {
+    const number = Number((perSecond * seconds).toPrecision(3));
+    if (number >= 1 || (number && unit === "d")) {
+      return `${isRound ? number.toLocaleString("en") : threeDigits(number)}/${unit}`;
+    }
+  }
+  return "0/s";
+}
 
 /** Bytes; a kilobyte has 1024. */
 export function size(bytes) {

@@ -12,8 +12,8 @@ export function timeOfDay(date, digits = 0) {
 export const day = (date) => `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
 
 /** As much of a moment as tells it from others near now. */
-export function stamp(date, now = new Date()) {
-  return day(date) === day(now) ? timeOfDay(date, 3) : `${day(date)} ${timeOfDay(date)}`;
+export function stamp(date, now = new Date(), digits = 3) {
+  return day(date) === day(now) ? timeOfDay(date, digits) : `${day(date)} ${timeOfDay(date)}`;
 }
 
 /** How long before now: now, 12 s ago, 3 min ago. */
@@ -27,12 +27,14 @@ export function ago(date, now = new Date()) {
   return seconds > 0 ? `${text} ago` : `in ${text}`;
 }
 
+const FORMS = {ago, clock: stamp, second: (date, now) => stamp(date, now, 0)};
+
 /** Write every moment that the server told. */
 export function writeTimes(root) {
   const now = new Date();
   for (const element of root.querySelectorAll("time[data-unix-nano]")) {
     const date = new Date(element.dateTime);
-    const text = element.dataset.form === "ago" ? ago(date, now) : stamp(date, now);
+    const text = FORMS[element.dataset.form](date, now);
     if (element.textContent !== text) {
       element.textContent = text;
     }

@@ -27,10 +27,10 @@ async function show(url, number) {
   if (number !== latest) {
     return took; // something else was asked for meanwhile
   }
-  if (!response.ok) {
-    throw new Error(`${response.status} ${response.statusText}`);
-  }
   const page = parsed(text);
+  if (!response.ok) {
+    throw new Error(page.querySelector("#main p")?.textContent ?? `${response.status} ${response.statusText}`);
+  }
   document.title = page.title;
   document.body.toggleAttribute("data-live", page.body.hasAttribute("data-live"));
   for (const id of ["bar", "main", "foot"]) {

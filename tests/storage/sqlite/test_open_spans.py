@@ -16,7 +16,7 @@ from storage_kit import NOW, SECOND, batch, span_row, unstorable_row
 from otel_perfmon import open_store
 from otel_perfmon.storage import process as processes
 from otel_perfmon.storage.base import Batch, OpenSpans
-from otel_perfmon.storage.rows import OpenSpanRow
+from otel_perfmon.storage.rows import OpenSpanRow, SpanDetails
 from otel_perfmon.storage.sqlite import open_spans
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
@@ -67,6 +67,27 @@ def test_rows_are_replaced_and_those_not_named_go_only_when_all_are_named(writer
     assert names(db_path) == ["three"]
     write_open(writer)
     assert names(db_path) == []
+
+
+def test_the_token_changes_with_what_is_open_and_not_with_time(writer, db_path, gone):
+    def token() -> str:
+        with open_store(db_path) as store:
+            return store.get_open_token()
+
+    one, two = open_row("one", end=NOW), open_row("two", end=NOW + 5)
+    tokens = []
+    for rows in ([], [one], [one, two], [two]):
+        write_open(writer, *rows)
+        tokens.append(token())
+        write_open(writer, *rows)
+        assert token() == tokens[-1]
+    stack = '[{"name":"perfmon.stack","time_unix_nano":1,"attributes":{"code.stacktrace":"somewhere"}}]'
+    write_open(writer, two._replace(span=two.span._replace(details=SpanDetails(events=stack))))
+    tokens.append(token())
+    claim_to_be(db_path, gone, NOW)
+    tokens.append(token())
+    assert tokens[0] == ""
+    assert len(set(tokens)) == len(tokens)
 
 
 def test_a_span_is_what_it_was_when_it_last_changed(writer, db_path):

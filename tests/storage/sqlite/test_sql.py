@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from storage_kit import ask_one, edge_row, point_row, span_row, write
@@ -26,6 +28,25 @@ def filled(writer, store) -> SqliteStore:
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_can_be_asked(filled, view):
     assert filled.query_sql(f"SELECT * FROM {view} LIMIT 3").columns
+
+
+@pytest.mark.parametrize("function", ["json_each", "json_tree"])
+def test_json_can_be_taken_apart(filled, function):
+    rows = filled.query_sql(f"SELECT s.name, a.value FROM spans s, {function}('[1, 2]') a WHERE a.atom = 2").rows
+    assert [value for _, value in rows] == [2] * 5
+
+
+def test_views_are_listed_with_their_columns_and_broken_ones_left_out(filled, db_path):
+    with closing(sqlite3.connect(db_path)) as connection:
+        connection.execute('CREATE VIEW "my ""own""" AS SELECT 1 AS one, name FROM spans')
+        connection.execute("CREATE VIEW broken AS SELECT missing FROM nowhere")
+    views = filled.list_views()
+    assert set(views) >= {*VIEWS, "logs", "open_spans"}
+    assert "broken" not in views
+    assert views['my "own"'] == ("one", "name")
+    for view, columns in views.items():
+        quoted = view.replace('"', '""')
+        assert filled.query_sql(f'SELECT * FROM "{quoted}" LIMIT 1').columns == columns
 
 
 def test_a_question_has_its_columns_and_rows_and_says_when_there_were_more(filled):

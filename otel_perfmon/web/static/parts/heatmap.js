@@ -48,28 +48,31 @@ class Heatmap {
     const style = getComputedStyle(figure);
     this.width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     this.height = figure.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    if (!answer || this.width < LEFT + 20) {
-      return;
+    if (!answer || !(this.width >= LEFT + 20)) {
+      return; // nothing to draw, or nowhere: it is off the page
     }
     if (!answer.counts.length || !answer.bounds_ms.length) {
       figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
       return;
     }
     this.#measure();
-    const hadFocus = figure.contains(document.activeElement);
-    this.picture = svg("svg", {
-      viewBox: `0 0 ${this.width} ${this.height}`, tabindex: 0, role: "application", "aria-roledescription": "heatmap",
-      "aria-label": `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`,
-    });
+    this.#frame();
+    this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
+    this.picture.setAttribute("aria-label", `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`);
     this.overlay = svg("g");
-    this.picture.append(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
-    this.bubble = html("div", {class: "bubble", hidden: ""});
-    figure.replaceChildren(this.picture, this.bubble);
-    this.#listen();
+    this.picture.replaceChildren(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
     this.#drawBox();
-    if (hadFocus) {
-      this.picture.focus({preventScroll: true});
+  }
+
+  /** The picture and its bubble, which stay as long as the figure shows them: focus and the pointer are theirs. */
+  #frame() {
+    if (this.picture?.parentNode === this.figure) {
+      return;
     }
+    this.picture = svg("svg", {tabindex: 0, role: "application", "aria-roledescription": "heatmap"});
+    this.bubble = html("div", {class: "bubble", hidden: ""});
+    this.figure.replaceChildren(this.picture, this.bubble);
+    this.#listen();
   }
 
   #measure() {
@@ -141,8 +144,10 @@ class Heatmap {
 
   #marks() {
     const slowMs = Number(this.figure.dataset.slowMs);
-    const marks = this.answer.error_counts.flatMap((number, cell) =>
-      number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 2.4})] : []);
+    const {counts, error_counts} = this.answer;
+    const sum = (cell) => counts[cell].reduce((all, each) => all + each, 0);
+    const marks = error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
+      number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 1.2 + 2.6 * Math.sqrt(number / sum(cell))})] : []);
     if (slowMs > this.bounds[0] && slowMs < this.bounds.at(-1)) {
       const y = this.#yOf(slowMs);
       marks.push(svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y}));
@@ -159,6 +164,7 @@ class Heatmap {
     };
     this.picture.addEventListener("pointerdown", (event) => {
       if (event.button === 0 && at(event)[0] >= LEFT) {
+        event.preventDefault(); // focus is for the keyboard
         this.anchor = at(event);
         this.figure.dataset.held = "";
         this.picture.setPointerCapture(event.pointerId);
@@ -174,7 +180,11 @@ class Heatmap {
       if (this.anchor) {
         const box = this.#boxOf(this.anchor, at(event));
         this.#release();
-        this.#choose(box);
+        if (box.first === box.last && box.lowest === box.highest && !this.#count(box)) {
+          visit(this.figure.dataset.here); // a click on nothing
+        } else {
+          this.#choose(box);
+        }
       }
     });
     this.picture.addEventListener("pointercancel", () => this.#release());
@@ -187,6 +197,7 @@ class Heatmap {
     this.anchor = null;
     delete this.figure.dataset.held;
     this.bubble.hidden = true;
+    this.bubble.removeAttribute("role");
   }
 
   #cellAt([x, y]) {
@@ -236,9 +247,9 @@ class Heatmap {
     const moment = (cell) => new Date(Math.round(this.startMs + cell * this.cellMs)).toISOString();
     const [low, high] = [lowest ? this.answer.bounds_ms[lowest] : 0, this.answer.bounds_ms[highest + 1]];
     const most = highest === this.rows - 1 ? "" : Number(high.toPrecision(9));
-    const address = new URL(this.figure.dataset.here, location.href);
-    address.searchParams.set("box", `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`);
-    visit(address);
+    const box = `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`;
+    const here = this.figure.dataset.here;
+    visit(`${here}${here.includes("?") ? "&" : "?"}box=${box}`);
   }
 
   /** The box that stands in the address. */
@@ -275,10 +286,14 @@ class Heatmap {
         Math.max(0, Math.min(this.cells - 1, before[0] + move[0])),
         Math.max(0, Math.min(this.rows - 1, before[1] + move[1])),
       ];
+      this.figure.dataset.held = ""; // or the page, which is live, would draw over it
+      this.bubble.setAttribute("role", "status");
       this.#show(between(this.from ?? this.cursor, this.cursor), this.from ? "brush" : "cursor");
       this.#tell(this.cursor);
     } else if (event.key === "Enter" && this.cursor) {
-      this.#choose(between(this.from ?? this.cursor, this.cursor));
+      const box = between(this.from ?? this.cursor, this.cursor);
+      this.#release();
+      this.#choose(box);
     } else if (event.key === "Escape") {
       this.cursor = this.from = null;
       this.#release();

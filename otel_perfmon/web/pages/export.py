@@ -1,0 +1,103 @@
+"""What the page of spans shows as a file, as ``otel-perfmon export`` writes it: some hundred spans at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from otel_perfmon.errors import PerfmonError
+from otel_perfmon.formats.csv_table import encode_csv
+from otel_perfmon.otlp.files import encode_json_lines
+from otel_perfmon.records import SpanRecord
+from otel_perfmon.storage.base import Store
+from otel_perfmon.storage.paging import PAGE_SPANS, find_pages
+from otel_perfmon.web.api.parameters import Parameter, read_parameters
+from otel_perfmon.web.pages.page import RANGE, SERVICE
+from otel_perfmon.web.pages.span_filters import FILTERS, query_of
+from otel_perfmon.web.statuses import status_of
+
+SPANS_MAX: Final = 100_000
+"""A file ends behind so many spans; the command has no such limit."""
+_THREADS: Final = 2
+"""However many files are fetched, pages have their turn."""
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+Refuse = Callable[[int, str], Response]
+
+
+class Format(NamedTuple):
+    """A kind of file: how pages of spans are written, the ending of its name, and its media type."""
+
+    encode: Callable[[Iterable[Sequence[SpanRecord]]], Iterator[bytes]]
+    ending: str
+    media_type: str
+
+
+FORMATS: Final = {
+    "otlp-json": Format(encode_json_lines, "jsonl", "application/x-ndjson"),
+    "csv": Format(encode_csv, "csv", "text/csv"),
+}
+
+
+def _read_format(given: str) -> Format:
+    if given not in FORMATS:
+        message = f"{' or '.join(FORMATS)} is wanted"
+        raise ValueError(message)
+    return FORMATS[given]
+
+
+_PARAMETERS: Final = (
+    Parameter("format", "How it is written.", _read_format, is_required=True),
+    RANGE,
+    SERVICE,
+    *(each for each in FILTERS if each.name != "page_token"),
+)
+
+
+def export_routes(store: Store, refuse: Refuse) -> list[Route]:
+    """Where the files are; ``refuse`` makes the page that says why there is none."""
+    threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-export")
+
+    async def receive(request: Request) -> Response:
+        given = [pair for pair in request.query_params.multi_items() if pair[1]]
+        loop = asyncio.get_running_loop()
+        try:
+            form, pieces = await loop.run_in_executor(threads, _begin, store, given)
+        except PerfmonError as error:
+            return refuse(status_of(error), str(error))
+        name = f"spans-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{form.ending}"
+        headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(_stream(pieces, threads), 200, headers, form.media_type)
+
+    return [Route("/spans/export", receive, methods=["GET"])]
+
+
+def _begin(store: Store, given: Sequence[tuple[str, str]]) -> tuple[Format, Iterator[bytes]]:
+    """The file that is asked for, its first spans found. Raises as `Store.find_spans`, before anything is sent."""
+    values: dict[str, Any] = read_parameters(_PARAMETERS, given)
+    form: Format = values["format"]
+    time_range = values.get("window")
+    window = time_range.window if time_range else None
+    query = query_of({"order": "arrival", **values}, window, limit=PAGE_SPANS)
+    pages = find_pages(store, query, SPANS_MAX)
+    first = next(pages, None)
+    return form, form.encode(pages if first is None else chain([first], pages))
+
+
+async def _stream(pieces: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
+    """The pieces, the next one made on a thread when the one before has gone out; nothing is made for who has left."""
+    loop = asyncio.get_running_loop()
+    while (piece := await loop.run_in_executor(threads, next, pieces, None)) is not None:
+        yield piece
