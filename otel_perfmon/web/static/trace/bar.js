@@ -17,7 +17,7 @@ export function bar(tree, place, scale, hue) {
   const drawn = [];
   if (right >= -LEAST_PX && left <= scale.width + LEAST_PX) {
     const [from, to] = [Math.max(-4, left), Math.min(scale.width + 4, Math.max(right, left + LEAST_PX))];
-    const kind = `bar hue-${hue}${tree.has(place, MARK.error) ? " is-error" : ""}${tree.has(place, MARK.running) ? " is-running" : ""}`;
+    const kind = `took hue-${hue}${tree.has(place, MARK.error) ? " is-error" : ""}${tree.has(place, MARK.running) ? " is-running" : ""}`;
     drawn.push(svg("rect", {class: kind, x: from, y: TOP, width: to - from, height: TALL, rx: 2}));
     const own = start === end ? [[from.toFixed(1), to.toFixed(1)]] : stretches(gaps(start, end, tree.cover(place)), scale, to - from < LEAST_PX * 2);
     if (own.length) {
