@@ -102,11 +102,17 @@ class SqliteReader(ReadConnections):
     def _no_trace(self, key: bytes) -> str:
         return f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."
 
-    def find_trace_spans(self, trace_id: str, span_id: str) -> list[SpanRecord]:
-        """The spans of that id in a trace; see `SpanReader`."""
-        keys = parse_id(trace_id, 16), parse_id(span_id, 8)
+    def find_in_trace(self, trace_id: str, text: str) -> list[str]:
+        """The ids of the spans of a trace that have ``text`` in them; see `SpanReader`."""
+        key, wanted = parse_id(trace_id, 16), check_text("text", text) or ""
         with self._transaction() as connection:
-            return traces.find_trace_spans(connection, *keys)
+            return [span_id.hex() for span_id in traces.find_in_trace(connection, key, wanted)]
+
+    def find_trace_spans(self, trace_id: str, span_ids: Collection[str]) -> list[SpanRecord]:
+        """The spans of those ids in a trace; see `SpanReader`."""
+        key, wanted = parse_id(trace_id, 16), {parse_id(span_id, 8) for span_id in span_ids}
+        with self._transaction() as connection:
+            return traces.find_trace_spans(connection, key, wanted)
 
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order."""

@@ -65,6 +65,7 @@ class SpanPanel:
     skew_nano: int
     self_nano: int
     critical_nano: int
+    overrun_nano: int
     child_count: int
     parent_key: str
     parent_name: str
@@ -116,6 +117,7 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         skew_nano=outline.skews_nano[place],
         self_nano=outline.selfs_nano[place],
         critical_nano=critical_nano(outline).get(place, 0),
+        overrun_nano=max(0, _end(outline, place) - _end(outline, parent)) if parent >= 0 else 0,
         child_count=outline.parents.count(place),
         parent_key=key_of(outline, parent) if parent >= 0 else "",
         parent_name=outline.names[outline.name_indexes[parent]] if parent >= 0 else "",
@@ -139,7 +141,7 @@ def _find(
     """The whole span that stands at a place, the same if it has not ended, and how many have its id."""
     span_id, start = outline.span_ids[place], outline.starts_nano[place] - outline.skews_nano[place]
     start += outline.start_unix_nano
-    twins = store.find_trace_spans(outline.trace_id, span_id)
+    twins = store.find_trace_spans(outline.trace_id, [span_id])
     running = [each for each in store.find_open_spans(trace_id=outline.trace_id) if each.span.span_id == span_id]
     if outline.marks[place] & Mark.RUNNING and running:
         return running[0].span, running[0], len(twins) + 1
@@ -151,6 +153,10 @@ def _find(
     trace = Trace(outline.trace_id, (found[0],), logs=tuple(logs)).with_logged_exceptions()
     is_open = not twins
     return trace.spans[0], running[0] if is_open else None, len(twins) + len(running)
+
+
+def _end(outline: Outline, place: int) -> int:
+    return outline.starts_nano[place] + outline.durations_nano[place]
 
 
 def _values(attributes: Mapping[str, Any], without: Iterable[str] = ()) -> list[Value]:
