@@ -37,6 +37,8 @@ _LANE_BYTES: Final = 8
 _LANE_BITS: Final = 8 * _LANE_BYTES
 _LANES: Final = 2_048
 """More than any key: that of the longest duration, 2^63 ns, is 2,017."""
+_ROUNDED_UP: Final = 1 + 1e-9
+"""A duration may lie above the bound of its bucket, by what the logarithm is rounded."""
 _log2 = math.log2
 _ceil = math.ceil
 
@@ -176,6 +178,21 @@ def coarse_bucket(bucket: int, coarseness: int) -> int:
     OpenTelemetry's rule for a smaller scale: the index is shifted. One below 0 would never meet the others.
     """
     return max(0, bucket - 2) >> coarseness
+
+
+def highest_bucket(packed: bytes, first: int, last: int) -> int | None:
+    """The highest bucket from ``first`` to ``last`` that a packed histogram has counted in; None without any."""
+    if not packed[0] & _IS_DENSE:
+        return max((bucket for bucket, _ in _counts(packed) if first <= bucket <= last), default=None)
+    lowest = _lowest(packed)
+    numbers = _unpack(packed[_HEAD_BYTES:], packed[0] - _IS_DENSE)
+    places = range(min(last - lowest, len(numbers) - 1), max(first - lowest, 0) - 1, -1)
+    return next((lowest + place for place in places if numbers[place]), None)
+
+
+def longest_in(bucket: int) -> int:
+    """What no duration in a bucket is above, in whole nanoseconds."""
+    return int(bounds_nano(bucket)[1] * _ROUNDED_UP) + 1 if bucket else 0
 
 
 def percentiles_nano(buckets: Mapping[int, int], shares: Sequence[float], minimum: int, maximum: int) -> list[float]:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from otel_perfmon.storage.histogram import (
     add_packed,
     bucket_of,
+    count_buckets,
     estimate_of,
+    highest_bucket,
     lanes_of,
+    longest_in,
     pack,
     pack_onto,
     percentiles_nano,
@@ -173,3 +176,16 @@ def test_merging_is_the_histogram_of_the_union(one, other):
     add_packed(merged, pack(histogram_of(one)))
     add_packed(merged, pack(histogram_of(other)))
     assert merged == histogram_of(one + other)
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_the_highest_bucket_between_two_holds_the_longest_duration_between_them(durations, one, other):
+    least, most = sorted((one, other))
+    packed = pack(count_buckets(durations))
+    found = highest_bucket(packed, bucket_of(least), bucket_of(most))
+    between = [each for each in durations if least <= each <= most]
+    if between:
+        assert found >= bucket_of(max(between))
+        assert longest_in(found) >= max(between)
+    elif found is not None:
+        assert found in {bucket_of(least), bucket_of(most)} | set(map(bucket_of, durations))

@@ -46,6 +46,7 @@ from otel_perfmon.storage.sqlite.health import read_processes, summed
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans
+from otel_perfmon.storage.sqlite.span_filter import stored_name
 from otel_perfmon.storage.sqlite.sql import query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
@@ -283,4 +284,4 @@ def _grid(connection: sqlite3.Connection, window: Window | None, cells_max: int,
 
 def _name(what: str, name: str | None) -> str | None:
     """The name as it is stored; `QueryError` when it is no text."""
-    return search.stored_name(check_text(what, name))
+    return stored_name(check_text(what, name))
