@@ -207,12 +207,29 @@ def percentiles_nano(buckets: Mapping[int, int], shares: Sequence[float], minimu
 
 def percentiles_of_lanes_nano(lanes: int, shares: Sequence[float], minimum: int, maximum: int) -> list[float]:
     """`percentiles_nano` of the number that `lanes_of` made."""
-    lowest = bucket_of(minimum)
+    lowest, counts = buckets_of_lanes(lanes)
+    ranked = _nearest_ranks(list(accumulate(counts)), shares)
+    return [_estimate(lowest + each if each < len(counts) else None, minimum, maximum) for each in ranked]
+
+
+def buckets_of_lanes(lanes: int) -> tuple[int, Sequence[int]]:
+    """The lowest bucket of the number that `lanes_of` made, and the counts of it and those above; (0, ()) of none."""
+    if not lanes:
+        return 0, ()
+    lowest = ((lanes & -lanes).bit_length() - 1) // _LANE_BITS
     counts = array("Q")
     lanes >>= lowest * _LANE_BITS
     counts.frombytes(lanes.to_bytes(-(-lanes.bit_length() // _LANE_BITS) * counts.itemsize, "little"))
-    ranked = _nearest_ranks(list(accumulate(_little_endian(counts))), shares)
-    return [_estimate(lowest + each if each < len(counts) else None, minimum, maximum) for each in ranked]
+    return lowest, _little_endian(counts)
+
+
+def add_coarsely(lowest: int, counts: Sequence[int], coarseness: int, rows: list[int], lowest_row: int) -> None:
+    """Add what `buckets_of_lanes` gave to ``rows``, one for each `coarse_bucket` from ``lowest_row`` on."""
+    place = 0
+    for row in range(coarse_bucket(lowest, coarseness), coarse_bucket(lowest + len(counts) - 1, coarseness) + 1):
+        end = ((row + 1) << coarseness) + 2 - lowest  # of the next row's first bucket
+        rows[row - lowest_row] += sum(counts[place:end])
+        place = end
 
 
 def _nearest_ranks(counted: Sequence[int], shares: Sequence[float]) -> list[int]:
