@@ -21,11 +21,17 @@ export function timeTicks(startMs, endMs, most) {
   return ticks;
 }
 
-/** Powers of ten between two durations in ms: [{ms, label}]. */
+/** Powers of ten between two durations in ms, and where there are few also twice and five times those: [{ms, label}]. */
 export function decadeTicks(leastMs, mostMs) {
+  const factors = Math.log10(mostMs / leastMs) < 1.7 ? [1, 2, 5] : [1];
   const ticks = [];
-  for (let power = Math.ceil(Math.log10(leastMs) - 1e-9); power <= Math.log10(mostMs) + 1e-9; power++) {
-    ticks.push({ms: 10 ** power, label: roundDuration(10 ** power)});
+  for (let power = Math.floor(Math.log10(leastMs)); power <= Math.log10(mostMs) + 1e-9; power++) {
+    for (const factor of factors) {
+      const ms = factor * 10 ** power;
+      if (ms >= leastMs * (1 - 1e-9) && ms <= mostMs * (1 + 1e-9)) {
+        ticks.push({ms, label: roundDuration(ms)});
+      }
+    }
   }
   return ticks;
 }
