@@ -16,13 +16,13 @@ from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 
-SECONDS_MAX: Final = 0.06
+SECONDS_MAX: Final = 0.05
 PATIENT_SECONDS_MAX: Final = 2.0
 """So long is looked, and so long where somebody asked to go on."""
-_SLICE_SECONDS: Final = 0.02
+_SLICE_SECONDS: Final = 0.012
 _NANO: Final = 10**9
 _FIRST_WIDTH_NANO: Final = _NANO
-_GROWTH_MAX: Final = 4.0
+_GROWTH_MAX: Final = 3.0
 _GROWTH_MIN: Final = 0.25
 
 
