@@ -82,7 +82,8 @@ class StoreSummary:
     """What a store is and holds. Sizes in bytes; the first and the last end of a span in Unix seconds, or None.
 
     ``retention_seconds``, ``keep_seconds`` and ``size_max_bytes`` are those of the process that last recorded.
-    ``rollup_keep_seconds`` tells for each width of cell, in seconds, how long it is kept.
+    ``rollup_keep_seconds`` tells for each width of cell, in seconds, how long it is kept. ``slow_threshold_ms`` is from
+    when on spans are slow that have no threshold of their own, by the process that last wrote; None if none has said.
     """
 
     path: str
@@ -102,6 +103,7 @@ class StoreSummary:
     size_max_bytes: int
     rollup_keep_seconds: Mapping[int, int]
     log_count: int = 0
+    slow_threshold_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

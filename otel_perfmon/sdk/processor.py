@@ -54,7 +54,7 @@ class SpanDoor:
 
     @slow_threshold_nano.setter
     def slow_threshold_nano(self, value: int) -> None:
-        self._slow_threshold_nano = note_threshold(value)
+        self._slow_threshold_nano = self.recorder.ledger.slow_threshold_nano = note_threshold(value)
 
     def take(self, span: ReadableSpan) -> bool:
         """Hand one ended span over; False when it was dropped, which is counted."""

@@ -88,7 +88,7 @@ class RecorderState:
     ``queued_count`` spans wait behind the batch, the oldest of which ended at ``oldest_unix_nano`` (0 if none, or
     if nobody can say); ``held_count`` are counted, and wait for their trace's verdict. ``failure_count`` writes
     failed so far, the last at ``failed_unix_s`` with the sentence ``failure``. When it ``is_closed``, it gives no
-    more signs of life.
+    more signs of life. Spans are slow from ``slow_threshold_nano`` on; 0 where nobody has said.
     """
 
     queued_count: int = 0
@@ -98,6 +98,7 @@ class RecorderState:
     failed_unix_s: int = 0
     failure: str = ""
     is_closed: bool = False
+    slow_threshold_nano: int = 0
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ class Ledger:
         self._settled_count = 0
         self.counted_count = 0
         self._failures = (0, 0, "")
+        self.slow_threshold_nano = 0
+        """From when on spans are slow, by the door that was opened or set last; 0 while none has said."""
 
     @property
     def dropped_counts(self) -> dict[str, int]:
@@ -50,7 +52,9 @@ class Ledger:
         """How things stand now."""
         intake, (count, unix_s, sentence) = self._intake, self._failures
         return RecorderState(
-            intake.waiting_count, intake.oldest_unix_nano, intake.held_count, count, unix_s, sentence, is_closed
+            *(intake.waiting_count, intake.oldest_unix_nano, intake.held_count, count, unix_s, sentence),
+            is_closed=is_closed,
+            slow_threshold_nano=self.slow_threshold_nano,
         )
 
     def settle(self, batch: Batch) -> None:

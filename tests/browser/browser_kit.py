@@ -55,7 +55,8 @@ class Witness:
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.troubles: list[str] = []
-        self.requests: list[str] = []
+        self.documents: list[str] = []
+        """The address of each page that was loaded, not of those that were gone on to without a reload."""
         self._host = urlsplit(url).netloc
         self._forgiven: list[str] = []
         self._open: set[Request] = set()
@@ -91,7 +92,8 @@ class Witness:
         dialog.dismiss()
 
     def _hear_request(self, request: Request) -> None:
-        self.requests.append(request.url)
+        if request.is_navigation_request():
+            self.documents.append(request.url)
         parts = urlsplit(request.url)
         if parts.netloc != self._host and parts.scheme not in {"data", "blob", "about"}:
             self._note(f"another host: {request.url:.200}")
@@ -141,8 +143,9 @@ class Tab:
 
     @property
     def overflow_px(self) -> int:
-        """By how much the page is wider than the window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        """By how much the page is wider than the window, which keeps room for a scroll bar."""
+        script = "Math.ceil(document.documentElement.scrollWidth - document.body.getBoundingClientRect().width)"
+        return max(0, int(self.page.evaluate(script)))
 
 
 def until(

@@ -36,11 +36,13 @@ class Inspection(html.parser.HTMLParser):
         self.status = status
         self.links: list[str] = []
         self.troubles: list[str] = []
+        self._is_typed = False  # what somebody typed stands in its field as it is
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        self._is_typed = tag == "textarea"
         if tag in _FORBIDDEN or (tag == "script" and not given.get("src", "").startswith("/static/")):
             self.troubles.append(f"<{tag} {given}>")
         for name, value in given.items():
@@ -51,8 +53,11 @@ class Inspection(html.parser.HTMLParser):
             elif name in _READ_OUT and _HIDDEN.search(value):
                 self.troubles.append(f"hidden characters: <{tag} {name}={value!r:.80}>")
 
+    def handle_endtag(self, tag: str) -> None:
+        self._is_typed = False
+
     def handle_data(self, data: str) -> None:
-        if found := _HIDDEN.search(data):
+        if not self._is_typed and (found := _HIDDEN.search(data)):
             self.troubles.append(f"hidden characters: {data[max(0, found.start() - 30) :]!r:.80}")
 
     def _see_address(self, tag: str, name: str, value: str) -> None:

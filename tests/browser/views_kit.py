@@ -16,6 +16,10 @@ class View(NamedTuple):
     name: str
     path: str
     address: str
+    status: int = 200
+
+    def __str__(self) -> str:
+        return self.name
 
 
 _ALL = (
@@ -23,15 +27,22 @@ _ALL = (
     View("operations-sorted", "/", "/?window=24h&sort=p95&find=a"),
     View("operations-none", "/", "/?window=all&find=no%20such%20operation"),
     View("operation", "/operation", "/operation?operation={operation}&window=all"),
+    View("operation-absent", "/operation", "/operation?operation=none&window=1h", 404),
     View("trace", "/trace/{trace_id}", "/trace/{trace_id}"),
     View("trace-span", "/trace/{trace_id}", "/trace/{trace_id}?span={span_id}&find=c"),
     View("trace-flame", "/trace/{trace_id}", "/trace/{trace_id}?view=flame"),
     View("trace-table", "/trace/{trace_id}", "/trace/{trace_id}?view=table&span={span_id}"),
     View("errors", "/errors", "/errors?window=all"),
     View("spans", "/spans", "/spans?window=all"),
+    View("spans-slowest", "/spans", "/spans?window=all&order=slowest&is_slow=true&operation={operation}"),
+    View("spans-none", "/spans", "/spans?window=all&min_duration_ms=9e9"),
     View("running", "/running", "/running"),
+    View("interrupted", "/running/interrupted", "/running/interrupted"),
     View("store", "/store", "/store"),
+    View("findings", "/store/findings", "/store/findings"),
+    View("destinations", "/store/destinations", "/store/destinations"),
     View("sql", "/sql", "/sql"),
+    View("sql-answer", "/sql", "/sql?sql=SELECT%20*%20FROM%20spans%20LIMIT%2020"),
 )
 VIEWS = [view for view in _ALL if view.path in {page.path for page in PAGES}]
 """Those of pages that are there."""

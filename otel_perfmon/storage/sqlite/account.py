@@ -11,6 +11,8 @@ from otel_perfmon.storage.process import ProcessIdentity, is_alive
 
 DIED: Final = "process_died"
 """The reason for which those spans are dropped that a process had in its queue when it died."""
+SLOW_THRESHOLD: Final = "slow_threshold_nano"
+"""The fact from when on spans are slow, by the process that wrote last."""
 _UNKNOWN_IS_DEAD_SECONDS: Final = 86_400
 """A process of another container that was silent for so long is taken for dead."""
 
@@ -26,6 +28,12 @@ def note_state(connection: sqlite3.Connection, process: str, identity: ProcessId
             *(state.failure_count, state.failed_unix_s, state.failure, int(state.is_closed), process),
         ),
     )
+    if state.slow_threshold_nano:
+        connection.execute(
+            "INSERT INTO _facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+            " WHERE value <> excluded.value",  # as a rule it is the same, and no page is written
+            (SLOW_THRESHOLD, state.slow_threshold_nano),
+        )
 
 
 def bury_dead(connection: sqlite3.Connection, now_unix_s: int) -> None:

@@ -50,6 +50,7 @@ from otel_perfmon.storage.sqlite.outlines import KnownOutlines
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans, read_open_token
+from otel_perfmon.storage.sqlite.span_filter import stored_name
 from otel_perfmon.storage.sqlite.sql import list_views, query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
@@ -339,4 +340,4 @@ def _grid(connection: sqlite3.Connection, window: Window | None, cells_max: int,
 
 def _name(what: str, name: str | None) -> str | None:
     """The name as it is stored; `QueryError` when it is no text."""
-    return search.stored_name(check_text(what, name))
+    return stored_name(check_text(what, name))

@@ -9,12 +9,14 @@ from otel_perfmon.account import StoreSummary
 from otel_perfmon.query import INT64_MAX
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
+from otel_perfmon.storage.sqlite.account import SLOW_THRESHOLD
 from otel_perfmon.storage.sqlite.path_status import size_bytes
 
 BEGUN_ANEW: Final = "begun_anew_unix_s"
 _FILE_ID: Final = "file_id"
 """The fact that tells a file from another at its path: the number of its inode may be given to that one."""
 _MS: Final = 1_000
+_NANO_OF_MS: Final = 1_000_000
 _LONGEST_MS: Final = 2**62
 _LOGS_SINCE: Final = 5
 """The schema in which log records have a table; the doctor looks into files of older ones."""
@@ -42,9 +44,14 @@ def read_file_id(connection: sqlite3.Connection) -> int | None:
     return None if row is None else int(row[0])
 
 
+def facts_of(connection: sqlite3.Connection) -> dict[str, int]:
+    """What is noted of the file as a whole, by name."""
+    return dict(connection.execute("SELECT name, value FROM _facts"))
+
+
 def noted_policy(connection: sqlite3.Connection) -> RetentionPolicy:
     """What the process that recorded last keeps; the default where none has said so."""
-    facts = dict(connection.execute("SELECT name, value FROM _facts"))
+    facts = facts_of(connection)
     default = RetentionPolicy()
     return RetentionPolicy(
         facts["retention_ms"] / _MS if "retention_ms" in facts else default.retention_seconds,
@@ -61,6 +68,7 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
 
     policy, schema_version = noted_policy(connection), one("PRAGMA user_version")
     first, last = (one(f"SELECT {each}(end_unix_nano) FROM _spans") for each in ("min", "max"))
+    threshold_nano = facts_of(connection).get(SLOW_THRESHOLD)
     return StoreSummary(
         path=path,
         schema_version=schema_version,
@@ -79,4 +87,5 @@ def summarize_store(connection: sqlite3.Connection, path: str) -> StoreSummary:
         keep_seconds=policy.keep_seconds,
         size_max_bytes=policy.size_max_bytes,
         rollup_keep_seconds=KEEP_SECONDS,
+        slow_threshold_ms=None if threshold_nano is None else threshold_nano / _NANO_OF_MS,
     )

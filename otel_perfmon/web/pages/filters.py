@@ -22,14 +22,15 @@ _LINES_KEPT: Final = "\n\t"
 
 def shown(value: object) -> Markup:
     """Text from data in one line: nothing of it is markup, hidden, or turns what stands around it."""
-    return Markup("<bdi>{}</bdi>").format(visible(str(value)))
+    text = str(value)
+    if text and not text.strip(" "):  # a link of it could be neither seen nor read out
+        return Markup('<span class="dim">({})</span>').format(quantities.counted(len(text), "space"))
+    return Markup("<bdi>{}</bdi>").format(visible(text))
 
 
 def shown_name(value: str) -> Markup:
-    """The same of a name, also of one that is empty, or of spaces alone."""
-    if value.strip(" "):
-        return shown(value)
-    return Markup('<span class="dim">{}</span>').format(f"({len(value)} spaces)" if value else NO_NAME)
+    """The same of a name, also of one that is empty."""
+    return shown(value) if value else Markup('<span class="dim">{}</span>').format(NO_NAME)
 
 
 def shown_lines(value: object) -> str:

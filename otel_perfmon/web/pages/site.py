@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Final
 
@@ -171,11 +171,16 @@ class Site:
                 "foot": foot(health, summary),
                 "summary": summary,
                 "box_text": dict(given).get("box", ""),
-                "settings": self._settings,
+                "settings": self._settings_of(summary),
                 **context,
             }
         )
         return context.get("status", 200), body.encode(errors=_ERRORS)
+
+    def _settings_of(self, summary: StoreSummary) -> Settings:
+        """The settings, with the threshold of who records: that of who shows may be another one."""
+        threshold_ms = summary.slow_threshold_ms
+        return self._settings if threshold_ms is None else replace(self._settings, slow_threshold_ms=threshold_ms)
 
 
 def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:

@@ -5,6 +5,7 @@ import sqlite3
 
 from storage_kit import NOW, NOW_S, SECOND, RowDoor, ask_one, point_row, span_row, write
 
+from otel_perfmon import MetricsStorage, PerformanceMonitor
 from otel_perfmon.storage.base import RetentionPolicy
 from otel_perfmon.storage.cells import KEEP_SECONDS
 from otel_perfmon.storage.sqlite.schema import SCHEMA_VERSION
@@ -69,3 +70,22 @@ def test_pruning_in_the_process_that_records_goes_through_its_recorder(recorder,
     recorder.record(door, span_row("queued"))
     assert store.prune() == 3
     assert [span.name for span in store.find_spans()] == ["queued"]
+
+
+def test_the_slow_threshold_is_that_of_who_wrote_last(db_path):
+    with MetricsStorage(db_path) as storage:
+        monitor = PerformanceMonitor(storage=storage, slow_threshold_ms=250)
+        with monitor.monitor("op"):
+            pass
+        assert storage.store.summarize_store().slow_threshold_ms == 250.0
+        monitor.slow_threshold_ms = 1.5
+        with monitor.monitor("op"):
+            pass
+        assert storage.store.summarize_store().slow_threshold_ms == 1.5
+        monitor.shutdown()
+
+
+def test_where_nobody_has_said_from_when_on_spans_are_slow_there_is_no_threshold(db_path):
+    with MetricsStorage(db_path) as storage:
+        storage.insert_metric("op", 1.0)
+        assert storage.store.summarize_store().slow_threshold_ms is None
