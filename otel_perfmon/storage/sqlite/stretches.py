@@ -137,5 +137,6 @@ class Stretches:
 def _days_since(connection: sqlite3.Connection, now_unix_s: float) -> int:
     """From when on each day's cells are there, in Unix seconds: older ones go by their age, or for want of room."""
     given_up = connection.execute("SELECT value FROM _facts WHERE name = ?", (GIVEN_UP.format(DAY_S),)).fetchone()
-    oldest = max(int(now_unix_s) - KEEP_SECONDS[DAY_S], given_up[0] if given_up else -INT64_MAX)
+    arrived_s = connection.execute("SELECT max(unix_s) FROM _arrivals").fetchone()[0] or 0  # by the clock that tidied
+    oldest = max(int(max(now_unix_s, arrived_s)) - KEEP_SECONDS[DAY_S], given_up[0] if given_up else -INT64_MAX)
     return -(-oldest // DAY_S) * DAY_S
