@@ -10,6 +10,11 @@ FIRST = """() => {
   return [parseInt(span.textContent), parseFloat(span.parentElement.querySelector("rect").getAttribute("width"))];
 }"""
 
+PLACE = """(selector) => {
+  const {x, width, height} = document.querySelector(selector).getBoundingClientRect();
+  return [x, width, height];
+}"""
+
 
 @pytest.fixture
 def shown(show, start_shop, db_path):
@@ -40,13 +45,12 @@ def test_what_begins_and_ends_comes_and_goes_and_a_stack_stays_open(open_tab, st
     start_shop("open")
     tab.until(f"() => ({NAMES})().length > {count}")
     assert tab.page.evaluate("mark.isConnected && mark.open")  # no reload, and the same
-    assert tab.page.locator("#running mark").first.is_visible()
+    assert tab.page.evaluate("mark.querySelector('pre').checkVisibility()")
 
 
 def test_the_header_stands_where_it_stood(open_tab, shown):
     places = []
     for address in ("/?window=24h", "/running?window=24h", "/store?window=24h", "/sql?window=24h"):
         tab = open_tab(shown).go(address)
-        script = "(s) => { const {x, width, height} = document.querySelector(s).getBoundingClientRect(); return [x, width, height]; }"
-        places.append([tab.page.evaluate(script, each) for each in (".find", ".seg", "#live", "#bar")])
+        places.append([tab.page.evaluate(PLACE, each) for each in (".find", ".seg", "#live", "#bar")])
     assert all(each == places[0] for each in places)

@@ -37,7 +37,7 @@ def test_a_columns_name_goes_where_the_cursor_is(open_tab, little):
 def test_what_is_typed_while_a_statement_runs_stays(open_tab, little):
     tab = open_tab(little).go("/sql")
     ask(tab, ENDLESS)
-    tab.page.wait_for_function("document.querySelector('#busy').textContent.startsWith('running for')")
+    tab.until("() => document.querySelector('#busy').textContent.startsWith('running for')")
     tab.page.fill("#sql", "SELECT 1")
     tab.page.wait_for_selector("#error", timeout=15_000)
     assert tab.page.input_value("#sql") == "SELECT 1"
