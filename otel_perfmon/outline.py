@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
@@ -84,7 +85,8 @@ class Outline:
 
     def count(self, mark: Mark) -> int:
         """How many spans have that mark."""
-        return sum(bool(each & mark) for each in self.marks)
+        bit = mark.value
+        return sum(number for marks, number in Counter(self.marks).items() if marks & bit)
 
     def find(self, span_id: str, number: int = 1) -> int | None:
         """The place of the span of that id; of several, that of the one so far down."""

@@ -5,11 +5,13 @@ This is where it is put together. What it needs beyond the core is the extra ``w
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,10 +22,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_perfmon.config import Config, nano_of_ms
-from otel_perfmon.errors import OtlpError
+from otel_perfmon.errors import OtlpError, StoreBusyError, StoreTimeoutError
 from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
 from otel_perfmon.otlp.receiver.intake import Intake, signals_of
+from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.registry import release_recorder
 from otel_perfmon.storage.sqlite.path_status import size_bytes
 from otel_perfmon.storage.url import open_configured_recorder, open_store
@@ -48,6 +51,7 @@ _KEEP_ALIVE_SECONDS: Final = 75
 _SHUTDOWN_SECONDS: Final = 5
 _BACKLOG: Final = 512
 _METHOD_NOT_ALLOWED: Final = 405
+_OWN: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named, not bound
 _EVERYTHING: Final = {"sample_rate": 1.0, "sample_rates": {}}
 """What was sampled was sampled by who sent it: all that comes is kept."""
 
@@ -74,7 +78,8 @@ def run_server(
     """Show what is in the store, and receive unless told not to, until SIGINT or SIGTERM.
 
     ``on_ready`` is told the addresses for HTTP and for gRPC, empty for none. Raises `ConfigError` when others could
-    send or look without a token, or a host is no name, and `OtlpError` when a port is not to be had.
+    send or look without a token, or a host is no name, `OtlpError` when a port is not to be had, and `StoreError` when
+    the file is none of ours.
     """
     check_exposure(address.host, address.token if is_receiving else address.reader_token)
     address = replace(address, allowed_hosts=tuple(map(host_name_of, address.allowed_hosts)))
@@ -83,6 +88,7 @@ def run_server(
         open_store(config.path, seconds_max=SECONDS_MAX) as answers,
         _intakes(config if is_receiving else None) as intakes,
     ):
+        _check_ours(answers, config.path)
         stop_grpc, grpc_target = _start_grpc(intakes, address) if is_receiving else ((lambda: None), "")
         http = f"http://{_name_of(listener)}"
         receives_at = http if is_receiving else ""
@@ -99,13 +105,12 @@ def run_server(
 
 @contextmanager
 def _intakes(config: Config | None) -> Iterator[list[Intake]]:
-    """The ways into the store, for a block, none without a config; `StoreError` when it is none of ours."""
+    """The ways into the store, for a block, none without a config."""
     if config is None:
         yield []
         return
     with open_store(config.path) as store:
-        if size_bytes(config.path):
-            store.summarize_store()  # a file that is not ours is found out now, not with the first request
+        _check_ours(store, config.path)
         recorder = open_configured_recorder(config, _EVERYTHING)
         recorder.ledger.slow_threshold_nano = nano_of_ms(config.slow_threshold_ms)
         signals = signals_of(recorder, store, recorder.ledger.slow_threshold_nano)
@@ -116,6 +121,13 @@ def _intakes(config: Config | None) -> Iterator[list[Intake]]:
             for intake in intakes:
                 intake.close()
             release_recorder(recorder)
+
+
+def _check_ours(store: Store, path: str) -> None:
+    """Find out now, and not with the first request, that the file is none of ours; it need not be there yet."""
+    if os.path.isdir(path) or size_bytes(path):
+        with suppress(StoreBusyError, StoreTimeoutError):  # it is there, and will answer later
+            store.summarize_store()
 
 
 def make_app(intakes: Sequence[Intake], faces: App, address: Address) -> App:
@@ -186,14 +198,29 @@ def _listening(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
-        message = f"{host}:{port} cannot be listened at: {error.strerror or error}. --port takes another."
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        message = f"{host}:{port} cannot be listened at: {why}. {_advice(error)}"
         raise OtlpError(message) from error
     return listener
 
 
+def _advice(error: Exception) -> str:
+    """What to do when nobody can listen there."""
+    number = getattr(error, "errno", None)
+    if isinstance(error, (socket.gaierror, UnicodeError)) or number == errno.EADDRNOTAVAIL:
+        return "--host takes an address of this machine, such as 127.0.0.1."
+    if number == errno.EADDRINUSE:
+        return "Another program is there, perhaps otel-perfmon itself: --port takes another, --port 0 any that is free."
+    if number == errno.EACCES:
+        return "--port takes one from 1024 on, which is open to everybody."
+    return "--port takes another."
+
+
 def _name_of(listener: socket.socket) -> str:
+    """How this machine itself calls it: where all addresses are listened at, by the one that is its own."""
     host, port = listener.getsockname()[:2]
+    host = _OWN.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import webbrowser
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from otel_perfmon.errors import ConfigError, OtlpError
 _FOR_LOOKING: Final = ("starlette", "uvicorn", "jinja2")
 _FOR_RECEIVING: Final = (*_FOR_LOOKING, "opentelemetry.proto")
 _TOKEN_BYTES_MAX: Final = 4_096
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _TOKEN_BYTES: Final = 16
 _SERVE_EPILOG: Final = """\
 examples:
@@ -111,7 +113,7 @@ def _run_serve(arguments: argparse.Namespace) -> int:
         print(f"  {http} (http/protobuf, http/json)")
         print(f"  http://{grpc} (grpc)" if grpc else "  no gRPC")
         print("What is stored is shown at")
-        print(f"  {_shown_address(http, '' if token else reader_token)}", flush=True)
+        _print_addresses(http, arguments, "" if token else reader_token)
 
     run_server(config, address, tell)
     return 0
@@ -127,7 +129,9 @@ def _run_ui(arguments: argparse.Namespace) -> int:
 
     def tell(http: str, _: str) -> None:
         print(f"{escape(config.path)} is shown at")
-        print(f"  {_shown_address(http, '' if token else reader_token)}", flush=True)
+        _print_addresses(http, arguments, "" if token else reader_token)
+        if not os.path.exists(config.path):
+            print("No file is there yet; the page waits for it.", flush=True)
         if arguments.open:
             webbrowser.open(_shown_address(http, reader_token))
 
@@ -138,6 +142,17 @@ def _run_ui(arguments: argparse.Namespace) -> int:
 def _reader_token_of(arguments: argparse.Namespace, token: str) -> str:
     """What who looks must know: what was given, else a new one; empty for nothing."""
     return "" if arguments.no_token else token or secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def _print_addresses(http: str, arguments: argparse.Namespace, token: str) -> None:
+    """Where it is shown: for this machine, and by the names that are allowed; or that there are none."""
+    print(f"  {_shown_address(http, token)}", flush=True)
+    port = http.rpartition(":")[2]
+    for name in arguments.allow_host:
+        host = name if name.rpartition(":")[2].isdigit() else f"{name}:{port}"
+        print(f"  {_shown_address(f'http://{host}', token)}", flush=True)
+    if arguments.host in _EVERYWHERE and not arguments.allow_host:
+        print("Other machines may call it by names that --allow-host NAME allows; there are none.", flush=True)
 
 
 def _shown_address(http: str, token: str) -> str:

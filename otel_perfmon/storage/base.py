@@ -228,8 +228,14 @@ class SpanReader(Protocol):
         last to arrive, as above.
         """
 
-    def find_trace_spans(self, trace_id: str, span_id: str) -> list[SpanRecord]:
-        """The spans of that id in a trace, that started first first: one as a rule, more where ids repeat."""
+    def find_in_trace(self, trace_id: str, text: str) -> list[str]:
+        """The ids of the spans of a trace in whose name, attributes, events or status ``text`` occurs, in any case."""
+
+    def find_trace_spans(self, trace_id: str, span_ids: Collection[str]) -> list[SpanRecord]:
+        """The spans of those ids in a trace, those first that started first: one for each as a rule, as ids may repeat.
+
+        Of ids that occur very often, ``TRACE_SPANS_MAX`` in all.
+        """
 
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order; `QueryError` when it is none."""

@@ -37,6 +37,8 @@ _LANE_BYTES: Final = 8
 _LANE_BITS: Final = 8 * _LANE_BYTES
 _LANES: Final = 2_048
 """More than any key: that of the longest duration, 2^63 ns, is 2,017."""
+_ROUNDED_UP: Final = 1 + 1e-9
+"""A duration may lie above the bound of its bucket, by what the logarithm is rounded."""
 _log2 = math.log2
 _ceil = math.ceil
 
@@ -178,6 +180,21 @@ def coarse_bucket(bucket: int, coarseness: int) -> int:
     return max(0, bucket - 2) >> coarseness
 
 
+def highest_bucket(packed: bytes, first: int, last: int) -> int | None:
+    """The highest bucket from ``first`` to ``last`` that a packed histogram has counted in; None without any."""
+    if not packed[0] & _IS_DENSE:
+        return max((bucket for bucket, _ in _counts(packed) if first <= bucket <= last), default=None)
+    lowest = _lowest(packed)
+    numbers = _unpack(packed[_HEAD_BYTES:], packed[0] - _IS_DENSE)
+    places = range(min(last - lowest, len(numbers) - 1), max(first - lowest, 0) - 1, -1)
+    return next((lowest + place for place in places if numbers[place]), None)
+
+
+def longest_in(bucket: int) -> int:
+    """What no duration in a bucket is above, in whole nanoseconds."""
+    return int(bounds_nano(bucket)[1] * _ROUNDED_UP) + 1 if bucket else 0
+
+
 def percentiles_nano(buckets: Mapping[int, int], shares: Sequence[float], minimum: int, maximum: int) -> list[float]:
     """The values of the nearest ranks, ceil(share * count), from a histogram that is not empty, in nanoseconds.
 
@@ -190,12 +207,29 @@ def percentiles_nano(buckets: Mapping[int, int], shares: Sequence[float], minimu
 
 def percentiles_of_lanes_nano(lanes: int, shares: Sequence[float], minimum: int, maximum: int) -> list[float]:
     """`percentiles_nano` of the number that `lanes_of` made."""
-    lowest = bucket_of(minimum)
+    lowest, counts = buckets_of_lanes(lanes)
+    ranked = _nearest_ranks(list(accumulate(counts)), shares)
+    return [_estimate(lowest + each if each < len(counts) else None, minimum, maximum) for each in ranked]
+
+
+def buckets_of_lanes(lanes: int) -> tuple[int, Sequence[int]]:
+    """The lowest bucket of the number that `lanes_of` made, and the counts of it and those above; (0, ()) of none."""
+    if not lanes:
+        return 0, ()
+    lowest = ((lanes & -lanes).bit_length() - 1) // _LANE_BITS
     counts = array("Q")
     lanes >>= lowest * _LANE_BITS
     counts.frombytes(lanes.to_bytes(-(-lanes.bit_length() // _LANE_BITS) * counts.itemsize, "little"))
-    ranked = _nearest_ranks(list(accumulate(_little_endian(counts))), shares)
-    return [_estimate(lowest + each if each < len(counts) else None, minimum, maximum) for each in ranked]
+    return lowest, _little_endian(counts)
+
+
+def add_coarsely(lowest: int, counts: Sequence[int], coarseness: int, rows: list[int], lowest_row: int) -> None:
+    """Add what `buckets_of_lanes` gave to ``rows``, one for each `coarse_bucket` from ``lowest_row`` on."""
+    place = 0
+    for row in range(coarse_bucket(lowest, coarseness), coarse_bucket(lowest + len(counts) - 1, coarseness) + 1):
+        end = ((row + 1) << coarseness) + 2 - lowest  # of the next row's first bucket
+        rows[row - lowest_row] += sum(counts[place:end])
+        place = end
 
 
 def _nearest_ranks(counted: Sequence[int], shares: Sequence[float]) -> list[int]:

@@ -15,15 +15,18 @@ PAGE_SPANS: Final = 512
 
 
 def find_pages(
-    store: SpanReader, query: SpanQuery, limit: int, on_found: Callable[[int], object] = lambda _: None
+    store: SpanReader, query: SpanQuery, limit: int, on_answer: Callable[[int], object] = lambda _: None
 ) -> Iterator[Sequence[SpanRecord]]:
-    """The spans that match, at most ``limit``, in the order of the question; ``on_found`` is told how many came."""
+    """The spans that match, at most ``limit``, in the order of the question.
+
+    ``on_answer`` is told after each question how many came; what it raises ends the search.
+    """
     while limit:
         page = store.find_spans(replace(query, limit=min(query.limit, limit)))
         limit -= len(page)
+        on_answer(len(page))
         if page.spans:
             yield page.spans
-            on_found(len(page))
         if page.next_page_token is None or (page.is_complete and len(page) < query.limit):
             return
         query = replace(query, page_token=page.next_page_token)

@@ -42,6 +42,7 @@ class Faces:
             *self._pulse.routes(),
         ]
         inside = Starlette(routes=routes, exception_handlers={HTTPException: self._refuse_http})
+        inside.router.redirect_slashes = False  # which would send whoever asks to a whole address, by the Host told
         self._inside = Admission(inside, self._refuse, token)
         self._static = Starlette(routes=[static_files()])
 

@@ -15,8 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from otel_perfmon.errors import PerfmonError
-
 _LOOK_SECONDS: Final = 1.0
 _SIGN_OF_LIFE_SECONDS: Final = 15.0
 """So often something is said at least, by which a connection that is gone is found out."""
@@ -57,10 +55,11 @@ class Pulse:
         try:
             yield "retry: 1000\n\n"
             while not self._is_stopped:
+                listener.clear()  # first: what is told from here on, while we tell of something else, is not missed
                 if self._told and told != self._told:
                     told = self._told
                     yield f"event: pulse\ndata: {told}\n\n"
-                listener.clear()
+                    continue
                 try:
                     await asyncio.wait_for(listener.wait(), _SIGN_OF_LIFE_SECONDS)
                 except (asyncio.TimeoutError, TimeoutError):  # one and the same from Python 3.11 on
@@ -71,7 +70,7 @@ class Pulse:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while self._listeners and not self._is_stopped:
-            with suppress(PerfmonError):  # a file that is away now may be there again in a second
+            with suppress(Exception):  # the outer rim: a file that is away now may be there again in a second
                 told = json.dumps(await loop.run_in_executor(None, self._look))
                 if told != self._told:
                     self._told = told

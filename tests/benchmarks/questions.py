@@ -130,6 +130,7 @@ class Steps:
 
 def questions(store: Store) -> dict[str, Callable[[], object]]:
     hour, day = Window.last(3600), Window.last(86_400)
+    quarter = Window(hour.end_unix_nano - 1_200 * SECOND, hour.end_unix_nano - 300 * SECOND)
     operation = "operation-01"
     trace_id = store.find_spans(SpanQuery(limit=1))[0].trace_id
     span_questions = {
@@ -142,7 +143,14 @@ def questions(store: Store) -> dict[str, Callable[[], object]]:
         "oldest of an hour": SpanQuery(order="oldest", window=hour),
         "of a service": SpanQuery(service="shop"),
         "slowest of an operation": SpanQuery(operation=operation, order="slowest"),
+        "slowest of an operation, 24 h": SpanQuery(operation=operation, order="slowest", window=day),
         "slowest of all": SpanQuery(order="slowest"),
+        "slowest of all, 24 h": SpanQuery(order="slowest", window=day),
+        "in a box, of an operation": SpanQuery(
+            operation=operation, order="slowest", window=quarter, min_duration_ms=5, max_duration_ms=50
+        ),
+        "in a box, of all": SpanQuery(order="slowest", window=quarter, min_duration_ms=5, max_duration_ms=50),
+        "newest of a duration": SpanQuery(operation=operation, window=day, min_duration_ms=50, max_duration_ms=60),
         "longer than 1 s": SpanQuery(min_duration_ms=1000),
         "by attribute, found": SpanQuery(attributes={"cart.items": 3}),
         "by attribute, absent": SpanQuery(attributes={"cart.items": 99}),

@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_perfmon.storage.histogram import (
+    add_coarsely,
     add_packed,
     bucket_of,
+    buckets_of_lanes,
+    coarse_bucket,
+    count_buckets,
     estimate_of,
+    highest_bucket,
     lanes_of,
+    longest_in,
     pack,
     pack_onto,
     percentiles_nano,
@@ -173,3 +179,28 @@ def test_merging_is_the_histogram_of_the_union(one, other):
     add_packed(merged, pack(histogram_of(one)))
     add_packed(merged, pack(histogram_of(other)))
     assert merged == histogram_of(one + other)
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1), st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_the_highest_bucket_between_two_holds_the_longest_duration_between_them(durations, one, other):
+    least, most = sorted((one, other))
+    packed = pack(count_buckets(durations))
+    found = highest_bucket(packed, bucket_of(least), bucket_of(most))
+    between = [each for each in durations if least <= each <= most]
+    if between:
+        assert found >= bucket_of(max(between))
+        assert longest_in(found) >= max(between)
+    elif found is not None:
+        assert found in {bucket_of(least), bucket_of(most)} | set(map(bucket_of, durations))
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1), st.integers(1, 12))
+def test_lanes_are_counted_coarsely_as_each_bucket_would_be(durations, coarseness):
+    buckets = count_buckets(durations)
+    lowest, counts = buckets_of_lanes(lanes_of([pack(buckets)]))
+    assert {lowest + place: count for place, count in enumerate(counts) if count} == buckets
+    expected = Counter(coarse_bucket(bucket, coarseness) for bucket in buckets for _ in range(buckets[bucket]))
+    first = min(expected)
+    rows = [0] * (max(expected) - first + 1)
+    add_coarsely(lowest, counts, coarseness, rows, first)
+    assert {first + place: count for place, count in enumerate(rows) if count} == dict(expected)

@@ -50,6 +50,7 @@ from otel_perfmon.storage.sqlite.outlines import KnownOutlines
 from otel_perfmon.storage.sqlite.read_connections import ReadConnections
 from otel_perfmon.storage.sqlite.rollup_points import find_rollup_points
 from otel_perfmon.storage.sqlite.running import find_open_spans, read_open_token
+from otel_perfmon.storage.sqlite.span_filter import stored_name
 from otel_perfmon.storage.sqlite.sql import list_views, query_sql
 from otel_perfmon.storage.sqlite.summary import summarize_store
 from otel_perfmon.trace import Trace
@@ -102,11 +103,17 @@ class SqliteReader(ReadConnections):
     def _no_trace(self, key: bytes) -> str:
         return f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."
 
-    def find_trace_spans(self, trace_id: str, span_id: str) -> list[SpanRecord]:
-        """The spans of that id in a trace; see `SpanReader`."""
-        keys = parse_id(trace_id, 16), parse_id(span_id, 8)
+    def find_in_trace(self, trace_id: str, text: str) -> list[str]:
+        """The ids of the spans of a trace that have ``text`` in them; see `SpanReader`."""
+        key, wanted = parse_id(trace_id, 16), check_text("text", text) or ""
         with self._transaction() as connection:
-            return traces.find_trace_spans(connection, *keys)
+            return [span_id.hex() for span_id in traces.find_in_trace(connection, key, wanted)]
+
+    def find_trace_spans(self, trace_id: str, span_ids: Collection[str]) -> list[SpanRecord]:
+        """The spans of those ids in a trace; see `SpanReader`."""
+        key, wanted = parse_id(trace_id, 16), {parse_id(span_id, 8) for span_id in span_ids}
+        with self._transaction() as connection:
+            return traces.find_trace_spans(connection, key, wanted)
 
     def find_trace_ids(self, prefix: str, *, limit: int = 2) -> list[str]:
         """The ids of traces that begin with ``prefix``, in hex, in order."""
@@ -333,4 +340,4 @@ def _grid(connection: sqlite3.Connection, window: Window | None, cells_max: int,
 
 def _name(what: str, name: str | None) -> str | None:
     """The name as it is stored; `QueryError` when it is no text."""
-    return search.stored_name(check_text(what, name))
+    return stored_name(check_text(what, name))

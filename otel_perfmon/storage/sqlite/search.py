@@ -2,9 +2,10 @@
 
 A search has branches, one for each operation that has the name (of several services and versions). Each yields narrow
 rows in the order of the question, through an index, and they are merged: what the answer holds, and one more of each
-branch, is read. What no index serves (attributes, durations, an error type …) is looked at row by row, at most
-`SCAN_ROWS_MAX` of them; the page token then says where to go on. By duration only slow spans have an index: of others
-the newest `SCAN_ROWS_MAX` are gone through.
+branch, is read. What no index serves (attributes, an error type …) is looked at row by row, at most `SCAN_ROWS_MAX` of
+them; the page token then says where to go on. By duration only slow spans have an index: for others the rollups tell
+in which `Stretches` of time there can be any, and these are searched, the most promising first where the slowest are
+wanted.
 """
 
 from __future__ import annotations
@@ -13,19 +14,32 @@ import heapq
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.query import INT64_MAX, SpanQuery, Window, int64, parse_id
 from otel_perfmon.records import SpanPage
-from otel_perfmon.storage.attributes import decode_attributes, storable_text
-from otel_perfmon.storage.rows import OPERATION_NAME_MAX, OVERFLOW_OPERATION, STATUS_ERROR
+from otel_perfmon.storage.rows import OVERFLOW_OPERATION
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.arrivals import last_id
-from otel_perfmon.storage.sqlite.details import decode_details, has_error_type
+from otel_perfmon.storage.sqlite.slowest import SlowestRows, SlowestSearch, count_in
+from otel_perfmon.storage.sqlite.span_filter import (
+    COLUMNS,
+    DURATION,
+    END,
+    ID,
+    Row,
+    SpanFilter,
+    durations_of,
+    ends_of,
+    indexed_conditions,
+    stored_name,
+)
+from otel_perfmon.storage.sqlite.stretches import Stretch, Stretches
 
 SCAN_ROWS_MAX: Final = 200_000
 SCAN_SECONDS_MAX: Final = 2.0
@@ -33,22 +47,14 @@ SCAN_SECONDS_MAX: Final = 2.0
 _CLOCK_ROWS: Final = 1_024
 _BRANCHES_MAX: Final = 64
 """So many operations of a service are searched each for itself; with more of them, all spans are looked at."""
-
-Row = tuple[Any, ...]
-_COLUMNS: Final = (
-    "s.id, s.end_unix_nano, s.duration_nano, s.operation_id, s.status_code, s.is_slow, s.attributes, {details}"
-)
-_ID, _END, _DURATION, _OPERATION, _STATUS, _IS_SLOW, _ATTRIBUTES, _DETAILS = range(8)
+_SLOWEST_BRANCHES_MAX: Final = 10_000
+"""The same where the slowest are wanted: what each costs then is to look at its days."""
 
 Position = tuple[int, int]
 """How far a search has come: what it is ordered by, and the row id."""
+_KEYS: Final = ("s.id", "s.end_unix_nano", "s.duration_nano")
 _LETTERS: Final = {"newest": "n", "oldest": "o", "slowest": "s", "arrival": "a"}
 _TOKEN: Final = re.compile(r"([nosa])(-?\d{1,19})\.(\d{1,19})", re.ASCII)
-
-
-def stored_name(name: str | None) -> str | None:
-    """The name under which an operation is stored: what is too long is cut, what is no Unicode escaped."""
-    return None if name is None else storable_text(name, OPERATION_NAME_MAX)[0]
 
 
 def bounds(window: Window | None) -> tuple[int, int]:
@@ -56,13 +62,6 @@ def bounds(window: Window | None) -> tuple[int, int]:
     if window is None:
         return -INT64_MAX, INT64_MAX
     return int64(window.start_unix_nano), int64(window.end_unix_nano)
-
-
-def _ends(window: Window | None) -> tuple[int, int]:
-    """The first and the last moment of a window, both included."""
-    return (
-        (-INT64_MAX, INT64_MAX) if window is None else (int64(window.start_unix_nano), int64(window.end_unix_nano - 1))
-    )
 
 
 def make_token(order: str, position: Position) -> str:
@@ -75,10 +74,10 @@ def find_spans(connection: sqlite3.Connection, query: SpanQuery) -> SpanPage:
     plan = _plan(connection, query)
     rows: list[Row] = []
     if plan.branches:
-        take = _take_ordered if plan.is_ordered else _take_best if plan.matches or query.trace_id else _take_slowest
+        take = _take_ordered if plan.is_ordered else _take_best if query.trace_id is not None else _take_slowest
         rows = take(connection, query, plan)
     return SpanPage(
-        read_spans(connection, [row[_ID] for row in rows]),
+        read_spans(connection, [row[ID] for row in rows]),
         plan.is_complete,
         plan.rows_read,
         _next_token(plan, query, rows),
@@ -93,7 +92,8 @@ class _Plan:
     """How one question is answered, and how far it has come.
 
     ``branches`` are ids of operations, or None for all spans. ``key`` is the column that the rows are ordered by, and
-    ``low`` to ``high`` its range, both included.
+    ``low`` to ``high`` its range, both included. With ``by_stretches`` only those stretches of it are searched in which
+    there can be spans that took as long as is asked.
     """
 
     branches: list[int | None]
@@ -104,6 +104,7 @@ class _Plan:
     columns: str
     matches: Callable[[Row], bool] | None
     after: Position | None
+    by_stretches: bool = False
     rows_read: int = 0
     is_complete: bool = True
     is_more: bool = False
@@ -111,30 +112,46 @@ class _Plan:
 
 
 def _plan(connection: sqlite3.Connection, query: SpanQuery) -> _Plan:
-    branches, operation_ids, is_named = _branches(connection, query)
+    by_stretches = _is_by_stretches(query)
+    branches, operation_ids, is_named = _branches(connection, query, by_stretches=by_stretches)
     is_by_duration = query.order == "slowest" and query.is_slow is True and query.window is None
     is_by_duration = is_by_duration and query.trace_id is None
     is_ordered = query.trace_id is None and (query.order != "slowest" or is_by_duration)
-    low, high = _ends(query.window)
-    key = _END
+    low, high = ends_of(query.window)
+    key = END
     if query.order == "arrival":
-        key, low, high = _ID, 0, INT64_MAX
+        key, low, high = ID, 0, INT64_MAX
     elif is_by_duration:
-        key, low, high = _DURATION, 0, INT64_MAX
+        key, (low, high) = DURATION, durations_of(query)
     needs_look = is_named or operation_ids is not None or _needs_look(query, is_by_duration=is_by_duration)
-    matches = _Filter(query, operation_ids, is_named=is_named).matches if needs_look else None
+    matches = SpanFilter(query, operation_ids, is_named=is_named).matches if needs_look else None
     # Details can be long, with all events: read only where they are looked at.
     details = "s.details" if is_named or query.error_type is not None else "''"
-    columns = _COLUMNS.format(details=details) if needs_look else "s.id, s.end_unix_nano, s.duration_nano"
+    columns = COLUMNS.format(details=details) if needs_look else "s.id, s.end_unix_nano, s.duration_nano"
     after = _parse_token(query)
     if after is not None and query.order == "arrival" and after[1] > last_id(connection):
         after = None  # another file has taken the path: all in it is new
-    return _Plan(branches, is_ordered, key, low, high, columns, matches, after)
+    return _Plan(branches, is_ordered, key, low, high, columns, matches, after, by_stretches)
 
 
-def _branches(connection: sqlite3.Connection, query: SpanQuery) -> tuple[list[int | None], set[int] | None, bool]:
+def _is_by_stretches(query: SpanQuery) -> bool:
+    """Whether rollups tell where to search: of durations, which no index does but that of slow spans."""
+    if query.trace_id is not None or query.order == "arrival":
+        return False
+    if query.is_error is True or query.error_type is not None:
+        return False  # few failed, and have an index; no cell tells of their durations alone
+    if query.order == "slowest":
+        return query.window is not None or query.is_slow is not True
+    is_asked = query.min_duration_ms is not None or query.max_duration_ms is not None
+    return is_asked and query.is_slow is not True
+
+
+def _branches(
+    connection: sqlite3.Connection, query: SpanQuery, *, by_stretches: bool
+) -> tuple[list[int | None], set[int] | None, bool]:
     """What to search, which operations' rows to take from it, and whether each row's own name must be looked at."""
-    if query.operation is None and query.service is None:
+    is_of_all = query.operation is None and query.service is None
+    if is_of_all and not by_stretches:
         return [None], None, False
     service = (stored_name(query.service),) if query.service is not None else ()
     condition = " WHERE v.name = ?" if service else ""
@@ -149,15 +166,19 @@ def _branches(connection: sqlite3.Connection, query: SpanQuery) -> tuple[list[in
         rows = [row for row in rows if row[2] == name or row[1] not in having]
     is_named = query.operation is not None and any(row[2] != name for row in rows)
     ids = [row[0] for row in rows]
-    if query.trace_id is not None or query.order == "arrival" or (query.operation is None and len(ids) > _BRANCHES_MAX):
-        return [None], set(ids), is_named
+    most = _SLOWEST_BRANCHES_MAX if query.order == "slowest" and by_stretches else _BRANCHES_MAX
+    is_scanned = query.operation is None and len(ids) > most
+    if query.trace_id is not None or query.order == "arrival" or is_scanned:
+        return [None], None if is_of_all else set(ids), is_named
     return list(ids), None, is_named
 
 
 def _needs_look(query: SpanQuery, *, is_by_duration: bool) -> bool:
     """Whether no index serves all of the question, so that rows must be looked at which the answer may not hold."""
-    filters = (query.error_type, query.min_duration_ms, query.max_duration_ms)
-    if query.attributes or any(each is not None for each in filters):
+    if query.attributes or query.error_type is not None:
+        return True
+    is_of_durations = query.min_duration_ms is not None or query.max_duration_ms is not None
+    if is_of_durations and (query.order != "slowest" or query.trace_id is not None):
         return True
     flags = (query.is_error, query.is_slow)
     if query.order == "arrival" or query.trace_id is not None:
@@ -183,8 +204,8 @@ def _next_token(plan: _Plan, query: SpanQuery, rows: list[Row]) -> str | None:
     if plan.is_ordered and not plan.is_complete:
         return make_token(query.order, plan.reached) if plan.reached is not None else None
     if plan.is_more and rows:
-        key = _DURATION if query.order == "slowest" else _END
-        return make_token(query.order, (rows[-1][key], rows[-1][_ID]))
+        key = DURATION if query.order == "slowest" else END
+        return make_token(query.order, (rows[-1][key], rows[-1][ID]))
     return None
 
 
@@ -199,11 +220,11 @@ def _take_ordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan)
     rows = (
         streams[0]
         if len(streams) == 1
-        else heapq.merge(*streams, key=lambda row: (row[key], row[_ID]), reverse=is_falling)
+        else heapq.merge(*streams, key=lambda row: (row[key], row[ID]), reverse=is_falling)
     )
     kept: list[Row] = []
     for row in _within_budget(rows, plan):
-        plan.reached = (row[key], row[_ID])
+        plan.reached = (row[key], row[ID])
         if plan.matches is None or plan.matches(row):
             kept.append(row)
             if len(kept) == query.limit:
@@ -216,16 +237,15 @@ def _ordered(
     connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None, *, is_falling: bool
 ) -> Iterator[Row]:
     """The rows of one branch after the position that the page token tells: first those that share its key."""
-    column = ("s.id", "s.end_unix_nano", "s.duration_nano")[plan.key]
+    column = _KEYS[plan.key]
     direction = "DESC" if is_falling else "ASC"
-    order = f"{column} {direction}, s.id {direction}"
-    where, parameters = _indexed_conditions(query, branch)
+    where, parameters = indexed_conditions(query, branch)
     select = f"SELECT {plan.columns} FROM _spans s WHERE {where}"
     low, high = plan.low, plan.high
     if plan.after is None:
-        return connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
+        return _within(connection, query, plan, branch, (low, high), is_falling=is_falling)
     key, row_id = plan.after
-    if plan.key == _ID:
+    if plan.key == ID:
         return connection.execute(f"{select} s.id > ? ORDER BY s.id", (*parameters, row_id))
     ties = connection.execute(
         f"{select} {column} = ? AND s.id {'<' if is_falling else '>'} ? ORDER BY s.id {direction}",
@@ -234,25 +254,30 @@ def _ordered(
     if key == (-INT64_MAX if is_falling else INT64_MAX):  # nothing is beyond
         return ties
     low, high = (low, min(high, key - 1)) if is_falling else (max(low, key + 1), high)
-    others = connection.execute(f"{select} {column} BETWEEN ? AND ? ORDER BY {order}", (*parameters, low, high))
-    return chain(ties, others)
+    return chain(ties, _within(connection, query, plan, branch, (low, high), is_falling=is_falling))
 
 
-def _indexed_conditions(query: SpanQuery, branch: int | None) -> tuple[str, list[Any]]:
-    """What an index answers, to be followed by a condition on what the rows are ordered by."""
-    if query.trace_id is not None:
-        return "s.trace_id = ? AND", [parse_id(query.trace_id, 16)]
-    if query.order == "arrival":
-        return "", []
-    conditions = "" if branch is None else "s.operation_id = ? AND "
-    # A literal: a partial index is not used for a parameter.
-    if query.is_slow and query.order == "slowest":
-        conditions += "s.is_slow = 1 AND"
-    elif query.is_error or query.error_type is not None:  # which only a failed span has
-        conditions += "s.is_error = 1 AND"
-    elif query.is_slow:
-        conditions += "s.is_slow = 1 AND"
-    return conditions, [] if branch is None else [branch]
+def _within(
+    connection: sqlite3.Connection,
+    query: SpanQuery,
+    plan: _Plan,
+    branch: int | None,
+    bounds: tuple[int, int],
+    *,
+    is_falling: bool,
+) -> Iterator[Row]:
+    """The rows of one branch whose key is between two values, both included; in order."""
+    column, direction = _KEYS[plan.key], "DESC" if is_falling else "ASC"
+    where, parameters = indexed_conditions(query, branch)
+    sql = f"SELECT {plan.columns} FROM _spans s WHERE {where} {column} BETWEEN ? AND ?"
+    sql += f" ORDER BY {column} {direction}, s.id {direction}"
+    ranges: Iterable[tuple[int, int]] = [bounds]
+    if plan.by_stretches and branch is not None:
+        count = partial(count_in, connection, query)
+        stretches = Stretches(connection, durations_of(query), bounds, count, time.time())
+        ranges = stretches.in_order(branch, is_falling=is_falling)
+    for low, high in ranges:
+        yield from connection.execute(sql, (*parameters, low, high))
 
 
 def _within_budget(rows: Iterator[Row], plan: _Plan) -> Iterator[Row]:
@@ -273,54 +298,23 @@ def _within_budget(rows: Iterator[Row], plan: _Plan) -> Iterator[Row]:
 
 
 def _take_best(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
-    """The best of the rows that match, from branches whose order is another one: newest first."""
+    """The best of a trace's rows that match, which are in no order."""
     is_falling = query.order in ("newest", "slowest")
-    key = _ID if query.order == "arrival" else _DURATION if query.order == "slowest" else _END
+    key = ID if query.order == "arrival" else DURATION if query.order == "slowest" else END
     after, plan.after = plan.after, None
-    streams = [_unordered(connection, query, plan, branch) for branch in plan.branches]
-    rows = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda row: row[_END], reverse=True)
+    sql = f"SELECT {plan.columns} FROM _spans s WHERE s.trace_id = ?"
+    rows = connection.execute(sql, (parse_id(query.trace_id or "", 16),))
     found = (
         row
         for row in _within_budget(rows, plan)
-        if (plan.matches is None or plan.matches(row)) and _is_after((row[key], row[_ID]), after, is_falling=is_falling)
+        if (plan.matches is None or plan.matches(row)) and _is_after((row[key], row[ID]), after, is_falling=is_falling)
     )
     best = heapq.nlargest if is_falling else heapq.nsmallest
-    kept = best(min(query.limit, SCAN_ROWS_MAX) + 1, found, key=lambda row: (row[key], row[_ID]))
+    kept = best(min(query.limit, SCAN_ROWS_MAX) + 1, found, key=lambda row: (row[key], row[ID]))
     plan.is_more = len(kept) > query.limit
     kept = kept[: query.limit]
-    plan.reached = (kept[-1][key], kept[-1][_ID]) if kept else after
+    plan.reached = (kept[-1][key], kept[-1][ID]) if kept else after
     return kept
-
-
-def _take_slowest(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
-    """The slowest of the newest rows, where every row is wanted: SQLite sorts them four times as fast as we look."""
-    kept: list[Row] = []
-    duration, row_id = plan.after or (INT64_MAX, INT64_MAX)
-    limit = min(query.limit, SCAN_ROWS_MAX) + 1
-    for branch in plan.branches:
-        where, parameters = _indexed_conditions(query, branch)
-        room = SCAN_ROWS_MAX - plan.rows_read
-        newest = f"FROM _spans s WHERE {where} s.end_unix_nano BETWEEN ? AND ? ORDER BY s.end_unix_nano DESC LIMIT ?"
-        bounded = (*parameters, plan.low, plan.high, room + 1)
-        count = connection.execute(f"SELECT count(*) FROM (SELECT s.id {newest})", bounded).fetchone()[0]
-        plan.is_complete = plan.is_complete and count <= room
-        plan.rows_read += min(count, room)
-        kept += connection.execute(
-            f"SELECT * FROM (SELECT s.id, s.end_unix_nano, s.duration_nano {newest})"
-            " WHERE (duration_nano, id) < (?, ?) ORDER BY duration_nano DESC, id DESC LIMIT ?",
-            (*bounded[:-1], room, duration, row_id, limit),
-        )
-    kept.sort(key=lambda row: (row[_DURATION], row[_ID]), reverse=True)
-    plan.is_more = len(kept) > query.limit
-    return kept[: query.limit]
-
-
-def _unordered(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan, branch: int | None) -> Iterator[Row]:
-    if query.trace_id is None:
-        return _ordered(connection, query, plan, branch, is_falling=True)
-    return connection.execute(
-        f"SELECT {plan.columns} FROM _spans s WHERE s.trace_id = ?", (parse_id(query.trace_id, 16),)
-    )
 
 
 def _is_after(position: Position, after: Position | None, *, is_falling: bool) -> bool:
@@ -329,43 +323,21 @@ def _is_after(position: Position, after: Position | None, *, is_falling: bool) -
     return position < after if is_falling else position > after
 
 
-# --- looking at a row
+# --- the slowest
 
 
-class _Filter:
-    """What of a question no index answered."""
-
-    def __init__(self, query: SpanQuery, operation_ids: set[int] | None, *, is_named: bool) -> None:
-        self._query = query
-        self._operation_ids = operation_ids
-        self._name = stored_name(query.operation) if is_named else None
-        self._error_type = stored_name(query.error_type)
-        self._first, self._last = _ends(query.window)
-
-    def matches(self, row: Row) -> bool:
-        """Whether a row is wanted; what is cheap to tell first."""
-        query = self._query
-        return (
-            (query.is_error is None or (row[_STATUS] == STATUS_ERROR) == query.is_error)
-            and (query.is_slow is None or bool(row[_IS_SLOW]) == query.is_slow)
-            and self._first <= row[_END] <= self._last
-            and (query.min_duration_ms is None or row[_DURATION] / 1e6 >= query.min_duration_ms)
-            and (query.max_duration_ms is None or row[_DURATION] / 1e6 <= query.max_duration_ms)
-            and (self._operation_ids is None or row[_OPERATION] in self._operation_ids)
-            and (self._error_type is None or has_error_type(row[_DETAILS], self._error_type))
-            and (self._name is None or decode_details(row[_DETAILS]).get("name", self._name) == self._name)
-            and (not query.attributes or _has_attributes(decode_attributes(row[_ATTRIBUTES]), query.attributes))
-        )
-
-
-def _has_attributes(attributes: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(key in attributes and _is_same(attributes[key], value) for key, value in wanted.items())
-
-
-def _is_same(stored: Any, wanted: Any) -> bool:
-    """Equal in value and type, all the way down: 1, 1.0 and True are three things."""
-    if isinstance(wanted, (list, tuple)):
-        return isinstance(stored, tuple) and len(stored) == len(wanted) and all(map(_is_same, stored, wanted))
-    if isinstance(wanted, Mapping):
-        return isinstance(stored, dict) and len(stored) == len(wanted) and _has_attributes(stored, wanted)
-    return type(stored) is type(wanted) and bool(stored == wanted)
+def _take_slowest(connection: sqlite3.Connection, query: SpanQuery, plan: _Plan) -> list[Row]:
+    """The slowest rows that match, from the stretches of time in which the rollups know of such."""
+    after = plan.after or (INT64_MAX, INT64_MAX)
+    least, most = durations_of(query)
+    durations, ends = (least, min(most, after[0])), (plan.low, plan.high)
+    limit = min(query.limit, SCAN_ROWS_MAX) + 1
+    rows = SlowestRows(connection, query, plan.columns, plan.matches, durations, after, limit)
+    stretches = Stretches(connection, durations, ends, rows.count, time.time())
+    ids = [each for each in plan.branches if each is not None]
+    first = [Stretch(durations[1], plan.low, plan.high, branch) for branch in plan.branches]
+    search = SlowestSearch(rows, limit, rows_max=SCAN_ROWS_MAX, seconds_max=SCAN_SECONDS_MAX)
+    kept = search.search(stretches, stretches.of(ids) if plan.by_stretches and ids else first)
+    plan.rows_read, plan.is_complete = search.rows_read, search.is_complete
+    plan.is_more = len(kept) > query.limit
+    return kept[: query.limit]

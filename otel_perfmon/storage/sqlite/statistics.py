@@ -27,10 +27,10 @@ from otel_perfmon.storage.cells import (
     choose_grid,
     cover,
 )
-from otel_perfmon.storage.histogram import bounds_nano, coarse_bucket
+from otel_perfmon.storage.histogram import add_coarsely, bounds_nano, buckets_of_lanes, coarse_bucket, lanes_of
 from otel_perfmon.storage.sqlite.connection import SteppedConnection
 from otel_perfmon.storage.sqlite.rollup import COLUMNS, GIVEN_UP, Cell
-from otel_perfmon.storage.sqlite.sums import Range, sum_cells
+from otel_perfmon.storage.sqlite.sums import Range, SummedCell, sum_cells
 
 _FIGURES: Final = ", ".join(f"r.{name.strip()}" for name in COLUMNS.split(",")[3:-1])
 _SHARES: Final = (0.5, 0.9, 0.95, 0.99)
@@ -98,11 +98,12 @@ def summarize_heatmap(
 ) -> Heatmap:
     """Time against duration, in at most ``rows_max`` rows of equal width on a logarithmic scale."""
     cells = _grid_cells(connection, grid, operation, service)
-    coarseness, lowest, height = _choose_rows({key for cell in cells for key in cell.buckets}, rows_max)
+    found = [buckets_of_lanes(cell.lanes) for cell in cells]
+    coarseness, lowest, height = _choose_rows([each for each in found if each[1]], rows_max)
     counts = [[0] * height for _ in cells]
-    for row, cell in zip(counts, cells, strict=True):
-        for key, count in cell.buckets.items():
-            row[coarse_bucket(key, coarseness) - lowest] += count
+    for row, buckets in zip(counts, found, strict=True):
+        if buckets[1]:
+            add_coarsely(*buckets, coarseness, row, lowest)
     bounds = [bounds_nano(lowest, coarseness)[0]] if height else []
     bounds += [bounds_nano(lowest + i, coarseness)[1] for i in range(height)]
     return Heatmap(
@@ -247,18 +248,25 @@ def _all_time(connection: sqlite3.Connection, now_unix_s: float) -> Window:
     return Window(now, now + 1) if first is None else Window(first, last + 1)
 
 
-def _grid_cells(connection: sqlite3.Connection, grid: Grid, operation: str | None, service: str | None) -> list[Cell]:
-    cells = [Cell() for _ in range(grid.count)]
-    for _name, _service, start, *figures in _stored_cells(connection, [_range(grid)], operation, service):
-        cells[(start - grid.start_unix_s) // grid.width_s].add_stored(figures)
+def _grid_cells(
+    connection: sqlite3.Connection, grid: Grid, operation: str | None, service: str | None
+) -> list[SummedCell]:
+    cells = [SummedCell() for _ in range(grid.count)]
+    histograms: list[list[bytes]] = [[] for _ in cells]
+    for _name, _service, start, *figures, packed in _stored_cells(connection, [_range(grid)], operation, service):
+        place = (start - grid.start_unix_s) // grid.width_s
+        cells[place].add_figures(figures)
+        histograms[place].append(bytes.fromhex(packed))
+    for cell, each in zip(cells, histograms, strict=True):
+        cell.lanes = lanes_of(each)
     return cells
 
 
-def _choose_rows(keys: set[int], rows_max: int) -> tuple[int, int, int]:
+def _choose_rows(buckets: Sequence[tuple[int, Sequence[int]]], rows_max: int) -> tuple[int, int, int]:
     """How coarse the rows must be, so that there are few enough; the bucket of the lowest one; how many there are."""
-    if not keys:
+    if not buckets:
         return 0, 0, 0
-    lowest, highest = min(keys), max(keys)
+    lowest, highest = min(key for key, _ in buckets), max(key + len(counts) - 1 for key, counts in buckets)
     coarseness = 1  # 4.4 %: finer than any picture
     while coarse_bucket(highest, coarseness) - coarse_bucket(lowest, coarseness) >= rows_max:
         coarseness += 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from otel_perfmon.errors import QueryError
 from otel_perfmon.records import SpanRecord
-from otel_perfmon.storage.base import KEYS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
+from otel_perfmon.storage.base import KEYS_MAX, OUTLINE_SPANS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
 from otel_perfmon.storage.sqlite.logs import find_logs
@@ -31,11 +33,25 @@ def read_trace(connection: sqlite3.Connection, trace_id: bytes) -> Trace:
     return Trace(trace_id.hex(), tuple(spans), len(rows) <= TRACE_SPANS_MAX, tuple(logs[::-1]))
 
 
-def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_id: bytes) -> list[SpanRecord]:
-    """The spans of that id in a trace, by start."""
-    sql = "SELECT id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ? AND span_id = ? LIMIT ?"
-    ids = [row_id for (row_id,) in connection.execute(sql, (trace_id, span_id, TRACE_SPANS_MAX))]
-    return sorted(read_spans(connection, ids), key=lambda span: span.start_unix_nano)
+def find_in_trace(connection: sqlite3.Connection, trace_id: bytes, text: str) -> list[bytes]:
+    """The ids of the spans in which ``text`` occurs: in their JSON as it is stored, or in their name."""
+    sql = (
+        "SELECT s.span_id, o.name, s.attributes, s.details FROM _spans s INDEXED BY _spans_by_trace"
+        " CROSS JOIN _operations o ON o.id = s.operation_id WHERE s.trace_id = ? LIMIT ?"
+    )
+    plain, quoted = text.casefold(), json.dumps(text, ensure_ascii=False)[1:-1].casefold()
+    return [
+        span_id
+        for span_id, name, attributes, details in connection.execute(sql, (trace_id, OUTLINE_SPANS_MAX))
+        if plain in name.casefold() or quoted in attributes.casefold() or quoted in details.casefold()
+    ]
+
+
+def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_ids: Collection[bytes]) -> list[SpanRecord]:
+    """The spans of those ids in a trace, by start."""
+    sql = "SELECT id, span_id FROM _spans INDEXED BY _spans_by_trace WHERE trace_id = ?"
+    found = (row_id for row_id, span_id in connection.execute(sql, (trace_id,)) if span_id in span_ids)
+    return sorted(read_spans(connection, list(islice(found, TRACE_SPANS_MAX))), key=lambda span: span.start_unix_nano)
 
 
 def find_known_spans(connection: sqlite3.Connection, keys: Collection[SpanKey]) -> set[SpanKey]:

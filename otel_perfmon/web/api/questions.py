@@ -184,6 +184,16 @@ QUESTIONS: Final = (
         _call("get_outline"),
         (text("trace_id", "Its 32 digits.", is_required=True, is_in_path=True),),
     ),
+    Question(
+        "/api/traces/{trace_id}/matches",
+        "The ids of its spans in whose name, attributes, events or status a text occurs, in any case.",
+        list[str],
+        _call("find_in_trace"),
+        (
+            text("trace_id", "Its 32 digits.", is_required=True, is_in_path=True),
+            text("text", "What to look for.", is_required=True),
+        ),
+    ),
     Question("/api/running", "What has not ended, in every process.", list[OpenSpanRecord], _call("find_open_spans")),
     Question(
         "/api/logs",

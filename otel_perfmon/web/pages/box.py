@@ -27,10 +27,10 @@ class Box:
         try:
             start, end, least, most = parts
             low, high = float(least), float(most) if most else None
-            if not (math.isfinite(low) and (high is None or math.isfinite(high))):
+            if not (0 <= low <= (math.inf if high is None else high) and low < math.inf and high != math.inf):
                 raise ValueError  # noqa: TRY301 - as of every other part
         except ValueError:
-            message = f"A box is START/END/LEAST/MOST, the last two in ms; {given!r:.100} is none."
+            message = f"A box is START/END/LEAST/MOST, the last two in ms, 0 or more; {given!r:.100} is none."
             raise QueryError(message) from None
         return cls(Window.parse(f"{start}/{end}"), low, high)
 

@@ -74,7 +74,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     is_ascending = asked.get("ascending", sort in _RISING)
     matching.sort(key=_SORTS[sort], reverse=not is_ascending)
     shown = matching[:_ROWS_MAX]
-    is_by_hour = asked.range.window is None or asked.range.window.seconds >= _HOURS_MIN_SECONDS
+    is_by_hour = _seconds(asked.range, shown) >= _HOURS_MIN_SECONDS
     counts = (_counts_of_groups if is_by_hour else _counts_of_operations)(asked, shown)
     rows = [_row(asked, group, series) for group, series in zip(shown, counts, strict=True)]
     return {
@@ -87,6 +87,14 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "is_ascending": is_ascending,
         "services": asked.store.list_services(),
     }
+
+
+def _seconds(time_range: TimeRange, groups: Sequence[ErrorGroup]) -> float:
+    """How long the time is: the window, or from the first error to the last."""
+    if time_range.window is not None:
+        return time_range.window.seconds
+    last = max((group.last_seen for group in groups), default=0.0)
+    return last - min((group.first_seen for group in groups), default=0.0)
 
 
 def _has(group: ErrorGroup, word: str) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from otel_perfmon.errors import PerfmonError
 from otel_perfmon.formats.csv_table import encode_csv
 from otel_perfmon.otlp.files import encode_json_lines
+from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.paging import PAGE_SPANS, find_pages
@@ -66,38 +68,49 @@ _PARAMETERS: Final = (
 )
 
 
+class _GoneError(Exception):
+    """Who asked for the file has left."""
+
+
 def export_routes(store: Store, refuse: Refuse) -> list[Route]:
     """Where the files are; ``refuse`` makes the page that says why there is none."""
     threads = ThreadPoolExecutor(_THREADS, "otel-perfmon-export")
 
     async def receive(request: Request) -> Response:
         given = [pair for pair in request.query_params.multi_items() if pair[1]]
-        loop = asyncio.get_running_loop()
         try:
-            form, pieces = await loop.run_in_executor(threads, _begin, store, given)
+            form, query = _read(given)
+            # What cannot be answered is told before anything is sent.
+            await asyncio.get_running_loop().run_in_executor(threads, store.find_spans, replace(query, limit=1))
         except PerfmonError as error:
             return refuse(status_of(error), str(error))
         name = f"spans-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.{form.ending}"
         headers = {**_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(_stream(pieces, threads), 200, headers, form.media_type)
+        return StreamingResponse(_stream(store, form, query, threads), 200, headers, form.media_type)
 
     return [Route("/spans/export", receive, methods=["GET"])]
 
 
-def _begin(store: Store, given: Sequence[tuple[str, str]]) -> tuple[Format, Iterator[bytes]]:
-    """The file that is asked for, its first spans found. Raises as `Store.find_spans`, before anything is sent."""
+def _read(given: Sequence[tuple[str, str]]) -> tuple[Format, SpanQuery]:
+    """What is asked for. Raises `QueryError`."""
     values: dict[str, Any] = read_parameters(_PARAMETERS, given)
-    form: Format = values["format"]
     time_range = values.get("window")
     window = time_range.window if time_range else None
-    query = query_of({"order": "arrival", **values}, window, limit=PAGE_SPANS)
-    pages = find_pages(store, query, SPANS_MAX)
-    first = next(pages, None)
-    return form, form.encode(pages if first is None else chain([first], pages))
+    return values["format"], query_of({"order": "arrival", **values}, window, limit=PAGE_SPANS)
 
 
-async def _stream(pieces: Iterator[bytes], threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
-    """The pieces, the next one made on a thread when the one before has gone out; nothing is made for who has left."""
+async def _stream(store: Store, form: Format, query: SpanQuery, threads: ThreadPoolExecutor) -> AsyncIterator[bytes]:
+    """The file, its next piece made on a thread when the one before has gone out; nothing is made for who has left."""
+    is_gone = threading.Event()
+
+    def check(_: int) -> None:
+        if is_gone.is_set():
+            raise _GoneError
+
+    pieces = form.encode(find_pages(store, query, SPANS_MAX, check))
     loop = asyncio.get_running_loop()
-    while (piece := await loop.run_in_executor(threads, next, pieces, None)) is not None:
-        yield piece
+    try:
+        while (piece := await loop.run_in_executor(threads, next, pieces, None)) is not None:
+            yield piece
+    finally:
+        is_gone.set()

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from otel_perfmon.errors import QueryError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.outline import Mark, Outline
-from otel_perfmon.records import STACK_EVENT, EventRecord, LogRecord, OpenSpanRecord, SpanRecord
+from otel_perfmon.records import STACK_EVENT, EventRecord, LinkRecord, LogRecord, OpenSpanRecord, SpanRecord
 from otel_perfmon.storage.base import TRACE_LOGS_MAX, Store
 from otel_perfmon.trace import Trace
 from otel_perfmon.web.pages.rank import Rank, rank_of
@@ -52,6 +53,15 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Pointer:
+    """A link of a span; only to a trace that ``is_stored`` can one go."""
+
+    link: LinkRecord
+    is_stored: bool
+    attributes: list[Value]
+
+
+@dataclass(frozen=True, slots=True)
 class SpanPanel:
     """One span of a trace; ``place`` is that in the outline."""
 
@@ -65,6 +75,7 @@ class SpanPanel:
     skew_nano: int
     self_nano: int
     critical_nano: int
+    overrun_nano: int
     child_count: int
     parent_key: str
     parent_name: str
@@ -77,6 +88,7 @@ class SpanPanel:
     values: list[Value]
     resource: list[Value]
     scope: list[Value]
+    links: list[Pointer]
     events: list[Moment]
     logs: list[Moment]
 
@@ -116,6 +128,7 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         skew_nano=outline.skews_nano[place],
         self_nano=outline.selfs_nano[place],
         critical_nano=critical_nano(outline).get(place, 0),
+        overrun_nano=max(0, _end(outline, place) - _end(outline, parent)) if parent >= 0 else 0,
         child_count=outline.parents.count(place),
         parent_key=key_of(outline, parent) if parent >= 0 else "",
         parent_name=outline.names[outline.name_indexes[parent]] if parent >= 0 else "",
@@ -128,6 +141,7 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         values=_values(span.attributes),
         resource=_values(span.resource.attributes),
         scope=_values(span.scope.attributes),
+        links=_links(store, span),
         events=[_event(event, span, exception) for event in span.events],
         logs=[_log(log, span) for log in reversed(logs) if log.span_id == span.span_id],
     )
@@ -139,7 +153,7 @@ def _find(
     """The whole span that stands at a place, the same if it has not ended, and how many have its id."""
     span_id, start = outline.span_ids[place], outline.starts_nano[place] - outline.skews_nano[place]
     start += outline.start_unix_nano
-    twins = store.find_trace_spans(outline.trace_id, span_id)
+    twins = store.find_trace_spans(outline.trace_id, [span_id])
     running = [each for each in store.find_open_spans(trace_id=outline.trace_id) if each.span.span_id == span_id]
     if outline.marks[place] & Mark.RUNNING and running:
         return running[0].span, running[0], len(twins) + 1
@@ -151,6 +165,22 @@ def _find(
     trace = Trace(outline.trace_id, (found[0],), logs=tuple(logs)).with_logged_exceptions()
     is_open = not twins
     return trace.spans[0], running[0] if is_open else None, len(twins) + len(running)
+
+
+def _links(store: Store, span: SpanRecord) -> list[Pointer]:
+    stored = {each: _is_stored(store, each) for each in {link.trace_id for link in span.links}}
+    return [Pointer(link, stored[link.trace_id], _values(link.attributes)) for link in span.links]
+
+
+def _is_stored(store: Store, trace_id: str) -> bool:
+    try:
+        return store.find_trace_ids(trace_id, limit=1) == [trace_id]
+    except QueryError:  # it is no id
+        return False
+
+
+def _end(outline: Outline, place: int) -> int:
+    return outline.starts_nano[place] + outline.durations_nano[place]
 
 
 def _values(attributes: Mapping[str, Any], without: Iterable[str] = ()) -> list[Value]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from heapq import nlargest
+from itertools import islice
+from operator import itemgetter
 from typing import Final
 
 from otel_perfmon.outline import Mark, Outline
-from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 
@@ -68,7 +70,7 @@ class Summary:
 def summarize(store: Store, outline: Outline) -> Summary:
     """The summary of a trace."""
     tops = [place for place, parent in enumerate(outline.parents) if parent < 0]
-    whole = [place for place in tops if not outline.marks[place] & Mark.ORPHAN]
+    whole = [place for place in tops if not outline.marks[place] & Mark.ORPHAN.value]
     root = max(whole or tops, key=outline.durations_nano.__getitem__)
     error_count = outline.count(Mark.ERROR)
     return Summary(
@@ -82,7 +84,7 @@ def summarize(store: Store, outline: Outline) -> Summary:
         cycle_count=outline.count(Mark.IN_CYCLE),
         waited=_waited(outline),
         shares=_shares(outline),
-        failures=_failures(store, outline.trace_id) if error_count else [],
+        failures=_failures(store, outline) if error_count else [],
     )
 
 
@@ -134,24 +136,24 @@ def _waited(outline: Outline) -> list[Waited]:
 
 
 def _shares(outline: Outline) -> list[Share]:
-    counts: Counter[tuple[int, int]] = Counter()
-    nano: Counter[tuple[int, int]] = Counter()
-    for key, own in zip(
-        zip(outline.name_indexes, outline.service_indexes, strict=True), outline.selfs_nano, strict=True
-    ):
-        counts[key] += 1
+    keys = list(zip(outline.name_indexes, outline.service_indexes, strict=True))
+    counts, nano = Counter(keys), dict.fromkeys(keys, 0)
+    for key, own in zip(keys, outline.selfs_nano, strict=True):
         nano[key] += own
-    whole = nano.total() or 1
+    whole = sum(nano.values()) or 1
+    most = nlargest(_OPERATIONS_MAX, nano.items(), key=itemgetter(1))
     return [
         Share(outline.names[name], outline.services[service], counts[name, service], own, own / whole)
-        for (name, service), own in nano.most_common(_OPERATIONS_MAX)
+        for (name, service), own in most
     ]
 
 
-def _failures(store: Store, trace_id: str) -> list[Failure]:
-    query = SpanQuery(trace_id=trace_id, is_error=True, order="oldest", limit=_ERRORS_MAX)
+def _failures(store: Store, outline: Outline) -> list[Failure]:
+    failed = (place for place, marks in enumerate(outline.marks) if marks & Mark.ERROR.value)
+    span_ids = {outline.span_ids[place] for place in islice(failed, _ERRORS_MAX)}
+    found = [span for span in store.find_trace_spans(outline.trace_id, span_ids) if span.is_error]
     return [
-        Failure(span.span_id, span.name, span.error_type or "", error_message(span)) for span in store.find_spans(query)
+        Failure(span.span_id, span.name, span.error_type or "", error_message(span)) for span in found[:_ERRORS_MAX]
     ]
 
 

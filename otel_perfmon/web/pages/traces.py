@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from otel_perfmon.errors import NotFoundError, QueryError
 from otel_perfmon.outline import Mark, Outline
+from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.parameters import text
 from otel_perfmon.web.pages.address import address
 from otel_perfmon.web.pages.page import Asked, Page, SeeOtherError
@@ -49,7 +50,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         message = f"A trace is shown as {', '.join(VIEWS)}; {view!r:.100} is none of them."
         raise QueryError(message)
     find = asked.get("find", "")
-    rows, row_count = _rows(outline, find) if view == "table" else ([], 0)
+    rows, row_count = _rows(asked.store, outline, find) if view == "table" else ([], 0)
     return {
         "trace": outline,
         "trace_summary": summary,
@@ -86,15 +87,15 @@ def _is_growing(outline: Outline) -> bool:
     return age_seconds < _GROWING_SECONDS or outline.count(Mark.RUNNING) > 0
 
 
-def _rows(outline: Outline, find: str) -> tuple[list[Row], int]:
-    """The first spans, in the order of the tree, of which name, service or id has ``find`` in it; how many have."""
+def _rows(store: Store, outline: Outline, find: str) -> tuple[list[Row], int]:
+    """The first spans, in the order of the tree, that have ``find`` in them or in their service; how many have."""
     word = find.casefold()
-    named = [word in name.casefold() for name in outline.names]
+    matching = set(store.find_in_trace(outline.trace_id, find)) if word else set()
     served = [word in name.casefold() for name in outline.services]
     found = [
         place
-        for place, (name, service) in enumerate(zip(outline.name_indexes, outline.service_indexes, strict=True))
-        if named[name] or served[service] or word in outline.span_ids[place]
+        for place, (span_id, service) in enumerate(zip(outline.span_ids, outline.service_indexes, strict=True))
+        if served[service] or span_id in matching or word in span_id
     ]
     keys = keys_of(outline)
     return [_row(outline, place, keys[place]) for place in found[:_ROWS_MAX]], len(found)
@@ -122,7 +123,7 @@ PAGES: Final = (
             text("trace_id", "Its 32 digits, or the first of them.", is_required=True, is_in_path=True),
             text("span", "The id of the chosen span; with .2 behind it the second of that id."),
             text("view", "waterfall, flame or table."),
-            text("find", "Spans whose name, service or id has this in it are marked."),
+            text("find", "Spans that have this in their name, service, id, attributes or events are marked."),
             text("zoom", "START-END: the stretch of time that is shown, in nanoseconds since the trace's start."),
         ),
     ),

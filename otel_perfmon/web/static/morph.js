@@ -10,7 +10,8 @@ export function morph(old, fresh) {
     }
   } else if (!old.isEqualNode(fresh)) {
     morphAttributes(old, fresh);
-    if (!old.hasAttribute("data-part") || old.hasAttribute("data-morph")) {
+    const isOwned = old.hasAttribute("data-part") || old.hasAttribute("data-kept"); // what it shows is a part's
+    if (!isOwned || old.hasAttribute("data-morph")) {
       morphChildren(old, fresh);
     }
   }

@@ -1,9 +1,10 @@
 // Figures as the server writes them (quantities.py): three significant digits, and the unit that suits them.
 
+const GROUPED = new Intl.NumberFormat("en"); // made once: toLocaleString makes one for each number
 const UNITS_MS = [["s", 1e3], ["ms", 1], ["µs", 1e-3], ["ns", 1e-6]];
 
 function threeDigits(value) {
-  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : Math.round(value).toLocaleString("en");
+  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : GROUPED.format(Math.round(value));
 }
 
 /** A duration: "1.64 s", "420 µs". */
@@ -39,7 +40,7 @@ export function lapse(seconds) {
 }
 
 /** All digits, in groups of three. */
-export const count = (number) => number.toLocaleString("en");
+export const count = (number) => GROUPED.format(number);
 
 /** A share between 0 and 1 in percent, with two significant digits below ten. */
 export function share(part) {

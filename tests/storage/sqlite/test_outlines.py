@@ -135,5 +135,5 @@ def test_spans_are_found_by_their_id_in_a_trace(tmp_path):
     path = str(tmp_path / "metrics.db")
     record(path, [row(1, None, "root", NOW, NOW + MS), row(2, 1, "b", NOW + 5, NOW + 6), row(2, 1, "a", NOW, NOW + 9)])
     with open_store(path) as store:
-        assert [span.name for span in store.find_trace_spans(TRACE.hex(), "0" * 15 + "2")] == ["a", "b"]
-        assert store.find_trace_spans(TRACE.hex(), "0" * 15 + "3") == []
+        assert [span.name for span in store.find_trace_spans(TRACE.hex(), ["0" * 15 + "2"])] == ["a", "b"]
+        assert store.find_trace_spans(TRACE.hex(), ["0" * 15 + "3"]) == []

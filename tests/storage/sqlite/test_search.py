@@ -14,6 +14,7 @@ from otel_perfmon.storage.attributes import encode_attributes
 from otel_perfmon.storage.sqlite import connection as connections
 from otel_perfmon.storage.sqlite import names, search
 from otel_perfmon.storage.sqlite.reader import SqliteReader
+from otel_perfmon.storage.sqlite.span_filter import stored_name
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 
 SHOP, STOCK = "shop", "stock"
@@ -301,5 +302,5 @@ def test_pages_go_past_spans_that_end_when_64_bits_do(writer, reader):
 
 def test_an_error_type_too_long_to_be_stored_whole_is_found_by_its_own_name(writer, reader):
     kind = "E" * 1_500
-    write(writer, span_row(error="x", error_type=search.stored_name(kind)))
+    write(writer, span_row(error="x", error_type=stored_name(kind)))
     assert len(reader.find_spans(SpanQuery(error_type=kind))) == 1

@@ -25,6 +25,7 @@ ASKED = {
     "/api/spans": {"attribute": 'cart.size="3"', "order": "slowest", "limit": "2", "is_error": "false"},
     "/api/errors": {"limit": "1"},
     "/api/logs": {"severity_min": "9"},
+    "/api/traces/{trace_id}/matches": {"text": "CART.size"},
     "/api/sql": {"sql": "SELECT name, duration_ms, x'00' AS raw FROM spans", "rows_max": "2"},
 }
 """Parameters that a question wants, or that make its answer tell more."""

@@ -155,6 +155,18 @@ def test_an_error_without_a_stack_trace_says_so(served, keys):
     assert "It has no stack trace." in get(served, group=keys["silent", "says nothing"])
 
 
+def test_a_stack_trace_of_spaces_is_none(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    writer = SqliteWriter(path)
+    attributes = {"exception.type": "  ", "exception.message": "  ", "exception.stacktrace": "  "}
+    events = json.dumps([{"name": "exception", "time_unix_nano": 1, "attributes": attributes}])
+    write(writer, failed("charge", "  ", error_type="  ", events=events, end=time.time_ns()))
+    writer.close()
+    with open_store(path) as store, showing(path, "--no-token") as served:
+        (group,) = store.summarize_errors()
+        assert "It has no stack trace." in get(served, group=key_of(group))
+
+
 def test_an_error_whose_trace_is_gone_says_so(tmp_path):
     path = str(tmp_path / "metrics.db")
     writer = SqliteWriter(path)

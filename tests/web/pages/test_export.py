@@ -8,7 +8,8 @@ import io
 import json
 import re
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from storage_kit import SECOND, span_row, trace_bytes, write
 
 from otel_perfmon import open_store
 from otel_perfmon.cli.main import main
+from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 from otel_perfmon.web.pages import export
 from otel_perfmon.web.pages.export import export_routes
@@ -49,15 +51,19 @@ def served(path):
         yield served
 
 
-async def ask(app, path: str, query: str) -> bytes:
-    """What an application answers, without a server."""
-    body = []
+async def ask(app, path: str, query: str, *, leaves_after: int | None = None) -> bytes:
+    """What an application answers, without a server; to who leaves after so many pieces, if anybody does."""
+    body, has_left = [], asyncio.Event()
 
     async def send(message):
         body.append(message.get("body", b""))
+        if len(body) == leaves_after:
+            has_left.set()
+        await asyncio.sleep(0.01)
 
     async def receive():
-        await asyncio.sleep(60)
+        await has_left.wait()
+        return {"type": "http.disconnect"}
 
     scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
     await app(scope, receive, send)
@@ -171,9 +177,24 @@ def test_a_store_that_is_not_there_has_no_file(tmp_path):
         assert get(served, format="csv").status == 503
 
 
-def test_who_leaves_is_not_waited_for(served):
-    for _ in range(20):
-        with closing(HTTPConnection("127.0.0.1", served.port, timeout=10)) as connection:
+def test_nothing_is_searched_for_who_has_left(path):
+    asked = []
+
+    class Watched(SqliteStore):
+        def find_spans(self, query=None):
+            asked.append(query)
+            return super().find_spans(replace(query, limit=min(query.limit, 10)))
+
+    with Watched(path) as store:
+        app = Starlette(routes=export_routes(store, lambda status, message: Response(message, status)))
+        asyncio.run(ask(app, "/spans/export", "format=csv&operation=many", leaves_after=2))
+    assert len(asked) <= 4
+
+
+def test_others_are_answered_while_files_are_fetched(served):
+    with ExitStack() as stack:
+        for _ in range(10):
+            connection = stack.enter_context(closing(HTTPConnection("127.0.0.1", served.port, timeout=10)))
             connection.request("GET", "/spans/export?format=csv")
-            assert connection.getresponse().read(100)
-    assert get(served, format="csv", operation="fails").status == 200
+        assert get(served, format="csv", operation="fails").status == 200
+        assert served.get("/spans").status == 200

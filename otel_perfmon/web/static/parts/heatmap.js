@@ -13,6 +13,8 @@ const TOP = 12;
 const BOTTOM = 20;
 const TICK_WIDTH = 90;
 const CLICK_PX = 4;
+const DECADE = 10;
+const LEAST_MS = 1e-6;
 
 /** Draw it into a figure, and again whenever it changes. */
 export function start(figure) {
@@ -35,7 +37,7 @@ class Heatmap {
     try {
       const answer = await ask(source);
       if (source === this.figure.dataset.src && !this.anchor) {
-        this.answer = answer;
+        this.answer = padded(answer);
         this.draw();
       }
     } catch (error) {
@@ -266,12 +268,13 @@ class Heatmap {
       lowest: Math.max(0, Number(low) ? rowOf(Number(low)) : 0),
       highest: (high && rowOf(Number(high)) > 0 ? rowOf(Number(high)) : this.rows) - 1,
     };
-    if (box.last >= box.first && box.highest >= box.lowest) {
+    const isSeen = box.last >= box.first && box.highest >= box.lowest;
+    if (isSeen) {
       this.#show(box);
-      const told = document.querySelector("#boxed [data-of=box]");
-      if (told) {
-        told.textContent = count(this.#count(box));
-      }
+    }
+    const told = document.querySelector("#boxed [data-of=box]");
+    if (told) {
+      told.textContent = isSeen ? count(this.#count(box)) : "Its";
     }
   }
 
@@ -311,6 +314,27 @@ class Heatmap {
     }
     return [0, 0];
   }
+}
+
+/** The same with empty rows around few that are close together: a picture of less than a decade tells nothing. */
+function padded(answer) {
+  const {bounds_ms: bounds} = answer;
+  if (bounds.length < 2) {
+    return answer;
+  }
+  const ratio = bounds.at(-1) / bounds.at(-2);
+  const wanted = Math.ceil(Math.log(DECADE) / Math.log(ratio)) - (bounds.length - 1);
+  const below = Math.max(0, Math.min(Math.floor(wanted / 2), Math.floor(Math.log(bounds[0] / LEAST_MS) / Math.log(ratio))));
+  const above = Math.max(0, wanted - below);
+  const zeros = (number) => Array(number).fill(0);
+  return {
+    ...answer,
+    bounds_ms: [
+      ...zeros(below).map((_, place) => bounds[0] / ratio ** (below - place)), ...bounds,
+      ...zeros(above).map((_, place) => bounds.at(-1) * ratio ** (place + 1)),
+    ],
+    counts: answer.counts.map((row) => [...zeros(below), ...row, ...zeros(above)]),
+  };
 }
 
 function between([cell, row], [otherCell, otherRow]) {

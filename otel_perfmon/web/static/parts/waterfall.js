@@ -31,7 +31,12 @@ class Waterfall {
     const zoomed = () => this.#zoomed();
     const held = (isHeld) => (isHeld ? element.setAttribute("data-held", "") : element.removeAttribute("data-held"));
     const choose = (place) => this.#choose(place);
-    this.state.finding = new Finding(this.#form(), {changed: (word) => this.#look(word), show: (place) => this.#show(place)});
+    this.state.finding = new Finding(this.#form(), {
+      source: element.dataset.src.replace(/outline$/, "matches"),
+      changed: (word) => this.#look(word),
+      show: (place) => this.#show(place),
+      merged: () => this.#mark(),
+    });
     this.minimap = new Minimap(this.state, {zoomed, held});
     this.ruler = new Ruler(this.state, {zoomed, held});
     this.rows = new Rows(this.state, {choose, fold: (place) => this.#fold(place)});
@@ -81,6 +86,7 @@ class Waterfall {
       this.flame.draw();
       return;
     }
+    this.folding.textContent = state.tree.folded.size ? "unfold all" : "fold all";
     state.scale.width = Math.max(20, this.ruler.element.clientWidth);
     this.minimap.draw();
     this.ruler.draw();
@@ -101,6 +107,7 @@ class Waterfall {
     state.cursor = cursor ? tree.placeOf(cursor) : -1;
     state.scale ? state.scale.resize(tree.length) : (state.scale = new Scale(tree.length));
     state.colours.assign(tree);
+    state.finding.forget();
     this.flame.refresh();
     this.#drawLegend();
   }
@@ -120,9 +127,9 @@ class Waterfall {
   }
 
   #hints() {
-    const all = html("button", {type: "button", class: "fold", title: "Fold or unfold all (*)"}, "fold all");
-    all.addEventListener("click", () => this.#foldAll());
-    return html("div", {class: "corner"}, all, html("span", {class: "keys", "aria-hidden": "true"}, html("kbd", {}, "↑↓←→"), html("kbd", {}, "⏎"), html("kbd", {}, "+ −")));
+    this.folding = html("button", {type: "button", class: "fold", title: "Fold or unfold all (*)"});
+    this.folding.addEventListener("click", () => this.#foldAll());
+    return html("div", {class: "corner"}, this.folding, html("span", {class: "keys", "aria-hidden": "true"}, html("kbd", {}, "↑↓←→"), html("kbd", {}, "⏎"), html("kbd", {}, "+ −")));
   }
 
   #drawLegend() {
@@ -155,11 +162,29 @@ class Waterfall {
     this.ruler.draw();
     this.minimap.drawWindow();
     this.rows.draw();
+    this.#follow();
+  }
+
+  /** After zooming in somewhere else, go to the rows of what runs there. */
+  #follow() {
+    const {tree, scale} = this.state;
+    const isThere = (place) => tree.starts[place] >= scale.start && tree.starts[place] <= scale.end;
+    if (scale.isZoomed && !this.rows.visible().some(isThere)) {
+      const first = tree.rows.find(isThere);
+      if (first !== undefined) {
+        this.rows.reach(first);
+        this.rows.draw();
+      }
+    }
   }
 
   #look(word) {
     this.#note("find", word);
-    this.state.finding.look(this.state.tree, word);
+    this.#mark();
+  }
+
+  #mark() {
+    this.state.finding.look(this.state.tree, this.element.dataset.find);
     this.draw();
   }
 

@@ -17,9 +17,9 @@ export function bar(tree, place, scale, hue) {
   const drawn = [];
   if (right >= -LEAST_PX && left <= scale.width + LEAST_PX) {
     const [from, to] = [Math.max(-4, left), Math.min(scale.width + 4, Math.max(right, left + LEAST_PX))];
-    const kind = `bar hue-${hue}${tree.has(place, MARK.error) ? " is-error" : ""}${tree.has(place, MARK.running) ? " is-running" : ""}`;
+    const kind = `took hue-${hue}${tree.has(place, MARK.error) ? " is-error" : ""}${tree.has(place, MARK.running) ? " is-running" : ""}`;
     drawn.push(svg("rect", {class: kind, x: from, y: TOP, width: to - from, height: TALL, rx: 2}));
-    const own = stretches(gaps(start, end, tree.cover(place)), scale, to - from < LEAST_PX * 2);
+    const own = start === end ? [[from.toFixed(1), to.toFixed(1)]] : stretches(gaps(start, end, tree.cover(place)), scale, to - from < LEAST_PX * 2);
     if (own.length) {
       drawn.push(svg("path", {class: `own hue-${hue}`, d: own.map(([a, b]) => `M${a} ${TOP}H${b}V${TOP + TALL}H${a}Z`).join("")}));
     }
@@ -49,7 +49,7 @@ function label(tree, place, scale, left, right) {
     return [svg("text", {x: left - GAP_PX, y, "text-anchor": "end"}, text)];
   }
   return [
-    svg("rect", {class: "ground", x: Math.max(0, left) + 3, y: TOP, width: room + 5, height: TALL, rx: 2}),
+    svg("rect", {class: "ground", x: Math.max(0, left) + 3, y: TOP, width: room + 8, height: TALL, rx: 2}),
     svg("text", {x: Math.max(0, left) + GAP_PX, y}, text),
   ];
 }

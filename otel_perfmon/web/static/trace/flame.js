@@ -114,8 +114,9 @@ export class Flame {
     context.fillRect(x, y, Math.max(0.5, width - 1), ROW_PX - 1);
     context.globalAlpha = 1;
     const isFound = this.state.finding.found.size && frame.parent && this.#isFound(frame);
-    if (frame.failed || isFound || frame === this.cursor) {
-      context.fillStyle = frame === this.cursor ? colours["--ink"] : isFound ? colours["--accent"] : colours["--error"];
+    const isCursor = frame === this.cursor && document.activeElement === this.element;
+    if (frame.failed || isFound || isCursor) {
+      context.fillStyle = isCursor ? colours["--ink"] : isFound ? colours["--accent"] : colours["--error"];
       context.fillRect(x, y + ROW_PX - 4, Math.max(1, width - 1), 3);
     }
     if (width > TEXT_PX) {
@@ -137,7 +138,7 @@ export class Flame {
 
   #tell(frame) {
     const all = this.frames[0].total || 1;
-    const share = ((frame.total / all) * 100).toPrecision(3).replace(/\.?0+$/, "");
+    const share = Number(((frame.total / all) * 100).toPrecision(3));
     const name = frame.parent ? visible(frame.name.slice(0, 200)) || "(no name)" : "All";
     this.told.textContent = `${name} · ${count(frame.count)} span${frame.count === 1 ? "" : "s"} · ${duration(frame.total / 1e6)} (${share}%)`
       + ` · ${duration(frame.own / 1e6)} of its own${frame.failed ? ` · ${count(frame.failed)} failed` : ""}`;
@@ -170,6 +171,8 @@ export class Flame {
         }
       }
     });
+    this.element.addEventListener("focus", () => this.draw());
+    this.element.addEventListener("blur", () => this.draw());
     this.element.addEventListener("keydown", (event) => this.#press(event));
   }
 

@@ -31,7 +31,7 @@ export class Minimap {
     const hues = Colours.read(this.element);
     const paint = (place, colour) => {
       context.fillStyle = colour;
-      const x = (tree.starts[place] / tree.length) * width;
+      const x = Math.min(width - 1, (tree.starts[place] / tree.length) * width);
       const tall = Math.min(4, Math.max(1, TALL / tree.count));
       const y = (place / tree.count) * (TALL - tall);
       context.fillRect(x, y, Math.max(1, (tree.durations[place] / tree.length) * width), tall);

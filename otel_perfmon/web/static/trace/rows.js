@@ -1,11 +1,11 @@
 // The rows of the waterfall: names as a tree at the left, bars beside them. Only the rows that can be seen are there.
-import {duration, visible} from "../numbers.js";
+import {count, duration, visible} from "../numbers.js";
 import {html, svg} from "../svg.js";
 import {bar} from "./bar.js";
 import {MARK} from "./tree.js";
 
 const ROW_PX = 26;
-const BEYOND = 8;
+const BEYOND = 4;
 const STEP_PX = 14;
 const STEPS = 12;
 const NAME_CHARACTERS = 200;
@@ -19,6 +19,12 @@ export class Rows {
     this.space = html("div", {class: "space", role: "rowgroup"});
     this.element = html("div", {class: "rows", role: "treegrid", tabindex: 0, "aria-label": "Spans of the trace"}, this.lines, this.space);
     this.element.addEventListener("scroll", () => this.draw(false));
+    this.element.addEventListener("pointerover", (event) => {
+      const row = event.target.closest("[role=row]");
+      if (row && !row.title) {
+        row.title = this.#told(Number(row.dataset.place));
+      }
+    });
     this.element.addEventListener("click", (event) => {
       const row = event.target.closest("[role=row]");
       const place = Number(row?.dataset.place);
@@ -72,6 +78,12 @@ export class Rows {
     }
   }
 
+  /** The places whose rows can be seen. */
+  visible() {
+    const first = Math.ceil(this.element.scrollTop / ROW_PX);
+    return this.state.tree.rows.slice(first, first + this.page + 1);
+  }
+
   /** How many rows can be seen. */
   get page() {
     return Math.max(1, Math.floor(this.element.clientHeight / ROW_PX) - 1);
@@ -99,7 +111,7 @@ export class Rows {
     const element = html(
       "div", {class: classes.join(" "), role: "row", id: `row-${place}`, "data-place": place, "aria-level": tree.depths[place] + 1,
         "aria-rowindex": row + 1, "aria-selected": String(place === chosen)},
-      html("div", {class: "n", role: "gridcell", title: this.#told(place)}, ...this.#name(place, hue)),
+      html("div", {class: "n", role: "gridcell"}, ...this.#name(place, hue)),
       html("div", {class: "b", role: "gridcell", "aria-label": this.#times(place)}, picture),
     );
     if (tree.isParent(place)) {
@@ -121,7 +133,7 @@ export class Rows {
     const parts = [indent, twisty, html("i", {class: `hue hue-${hue}`}),
       name ? html("bdi", {class: "name"}, visible(name)) : html("span", {class: "name dim"}, "(no name)")];
     if (isFolded) {
-      parts.push(html("span", {class: "below"}, `+${(tree.sizes[place] - 1).toLocaleString("en")}`));
+      parts.push(html("span", {class: "below"}, `+${count(tree.sizes[place] - 1)}`));
     }
     return [...parts, ...this.#pills(place)];
   }

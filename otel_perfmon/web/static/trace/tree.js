@@ -86,10 +86,11 @@ export class TraceTree {
     }
   }
 
+  /** Fold all but the roots, or nothing. */
   foldAll(isFolded) {
     this.folded.clear();
     for (let place = 0; isFolded && place < this.count; place++) {
-      if (this.isParent(place)) {
+      if (this.isParent(place) && this.parents[place] >= 0) {
         this.folded.add(this.key(place));
       }
     }
