@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -137,6 +139,17 @@ def test_the_first_span_fills_a_page_that_waited_for_it(open_tab, show, start_sh
     assert "Nothing has been recorded yet" in tab.page.inner_text("main")
     start_shop("quick 1")
     tab.until("() => document.querySelector('#operations') !== null")
+
+
+def test_a_page_without_an_answer_comes_back_by_itself(open_tab, show, start_shop, db_path):
+    tab = open_tab(show(db_path, "--no-token"))
+    tab.witness.forgive("status of 503")
+    Path(db_path).write_bytes(b"no database" * 1_000)
+    tab.page.goto(tab.url)
+    assert tab.page.inner_text("h1") == "No answer"
+    os.unlink(db_path)
+    start_shop("quick 1")
+    tab.until("() => document.querySelector('#operations') !== null", seconds=20)
 
 
 def test_times_are_in_the_readers_zone_and_exact_where_one_points(open_tab, little, figure):
