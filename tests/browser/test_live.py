@@ -100,6 +100,21 @@ def test_a_server_that_goes_away_is_told_and_found_again(open_tab, start_shop, s
     assert tab.page.evaluate("globalThis.mark") == 1
 
 
+def test_a_server_with_another_token_is_told_and_the_right_one_found_again(open_tab, show, start_shop, db_path):
+    start_shop("quick 1")
+    served = show(db_path, "--token", "one")
+    tab = open_tab(served)
+    tab.witness.forgive("ERR_|status of 401")
+    tab.go("/?token=one")
+    state = "() => document.getElementById('state').textContent"
+    for token, told in (("other", "The server has started anew"), ("one", "")):
+        served.process.terminate()
+        served.process.wait(15)
+        served = show(db_path, "--token", token, port=served.port)
+        tab.until(f"() => ({state})() !== '' || '{told}' === ''")
+        tab.until(f"() => ({state})().startsWith('{told}') && ('{told}' !== '' || ({state})() === '')", seconds=20)
+
+
 def test_back_goes_through_the_states_in_their_order(open_tab, little):
     tab = open_tab(little).go("/?window=all")
     tab.page.get_by_role("link", name="count").click()
