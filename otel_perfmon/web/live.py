@@ -42,7 +42,9 @@ class Pulse:
         for listener in self._listeners:
             listener.set()
 
-    async def _receive(self, _: Request) -> Response:
+    async def _receive(self, request: Request) -> Response:
+        if request.method == "HEAD":  # whether one may listen
+            return Response(None, 200, _HEADERS, "text/event-stream")
         if len(self._listeners) >= LISTENERS_MAX:
             return Response("Too many listen.", 503, _HEADERS, "text/plain")
         return StreamingResponse(self._tell(), 200, _HEADERS, "text/event-stream")

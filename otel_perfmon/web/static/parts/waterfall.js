@@ -11,7 +11,7 @@ import {Rows} from "../trace/rows.js";
 import {Ruler} from "../trace/ruler.js";
 import {Scale} from "../trace/scale.js";
 import {TraceTree} from "../trace/tree.js";
-import {visit} from "../visit.js";
+import {go} from "../visit.js";
 
 const ZOOM = 0.6;
 const STEP = 0.2;
@@ -196,7 +196,7 @@ class Waterfall {
     const url = new URL(location.href);
     url.searchParams.set("span", state.tree.key(place));
     this.element.dataset.span = state.tree.key(place);
-    visit(url).catch(() => location.assign(url));
+    go(url);
   }
 
   #show(place) {
