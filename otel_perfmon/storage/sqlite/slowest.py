@@ -74,7 +74,7 @@ class SlowestSearch:
         heapq.heapify(waiting)
         while waiting and -waiting[0][0] >= self._least_nano() and self.is_complete:
             stretch = heapq.heappop(waiting)[2]
-            parts = stretches.split(stretch)
+            parts = stretches.split(stretch, self._least_nano())
             if parts is None:
                 self._look_into(stretch)
                 continue

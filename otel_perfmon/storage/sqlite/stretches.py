@@ -25,9 +25,9 @@ _SPLIT_ABOVE: Final = 200
 # The histogram alone tells of durations between the extremes; it is read where all of the cell is asked for, since of
 # another one the finer cells tell more. One row of JSON: one step, however many cells.
 _CELLS: Final = """
-SELECT json_group_array(json_array(r.operation_id, r.start_unix_s, r.count, r.min_nano, r.max_nano,
-    iif(r.min_nano <= ?2 AND r.max_nano > ?2 AND r.start_unix_s >= ?6 AND r.start_unix_s + ?3 <= ?7,
-        hex(r.histogram), '')))
+SELECT total(r.count), json_group_array(json_array(r.operation_id, r.start_unix_s, r.count, r.max_nano,
+    iif(r.max_nano > ?2 AND r.start_unix_s >= ?6 AND r.start_unix_s + ?3 <= ?7, hex(r.histogram), '')))
+    FILTER (WHERE r.min_nano <= ?2 AND r.max_nano >= ?8)
 FROM json_each(?1) k CROSS JOIN _rollups r
 WHERE r.resolution_s = ?3 AND r.operation_id = k.value AND r.start_unix_s >= ?4 AND r.start_unix_s < ?5
 """
@@ -83,19 +83,19 @@ class Stretches:
             high = min(self._high, first_nano - 1)
             found = [Stretch(self._most_nano, self._low, high, each) for each in operation_ids]
         start_s = max(self._days_since_s, earliest[0] // _NANO // DAY_S * DAY_S)
-        return found + self._asked_for(DAY_S, self._cells(operation_ids, DAY_S, start_s, self._high // _NANO + 1))
+        _, cells = self._cells(operation_ids, DAY_S, (start_s, self._high // _NANO + 1), self._least_nano)
+        return found + self._asked_for(DAY_S, cells)
 
-    def split(self, stretch: Stretch) -> list[Stretch] | None:
-        """Its parts, or None for one that is to be searched as it is."""
+    def split(self, stretch: Stretch, least_nano: int = 0) -> list[Stretch] | None:
+        """Its parts that can have spans of ``least_nano`` or more; None for one that is to be searched as it is."""
         finer_s = _FINER_S.get(stretch.resolution_s)
         if finer_s is None or stretch.operation_id is None or stretch.counted <= _SPLIT_ABOVE:
             return None
         if self._count_up_to(stretch, _SPLIT_ABOVE + 1) <= _SPLIT_ABOVE:
             return None  # the others are gone, or never were stored
-        end_s = stretch.start_unix_s + stretch.resolution_s
-        cells = self._cells([stretch.operation_id], finer_s, stretch.start_unix_s, end_s)
-        is_whole = sum(cell[2] for cell in cells) == stretch.counted
-        return self._asked_for(finer_s, cells) if is_whole else None
+        starts_s = (stretch.start_unix_s, stretch.start_unix_s + stretch.resolution_s)
+        counted, cells = self._cells([stretch.operation_id], finer_s, starts_s, max(least_nano, self._least_nano))
+        return self._asked_for(finer_s, cells) if counted == stretch.counted else None
 
     def in_order(self, operation_id: int, *, is_falling: bool) -> Iterator[tuple[int, int]]:
         """The first and the last moment of each stretch to search, newest or oldest first."""
@@ -108,27 +108,29 @@ class Stretches:
             else:
                 waiting += sorted(parts, key=lambda each: each.low, reverse=not is_falling)
 
-    def _cells(self, operation_ids: Sequence[int], resolution_s: int, start_s: int, end_s: int) -> list[list[Any]]:
-        asked = (self._low // _NANO, (self._high + 1) // _NANO)
-        parameters = (json.dumps(operation_ids), self._most_nano, resolution_s, start_s, end_s, *asked)
-        cells: list[list[Any]] = json.loads(self._connection.execute(_CELLS, parameters).fetchone()[0])
-        return cells
+    def _cells(
+        self, operation_ids: Sequence[int], resolution_s: int, starts_s: tuple[int, int], least_nano: int
+    ) -> tuple[int, list[list[Any]]]:
+        """How many spans the cells counted that start then, and those of them with durations that are asked for."""
+        asked = (self._low // _NANO, (self._high + 1) // _NANO, least_nano)
+        parameters = (json.dumps(operation_ids), self._most_nano, resolution_s, *starts_s, *asked)
+        counted, cells = self._connection.execute(_CELLS, parameters).fetchone()
+        return int(counted), json.loads(cells)
 
     def _asked_for(self, resolution_s: int, cells: Sequence[Sequence[Any]]) -> list[Stretch]:
-        """Of these cells those with a span that is asked for."""
+        """The stretches of cells, as far as they are asked for."""
         found = []
-        for operation_id, start_s, count, minimum, maximum, packed in cells:
+        for operation_id, start_s, counted, maximum, packed in cells:
             low = max(self._low, start_s * _NANO)
             high = min(self._high, (start_s + resolution_s) * _NANO - 1)
-            longest = self._longest(minimum, maximum, packed) if low <= high else None
+            longest = self._longest(maximum, packed) if low <= high else None
             if longest is not None:
-                found.append(Stretch(longest, low, high, operation_id, resolution_s, start_s, count))
+                found.append(Stretch(longest, low, high, operation_id, resolution_s, start_s, counted))
         return found
 
-    def _longest(self, minimum: int, maximum: int, packed: str) -> int | None:
-        if maximum < self._least_nano or minimum > self._most_nano:
-            return None
-        if maximum <= self._most_nano or not packed:
+    def _longest(self, maximum: int, packed: str) -> int | None:
+        """What no span of a cell that is asked for is above; None where it has none."""
+        if not packed:
             return min(maximum, self._most_nano)
         bucket = highest_bucket(bytes.fromhex(packed), *self._buckets)
         return None if bucket is None else min(self._most_nano, longest_in(bucket))
@@ -137,5 +139,6 @@ class Stretches:
 def _days_since(connection: sqlite3.Connection, now_unix_s: float) -> int:
     """From when on each day's cells are there, in Unix seconds: older ones go by their age, or for want of room."""
     given_up = connection.execute("SELECT value FROM _facts WHERE name = ?", (GIVEN_UP.format(DAY_S),)).fetchone()
-    oldest = max(int(now_unix_s) - KEEP_SECONDS[DAY_S], given_up[0] if given_up else -INT64_MAX)
+    arrived_s = connection.execute("SELECT max(unix_s) FROM _arrivals").fetchone()[0] or 0  # by the clock that tidied
+    oldest = max(int(max(now_unix_s, arrived_s)) - KEEP_SECONDS[DAY_S], given_up[0] if given_up else -INT64_MAX)
     return -(-oldest // DAY_S) * DAY_S

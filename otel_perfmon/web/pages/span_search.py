@@ -16,13 +16,13 @@ from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 
-SECONDS_MAX: Final = 0.06
+SECONDS_MAX: Final = 0.05
 PATIENT_SECONDS_MAX: Final = 2.0
 """So long is looked, and so long where somebody asked to go on."""
-_SLICE_SECONDS: Final = 0.02
+_SLICE_SECONDS: Final = 0.012
 _NANO: Final = 10**9
 _FIRST_WIDTH_NANO: Final = _NANO
-_GROWTH_MAX: Final = 4.0
+_GROWTH_MAX: Final = 3.0
 _GROWTH_MIN: Final = 0.25
 
 
@@ -54,12 +54,16 @@ def search(store: Store, query: SpanQuery, *, reached: int | None = None, is_pat
 
 
 def _is_looked_at(query: SpanQuery) -> bool:
-    """Whether spans must be looked at which the answer may not hold."""
+    """Whether spans must be looked at which the answer may not hold, for longer than a reader waits."""
     if query.trace_id is not None or query.order == "arrival":
         return False
-    durations = (query.min_duration_ms, query.max_duration_ms) if query.order != "slowest" else ()
-    is_rare = query.is_error is not None and query.is_slow is not None
-    return bool(query.attributes) or is_rare or any(each is not None for each in (query.error_type, *durations))
+    if query.attributes or query.error_type is not None:
+        return True
+    # Rollups know where there are long ones, or short ones; not of both together, nor whether they failed.
+    marks = (query.is_slow, query.min_duration_ms, query.max_duration_ms)
+    is_marked = any(each is not None for each in marks)
+    is_narrow = None not in (query.min_duration_ms, query.max_duration_ms)
+    return query.order != "slowest" and (is_narrow or (query.is_error is not None and is_marked))
 
 
 def _bounds(store: Store, query: SpanQuery, reached: int | None) -> tuple[int, int]:

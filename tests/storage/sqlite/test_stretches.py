@@ -169,6 +169,15 @@ def test_days_that_were_given_up_for_want_of_room_are_not_missed(writer, db_path
         assert [span.duration_ms for span in found] == [15, 14, 13, 12, 11, 10]
 
 
+def test_days_that_went_by_a_clock_ahead_of_ours_are_not_missed(writer, db_path):
+    write(writer, *[span_row(end=NOW - number * DAY, ms=10 + number) for number in range(3)])
+    with closing(sqlite3.connect(db_path)) as connection, connection:
+        connection.execute("UPDATE _arrivals SET unix_s = ?", (NOW // SECOND + 200 * 86_400,))
+        connection.execute("DELETE FROM _rollups")
+    with closing(SqliteReader(db_path)) as reader:
+        assert [span.duration_ms for span in reader.find_spans(SpanQuery(order="slowest"))] == [12, 11, 10]
+
+
 def test_a_search_that_stops_tells_the_slowest_of_what_it_read(writer, db_path, monkeypatch):
     monkeypatch.setattr(search, "SCAN_ROWS_MAX", 70)
     slow = [span_row(end=NOW - 5 * HOUR, ms=900 + number) for number in range(5)]
