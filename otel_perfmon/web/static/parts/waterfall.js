@@ -93,6 +93,7 @@ class Waterfall {
     element.style.setProperty("--edge", `${rows.offsetWidth - rows.clientWidth}px`); // of the scroll bar, as this browser has it
     state.scale.width = Math.max(20, this.ruler.element.clientWidth);
     this.divider.style.left = `${this.ruler.element.offsetLeft - 4}px`;
+    this.divider.setAttribute("aria-valuenow", this.ruler.element.offsetLeft);
     this.minimap.draw();
     this.ruler.draw();
     this.rows.draw();

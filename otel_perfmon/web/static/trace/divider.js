@@ -7,11 +7,10 @@ const STEP_PX = 20;
 
 /** The line; `moved` is called when it stands elsewhere, `held` with whether it is being dragged. */
 export function divider(element, {moved, held}) {
-  const line = html("div", {class: "divider", role: "separator", tabindex: 0, "aria-orientation": "vertical", "aria-label": "Width of the names"});
+  const line = html("div", {class: "divider", role: "separator", tabindex: 0, "aria-orientation": "vertical", "aria-label": "Width of the names", "aria-valuenow": 0});
   const move = (px) => {
     const width = Math.round(Math.max(LEAST_PX, Math.min(element.clientWidth - ROOM_PX, px)));
     element.style.setProperty("--names", `${width}px`);
-    line.setAttribute("aria-valuenow", width);
     moved();
   };
   line.addEventListener("pointerdown", (event) => {
