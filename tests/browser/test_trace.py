@@ -153,6 +153,9 @@ def test_the_line_between_names_and_bars_moves_and_the_next_error_is_a_key_away(
     page.focus(".rows")
     page.keyboard.press("e")
     assert tab.until(CURSOR) == "charge_card"
+    page.keyboard.press("Enter")
+    tab.until("() => document.querySelector('#side h2').textContent.includes('charge_card')")
+    assert page.locator(".ruler").bounding_box()["x"] == pytest.approx(before["x"] - 60, abs=5)
 
 
 def test_a_root_that_arrives_late_takes_its_place_while_one_looks(open_tab, show, db_path):
