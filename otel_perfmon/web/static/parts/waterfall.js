@@ -11,13 +11,8 @@ import {Minimap} from "../trace/minimap.js";
 import {Rows} from "../trace/rows.js";
 import {Ruler} from "../trace/ruler.js";
 import {Scale} from "../trace/scale.js";
-<<<<<<< HEAD
-import {TraceTree} from "../trace/tree.js";
-import {go} from "../visit.js";
-=======
 import {MARK, TraceTree} from "../trace/tree.js";
-import {visit} from "../visit.js";
->>>>>>> trace
+import {go} from "../visit.js";
 
 const ZOOM = 0.6;
 const STEP = 0.2;
