@@ -35,8 +35,8 @@ from otel_perfmon.storage.sqlite.names import BYTES_MAX as NAMES_BYTES_MAX
 from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
 from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
-from otel_perfmon.storage.sqlite.patience import patience_ms
 from otel_perfmon.storage.sqlite.points import insert_points
+from otel_perfmon.storage.sqlite.reader_patience import patience_ms
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.seal import was_ours

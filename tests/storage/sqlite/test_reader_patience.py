@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_perfmon.storage.sqlite.patience import patience_ms
+from otel_perfmon.storage.sqlite.reader_patience import patience_ms
 
 MIB = 2**20
 
