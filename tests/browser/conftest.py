@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 pytest.importorskip("playwright.sync_api")
 
 from browser_kit import NARROW, WIDE, Tab, Witness, launch_chromium
-from hostile_kit import post_hostile
+from hostile_kit import hostile_calls, post_hostile
 from playwright.sync_api import Browser, sync_playwright
 from serve_kit import Served, serving, showing
 
@@ -143,7 +143,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     path = str(tmp_path_factory.mktemp("hostile") / "<b>metrics\u202e.db")
     with serving(path, "--no-grpc", "--no-token") as served:
         post_hostile(served)
-        yield served
+        with hostile_calls(path):
+            yield served
 
 
 @pytest.fixture(params=[WIDE, NARROW], ids=["1280", "390"])

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from serve_kit import Served
@@ -33,8 +38,44 @@ ATTACKS = {
     "empty": "",
     "space": "   ",
 }
+OPEN = """
+import json, sys, time
+from contextlib import ExitStack
+import otel_perfmon
+texts = json.load(sys.stdin)
+monitor = otel_perfmon.configure(sys.argv[1], service_name=texts[0], slow_threshold_ms=20)
+with ExitStack() as stack:
+    for text in filter(None, texts):
+        stack.enter_context(monitor.monitor(text, attributes={text: text}))
+    time.sleep(1.5)  # after a second they are told to others
+    monitor.force_flush()
+    print("open", flush=True)
+    time.sleep(3_600)
+"""
+"""A program that keeps a call of every attack open."""
 TRACE_ID = "ab" * 16
 SECOND = 10**9
+
+
+@contextmanager
+def hostile_calls(path: str) -> Iterator[None]:
+    """For a block, a program has a call of every attack open, and another had them open when it was killed."""
+    command, texts = [sys.executable, "-c", OPEN, path], json.dumps(list(ATTACKS.values()))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    programs = [subprocess.Popen(command, **pipes, cwd=os.path.dirname(path)) for _ in range(2)]
+    try:
+        for program in programs:
+            program.stdin.write(texts)
+            program.stdin.close()
+        for program in programs:
+            assert program.stdout.readline() == "open\n"
+        programs[0].kill()
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+            program.stdout.close()
 
 
 def post_hostile(served: Served) -> None:

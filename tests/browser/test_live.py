@@ -38,7 +38,8 @@ def shown(show, start_shop, db_path):
 def test_figures_change_and_focus_scrolling_and_what_is_typed_stay(open_tab, start_shop, shown):
     tab = open_tab(shown, viewport={"width": 1000, "height": 300}).go("/?window=all")
     page = tab.page
-    page.evaluate("globalThis.mark = document.querySelector('#operations tr[id]')")
+    rows = "[...document.querySelectorAll('#operations tr[id]')]"
+    page.evaluate(f"globalThis.mark = {rows}.find((row) => row.textContent.includes('load_cart'))")
     page.keyboard.press("/")
     page.keyboard.type("c")
     tab.until("() => location.search.includes('find=c')")

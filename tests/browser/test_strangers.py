@@ -13,43 +13,46 @@ from views_kit import Facts
 from otel_perfmon.web.api.questions import QUESTIONS
 from otel_perfmon.web.pages.site import PAGES
 
-TRY = """async ([url, address]) => {
-  const target = url + address;
-  const read = [];
-  const attempt = async (how, promise) => {
-    const late = new Promise((resolve) => setTimeout(resolve, 1500, "late"));
-    const found = await Promise.race([promise, late]).catch(() => null);
-    if (found && found !== "late") {
-      read.push(`${how}: ${found}`);
-    }
-  };
-  const element = (name, attribute, more = {}) => new Promise((resolve) => {
-    const made = Object.assign(document.createElement(name), more);
-    made.onload = () => resolve(name === "iframe" ? made.contentDocument?.body?.innerText : `loaded ${made.width}`);
-    made.onerror = () => resolve(null);
-    made[attribute] = target;
-    document.body.append(made);
-  });
-  const told = async (response) => (await response).type !== "opaque" && (await (await response).text());
-  const asked = [
-    attempt("fetch", told(fetch(target))),
-    attempt("fetch, as who is let in", told(fetch(target, {credentials: "include"}))),
-    attempt("fetch, no-cors", told(fetch(target, {mode: "no-cors", credentials: "include"}))),
-    attempt("fetch, with a token", told(fetch(target, {headers: {Authorization: "Bearer x"}}))),
-    attempt("post", told(fetch(target, {method: "POST", mode: "no-cors", body: "{}"}))),
-    attempt("image", element("img", "src")),
-    attempt("script", element("script", "src")),
-    attempt("style", element("link", "href", {rel: "stylesheet"})),
-    attempt("frame", element("iframe", "src")),
-    attempt("events", new Promise((resolve, reject) => {
-      const source = new EventSource(target, {withCredentials: true});
-      source.onopen = () => resolve("opened");
-      source.onmessage = ({data}) => resolve(data);
-      source.onerror = () => (source.close(), reject());
-    })),
-  ];
-  await Promise.all(asked);
-  return [asked.length, read];
+TRY = """async (targets) => {
+  async function tryAll(target) {
+    const read = [];
+    const attempt = async (how, promise) => {
+      const late = new Promise((resolve) => setTimeout(resolve, 1500, "late"));
+      const found = await Promise.race([promise, late]).catch(() => null);
+      if (found && found !== "late") {
+        read.push(`${how}: ${target} ${String(found).slice(0, 80)}`);
+      }
+    };
+    const element = (name, attribute, more = {}) => new Promise((resolve) => {
+      const made = Object.assign(document.createElement(name), more);
+      made.onload = () => resolve(name === "iframe" ? made.contentDocument?.body?.innerText : `loaded ${made.width}`);
+      made.onerror = () => resolve(null);
+      made[attribute] = target;
+      document.body.append(made);
+    });
+    const told = async (response) => (await response).type !== "opaque" && (await (await response).text());
+    const asked = [
+      attempt("fetch", told(fetch(target))),
+      attempt("fetch, as who is let in", told(fetch(target, {credentials: "include"}))),
+      attempt("fetch, no-cors", told(fetch(target, {mode: "no-cors", credentials: "include"}))),
+      attempt("fetch, with a token", told(fetch(target, {headers: {Authorization: "Bearer x"}}))),
+      attempt("post", told(fetch(target, {method: "POST", mode: "no-cors", body: "{}"}))),
+      attempt("image", element("img", "src")),
+      attempt("script", element("script", "src")),
+      attempt("style", element("link", "href", {rel: "stylesheet"})),
+      attempt("frame", element("iframe", "src")),
+      attempt("events", new Promise((resolve, reject) => {
+        const source = new EventSource(target, {withCredentials: true});
+        source.onopen = () => resolve("opened");
+        source.onmessage = ({data}) => resolve(data);
+        source.onerror = () => (source.close(), reject());
+      })),
+    ];
+    await Promise.all(asked);
+    return [asked.length, read];
+  }
+  const told = await Promise.all(targets.map(tryAll));
+  return [told.reduce((sum, [count]) => sum + count, 0), told.flatMap(([, read]) => read)];
 }"""
 
 
@@ -95,18 +98,17 @@ def test_a_page_of_another_site_reads_nothing_at_any_address(show, open_tab, lit
     tab = open_tab(served)
     tab.go(f"/?token={served.token}")  # the browser is let in
     tab.witness.forgive("")
-    assert "fetch: " in str(tab.page.evaluate(TRY, [served.url, "/api/store"]))  # so would it be seen
+    assert "fetch: " in str(tab.page.evaluate(TRY, [served.url + "/api/store"]))  # so would it be seen
     page = tab.page.context.new_page()
     page.goto(f"http://{host}:{stranger}/")
-    read, tries = {}, 0
-    addresses = addresses_of(little.path)
-    for address in addresses:
-        count, found = page.evaluate(TRY, [served.url, address])
+    read, tries = [], 0
+    targets = [served.url + address for address in addresses_of(little.path)]
+    for first in range(0, len(targets), 8):
+        count, found = page.evaluate(TRY, targets[first : first + 8])
         tries += count
-        if found:
-            read[address] = found
-    figure(f"a page of http://{host}: answers read, of {tries} tries at {len(addresses)} addresses", len(read), "0")
-    assert read == {}
+        read += found
+    figure(f"a page of http://{host}: answers read, of {tries} tries at {len(targets)} addresses", len(read), "0")
+    assert read == []
 
 
 def test_a_name_that_was_made_ours_is_refused_every_page(open_tab, little):

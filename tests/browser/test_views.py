@@ -14,7 +14,7 @@ from otel_perfmon.web.pages.site import PAGES
 GRAVE = {"serious", "critical"}
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
-STORES = {"empty": VIEWS[:1], "little": VIEWS, "hostile": VIEWS}
+STORES = {"empty": VIEWS[:1], "little": VIEWS, "hostile": [view for view in VIEWS if view.has_data]}
 
 
 def test_every_page_is_looked_at():
