@@ -100,10 +100,10 @@ def place_spans(spans: Sequence[SpanT]) -> list[Place[SpanT]]:
     """The places in the order of the tree. ``spans`` are ordered by start, and are numbered by it below."""
     parents, orphans = _find_parents(spans)
     cut = _cut_cycles(parents)
-    children: list[list[int]] = [[] for _ in spans]
+    children: dict[int, list[int]] = {}
     for number, parent in enumerate(parents):
         if parent is not None:
-            children[parent].append(number)
+            children.setdefault(parent, []).append(number)
     places: list[Place[SpanT]] = []
     waiting: list[tuple[int, int | None, int]] = [(n, None, 0) for n in range(len(spans)) if parents[n] is None]
     waiting.reverse()
@@ -113,9 +113,10 @@ def place_spans(spans: Sequence[SpanT]) -> list[Place[SpanT]]:
         place = Place(spans[number], parent_index, depth, skew_nano, number in orphans, number in cut)
         if parent_index is not None:
             places[parent_index].children.append(len(places))
-        shifted = [(child, len(places), _skew_nano(spans[child], place)) for child in children[number]]
-        shifted.sort(key=lambda each: spans[each[0]].start_unix_nano + each[2])
-        waiting += reversed(shifted)
+        if number in children:
+            shifted = [(child, len(places), _skew_nano(spans[child], place)) for child in children[number]]
+            shifted.sort(key=lambda each: spans[each[0]].start_unix_nano + each[2])
+            waiting += reversed(shifted)
         places.append(place)
     return places
 
@@ -125,24 +126,27 @@ def _find_parents(spans: Sequence[TreeSpan]) -> tuple[list[int | None], set[int]
 
     Of several spans with the parent's id it is the first whose time contains the span, else the first of all.
     """
-    numbers_of: dict[str, list[int]] = {}
+    first_of: dict[str, int] = {}
+    twins_of: dict[str, list[int]] = {}  # of the few ids that occur more than once
     for number, span in enumerate(spans):
-        numbers_of.setdefault(span.span_id, []).append(number)
+        first = first_of.setdefault(span.span_id, number)
+        if first != number:
+            twins_of.setdefault(span.span_id, [first]).append(number)
     # The latest end so far: the first twin at which it is not before the span's own end is the one, as starts ascend.
-    ends_of = {key: list(accumulate((_end(spans[n]) for n in twins), max)) for key, twins in numbers_of.items()}
+    ends_of = {key: list(accumulate((_end(spans[n]) for n in twins), max)) for key, twins in twins_of.items()}
     parents: list[int | None] = []
     orphans: set[int] = set()
     for number, span in enumerate(spans):
         parent_id = span.parent_span_id
-        if not parent_id or parent_id not in numbers_of:
-            parents.append(None)
-            if parent_id:
-                orphans.add(number)
-            continue
-        twins = numbers_of[parent_id]
-        position = bisect_left(ends_of[parent_id], _end(span))
-        is_inside = position < len(twins) and spans[twins[position]].start_unix_nano <= span.start_unix_nano
-        parents.append(twins[position if is_inside else 0])
+        parent = first_of.get(parent_id) if parent_id else None
+        if parent_id and parent is None:
+            orphans.add(number)
+        elif parent_id and parent_id in twins_of:
+            twins = twins_of[parent_id]
+            position = bisect_left(ends_of[parent_id], _end(span))
+            is_inside = position < len(twins) and spans[twins[position]].start_unix_nano <= span.start_unix_nano
+            parent = twins[position if is_inside else 0]
+        parents.append(parent)
     return parents, orphans
 
 

@@ -41,6 +41,11 @@ def _is_everyday(config: pytest.Config) -> bool:
     return config.args == config.getini("testpaths") and config.option.markexpr == EVERYDAY
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where pictures of the pages go; without it none are taken."""
+    parser.addoption("--screenshots", metavar="FOLDER", help="write every page there as pictures (tests/browser)")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """All tests together have their files in memory, where there is room: thousands of stores are closed by fsync.

@@ -42,7 +42,9 @@ class Pulse:
         for listener in self._listeners:
             listener.set()
 
-    async def _receive(self, _: Request) -> Response:
+    async def _receive(self, request: Request) -> Response:
+        if request.method == "HEAD":  # whether one may listen
+            return Response(None, 200, _HEADERS, "text/event-stream")
         if len(self._listeners) >= LISTENERS_MAX:
             return Response("Too many listen.", 503, _HEADERS, "text/plain")
         return StreamingResponse(self._tell(), 200, _HEADERS, "text/event-stream")
@@ -60,9 +62,13 @@ class Pulse:
                     told = self._told
                     yield f"event: pulse\ndata: {told}\n\n"
                     continue
+                # No wait_for(): before Python 3.12 it may take a cancellation for an event, and go on for ever.
+                timer = asyncio.get_running_loop().call_later(_SIGN_OF_LIFE_SECONDS, listener.set)
                 try:
-                    await asyncio.wait_for(listener.wait(), _SIGN_OF_LIFE_SECONDS)
-                except (asyncio.TimeoutError, TimeoutError):  # one and the same from Python 3.11 on
+                    await listener.wait()
+                finally:
+                    timer.cancel()
+                if told == self._told and not self._is_stopped:
                     yield ": still here\n\n"
         finally:
             self._listeners.discard(listener)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -98,6 +100,21 @@ def test_a_server_that_goes_away_is_told_and_found_again(open_tab, start_shop, s
     assert tab.page.evaluate("globalThis.mark") == 1
 
 
+def test_a_server_with_another_token_is_told_and_the_right_one_found_again(open_tab, show, start_shop, db_path):
+    start_shop("quick 1")
+    served = show(db_path, "--token", "one")
+    tab = open_tab(served)
+    tab.witness.forgive("ERR_|status of 401")
+    tab.go("/?token=one")
+    state = "() => document.getElementById('state').textContent"
+    for token, told in (("other", "The server has started anew"), ("one", "")):
+        served.process.terminate()
+        served.process.wait(15)
+        served = show(db_path, "--token", token, port=served.port)
+        tab.until(f"() => ({state})() !== '' || '{told}' === ''")
+        tab.until(f"() => ({state})().startsWith('{told}') && ('{told}' !== '' || ({state})() === '')", seconds=20)
+
+
 def test_back_goes_through_the_states_in_their_order(open_tab, little):
     tab = open_tab(little).go("/?window=all")
     tab.page.get_by_role("link", name="count").click()
@@ -137,6 +154,17 @@ def test_the_first_span_fills_a_page_that_waited_for_it(open_tab, show, start_sh
     assert "Nothing has been recorded yet" in tab.page.inner_text("main")
     start_shop("quick 1")
     tab.until("() => document.querySelector('#operations') !== null")
+
+
+def test_a_page_without_an_answer_comes_back_by_itself(open_tab, show, start_shop, db_path):
+    tab = open_tab(show(db_path, "--no-token"))
+    tab.witness.forgive("status of 503")
+    Path(db_path).write_bytes(b"no database" * 1_000)
+    tab.page.goto(tab.url)
+    assert tab.page.inner_text("h1") == "No answer"
+    os.unlink(db_path)
+    start_shop("quick 1")
+    tab.until("() => document.querySelector('#operations') !== null", seconds=20)
 
 
 def test_times_are_in_the_readers_zone_and_exact_where_one_points(open_tab, little, figure):

@@ -139,6 +139,25 @@ def test_spans_are_found_by_their_name_and_by_what_they_carry(tab):
     assert page.evaluate(QUERY) == {"find": "from carts"}
 
 
+def test_the_line_between_names_and_bars_moves_and_the_next_error_is_a_key_away(tab):
+    page = tab.page
+    before = page.locator(".ruler").bounding_box()
+    page.mouse.move(before["x"], before["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(before["x"] - 80, before["y"] + 40, steps=3)
+    page.mouse.up()
+    assert page.locator(".ruler").bounding_box()["x"] == pytest.approx(before["x"] - 80, abs=5)
+    page.focus(".divider")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".ruler").bounding_box()["x"] == pytest.approx(before["x"] - 60, abs=5)
+    page.focus(".rows")
+    page.keyboard.press("e")
+    assert tab.until(CURSOR) == "charge_card"
+    page.keyboard.press("Enter")
+    tab.until("() => document.querySelector('#side h2').textContent.includes('charge_card')")
+    assert page.locator(".ruler").bounding_box()["x"] == pytest.approx(before["x"] - 60, abs=5)
+
+
 def test_a_root_that_arrives_late_takes_its_place_while_one_looks(open_tab, show, db_path):
     root, *rest = small(time.time_ns())
     record(db_path, rest)

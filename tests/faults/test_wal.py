@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
@@ -87,6 +89,40 @@ def test_no_connection_that_writes_checkpoints_by_itself(db_path):
         assert connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 1
+
+
+def test_readers_that_relieve_each_other_do_not_keep_the_log_from_the_file(db_path, monkeypatch, figure):
+    monkeypatch.setattr(writers, "WAL_MAX_BYTES", 100_000)
+    monkeypatch.setattr(writers, "_CHECKPOINT_PAUSE_SECONDS", 0.1)
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            with closing(sqlite3.connect(db_path, isolation_level=None)) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM metrics").fetchone()
+                time.sleep(0.15)
+
+    with MetricsStorage(db_path) as storage:
+        storage.insert_metric("work", 1.0)
+        storage.recorder.flush()
+        readers = [threading.Thread(target=read) for _ in range(4)]
+        for number, each in enumerate(readers):
+            each.start()
+            time.sleep(0.04 if number < 3 else 0)  # so that there is always one
+        sizes = []
+        for _ in range(60):
+            for _ in range(50):
+                storage.insert_metric("work", 1.0)
+            storage.recorder.flush()
+            sizes.append(os.stat(db_path + "-wal").st_size)
+            time.sleep(0.03)
+        over.set()
+        for each in readers:
+            each.join()
+    emptied = sum(after < before for before, after in itertools.pairwise(sizes))
+    figure("readers without a gap: the log was emptied", f"{emptied} times, largest {max(sizes):,} bytes", "> 0 times")
+    assert emptied
 
 
 def test_no_connection_that_reads_can_write_or_checkpoint(db_path):

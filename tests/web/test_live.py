@@ -149,6 +149,16 @@ def test_a_change_while_another_one_is_being_told_is_not_missed():
     asyncio.run(story())
 
 
+def test_who_hears_nothing_for_long_is_told_that_we_are_here(monkeypatch):
+    monkeypatch.setattr(live, "_SIGN_OF_LIFE_SECONDS", 2 * PAUSE)
+
+    async def story():
+        told = Pulse(Looks(1))._tell()
+        return [await told.__anext__() for _ in range(4)][2:]
+
+    assert asyncio.run(story()) == [": still here\n\n"] * 2
+
+
 @pytest.mark.parametrize("error", [StoreError("the file is away"), RuntimeError("anything")])
 def test_a_look_that_fails_ends_nothing(error):
     async def story():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_perfmon.outline import Counts, Mark, Outline, OutlineSpan, outline_of
 from otel_perfmon.records import OpenSpanRecord, SpanRecord
@@ -18,10 +17,8 @@ from otel_perfmon.storage.sqlite.details import decode_details
 from otel_perfmon.storage.sqlite.running import find_open_spans
 
 _ENTRIES_MAX: Final = 1_000_000
-_KNOWN_MAX: Final = 4
-"""Traces whose outline is remembered."""
 _KNOWN_SECONDS: Final = 60.0
-"""How long, at most: what takes secrets out of names leaves row ids as they are."""
+"""How long an outline is remembered, at most: what takes secrets out of names leaves row ids as they are."""
 _REMOTE: Final = 0x300
 """The bits of a span's flags that say: it is known where the parent is, and that is another process."""
 
@@ -37,27 +34,43 @@ FROM (SELECT id FROM (SELECT id {_ENTRIES} LIMIT {_ENTRIES_MAX}) ORDER BY id DES
 """
 
 
+class Draft(NamedTuple):
+    """What an outline is made from: no question to the file has to wait for that."""
+
+    trace_id: bytes
+    spans: list[OutlineSpan]
+    counts: Counts
+
+
 class KnownOutlines:
     """The outlines that were read last: pages ask for one several times, and spans that are stored stay as they are."""
 
     def __init__(self) -> None:
-        self._outlines: OrderedDict[bytes, tuple[float, Outline]] = OrderedDict()
+        self._outlines: dict[bytes, tuple[float, Outline]] = {}  # the latest last; single steps of it are atomic
 
-    def read(self, connection: sqlite3.Connection, trace_id: bytes) -> Outline | None:
-        """The outline of a trace, None when there is no span of it."""
+    def read(self, connection: sqlite3.Connection, trace_id: bytes) -> Outline | Draft | None:
+        """The outline of a trace, or what `make` makes it from; None when there is no span of it."""
         running = find_open_spans(connection, trace_id)
         counts = _counts(connection, trace_id, running)
         if not counts.stored_count and not running:
             return None
-        now = time.monotonic()
         read_at, outline = self._outlines.get(trace_id, (0.0, None))
-        if outline is not None and outline.version == counts.version and now - read_at < _KNOWN_SECONDS:
+        is_fresh = time.monotonic() - read_at < _KNOWN_SECONDS
+        if outline is not None and outline.version == counts.version and is_fresh:
             return outline
-        spans = [*list(_spans(connection, trace_id))[::-1], *map(_open_span, running)]  # as they arrived
-        outline = outline_of(trace_id.hex(), spans, counts)
-        self._outlines[trace_id] = now, outline
-        while len(self._outlines) > _KNOWN_MAX:
-            self._outlines.popitem(last=False)
+        stored = list(_spans(connection, trace_id))[::-1]  # as they arrived
+        return Draft(trace_id, [*stored, *map(_open_span, running)], counts)
+
+    def make(self, draft: Draft) -> Outline:
+        """The outline that it becomes; it is remembered."""
+        outline = outline_of(draft.trace_id.hex(), draft.spans, draft.counts)
+        self._outlines.pop(draft.trace_id, None)
+        self._outlines[draft.trace_id] = time.monotonic(), outline
+        room = OUTLINE_SPANS_MAX
+        for trace_id, (_, each) in reversed(list(self._outlines.items())):
+            room -= len(each)
+            if room < 0 and each is not outline:
+                self._outlines.pop(trace_id, None)
         return outline
 
 

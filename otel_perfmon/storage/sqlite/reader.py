@@ -95,10 +95,10 @@ class SqliteReader(ReadConnections):
         """The tree of a trace without what its spans carry; see `SpanReader`."""
         key = parse_id(trace_id, 16)
         with self._transaction() as connection:
-            outline = self._outlines.read(connection, key)
-        if outline is None:
+            found = self._outlines.read(connection, key)
+        if found is None:
             raise NotFoundError(self._no_trace(key))
-        return outline
+        return found if isinstance(found, Outline) else self._outlines.make(found)
 
     def _no_trace(self, key: bytes) -> str:
         return f"There is no trace {key.hex()} in {self.path}: it was never stored, or is pruned by now."

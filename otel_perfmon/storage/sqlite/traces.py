@@ -13,6 +13,7 @@ from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import KEYS_MAX, OUTLINE_SPANS_MAX, TRACE_LOGS_MAX, TRACE_SPANS_MAX
 from otel_perfmon.storage.rows import SpanKey
 from otel_perfmon.storage.sqlite.answers import read_spans
+from otel_perfmon.storage.sqlite.details import decode_details
 from otel_perfmon.storage.sqlite.logs import find_logs
 from otel_perfmon.trace import Trace
 
@@ -43,8 +44,19 @@ def find_in_trace(connection: sqlite3.Connection, trace_id: bytes, text: str) ->
     return [
         span_id
         for span_id, name, attributes, details in connection.execute(sql, (trace_id, OUTLINE_SPANS_MAX))
-        if plain in name.casefold() or quoted in attributes.casefold() or quoted in details.casefold()
+        if plain in name.casefold()
+        or quoted in attributes.casefold()
+        or (quoted in details.casefold() and any(quoted in each.casefold() for each in _texts(details)))
     ]
+
+
+def _texts(details: str) -> Iterator[str]:
+    """What the details of a span say, as JSON, without the names of our own under which they say it."""
+    decoded = decode_details(details)
+    yield from (json.dumps(value, ensure_ascii=False) for value in decoded.values() if isinstance(value, str))
+    for item in (*decoded.get("events", ()), *decoded.get("links", ())):
+        said = [value for value in item.values() if isinstance(value, (str, dict))]
+        yield json.dumps(said, ensure_ascii=False)
 
 
 def find_trace_spans(connection: sqlite3.Connection, trace_id: bytes, span_ids: Collection[bytes]) -> list[SpanRecord]:

@@ -36,6 +36,7 @@ from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
 from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.points import insert_points
+from otel_perfmon.storage.sqlite.reader_patience import patience_ms
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.seal import was_ours
@@ -50,13 +51,10 @@ WAL_MAX_BYTES: Final = 4 * 1024 * 1024
 _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 """The same after a step of pruning, which touches pages all over the file: the lock was held for at most 45 ms while a
 tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoint under one hold (measured)."""
-_WAL_SHARE_MAX: Final = 1 / 32
-"""Above so many bytes, or this share of what the file may have, the log is checkpointed after the transaction."""
+_WAL_SHARE_MAX: Final = 1 / 32  # of what the file may have: above it, or the bytes, the log is checkpointed
 _NAMES_IN_LIMIT: Final = 16
-_CHECKPOINT_TIMEOUT_MS: Final = 20
-"""A reader in mid-question holds a checkpoint up: we come back later."""
 _CHECKPOINT_PAUSE_SECONDS: Final = 1.0
-"""How soon a checkpoint that a reader held up is tried again."""
+"""How soon a checkpoint that a reader in mid-question held up is tried again."""
 
 
 class SqliteWriter:
@@ -430,19 +428,21 @@ class SqliteWriter:
         with suppress(StoreBusyError), self._held():
             self._checkpoint_if_large(_PRUNING_WAL_MAX_BYTES, is_due=is_due)
 
-    def _checkpoint_if_large(self, largest_bytes: int = WAL_MAX_BYTES, *, is_due: bool = False) -> None:
-        wal_max_bytes = min(largest_bytes, self._policy.size_max_bytes * _WAL_SHARE_MAX)
-        is_large = size_bytes(self.path + "-wal") > wal_max_bytes
+    def _checkpoint_if_large(self, largest_bytes: float = float("inf"), *, is_due: bool = False) -> None:
+        is_large = size_bytes(self.path + "-wal") > min(largest_bytes, self._log_max_bytes())
         if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
             self._checkpoint()
 
     def _checkpoint(self) -> None:
         """Carry the log over into the file."""
         connection = self._open_connection()
-        connection.set_busy_timeout(_CHECKPOINT_TIMEOUT_MS)
+        connection.set_busy_timeout(patience_ms(size_bytes(self.path + "-wal"), self._log_max_bytes()))
         with self._soundness.changing():
             is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self._next_checkpoint = time.monotonic() + (_CHECKPOINT_PAUSE_SECONDS if is_busy else 0)
+
+    def _log_max_bytes(self) -> float:
+        return min(WAL_MAX_BYTES, self._policy.size_max_bytes * _WAL_SHARE_MAX)
 
 
 _abandoned: list[connections.SteppedConnection] = []

@@ -23,7 +23,10 @@ _HALF: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """What is told: ``text`` is a sentence's end, ``picture`` an SVG, ``shortest`` and ``longest`` its ends."""
+    """What is told: ``text`` is a sentence's end, ``picture`` an SVG from the shortest to the longest call.
+
+    The picture of a single call is empty.
+    """
 
     text: str
     picture: Markup
@@ -43,7 +46,8 @@ def rank_of(store: Store, operation: str, service: str, duration_ms: float, end_
         return None
     when = "in the last 24\N{NO-BREAK SPACE}h" if is_recent else "that are kept"
     shortest, longest = _ends(found.buckets)
-    return Rank(f"{_told(rank, found)} {when}", _picture(found, duration_ms), shortest, longest, found.count)
+    picture = _picture(found, duration_ms) if found.count > 1 else Markup("")
+    return Rank(f"{_told(rank, found)} {when}", picture, shortest, longest, found.count)
 
 
 def _told(rank: float, found: Distribution) -> str:
@@ -75,10 +79,12 @@ def _picture(found: Distribution, duration_ms: float) -> Markup:
     def bar_of(ms: float) -> int:
         return min(_BARS - 1, max(0, int(math.log(ms / low) / span_log * _BARS))) if ms > low else 0
 
-    heights = [0] * _BARS
+    heights, own = [0] * _BARS, bar_of(duration_ms)
     for bucket in found.buckets:
-        heights[bar_of(math.sqrt(max(bucket.lower_ms, 1e-9) * max(bucket.upper_ms, 1e-9)))] += bucket.count
-    own = bar_of(duration_ms / 1.011)  # the middle of its bucket
+        bar = bar_of(math.sqrt(max(bucket.lower_ms, 1e-9) * max(bucket.upper_ms, 1e-9)))
+        heights[bar] += bucket.count
+        if bucket.lower_ms < duration_ms <= bucket.upper_ms:
+            own = bar
     step = _WIDTH / _BARS
     bars = Markup("").join(
         Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>').format(

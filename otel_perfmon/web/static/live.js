@@ -2,10 +2,12 @@
 // often that it would take more than a tenth of the time. One connection serves all tabs, since a browser opens only
 // six to one server.
 import {count, size} from "./numbers.js";
+import {listen} from "./listening.js";
 import {startWorker} from "./trusted.js";
 import {refresh} from "./visit.js";
 
 const PAUSE_MS = 2_000;
+const STRANGER = "The server has started anew: open the address that it printed";
 let isChanged = false;
 let isAsking = false;
 let notBefore = 0;
@@ -13,20 +15,21 @@ let notBefore = 0;
 /** Follow it. */
 export function startLive() {
   if (globalThis.SharedWorker) {
-    startWorker().port.onmessage = ({data}) => hear(data);
+    const {port} = startWorker();
+    port.onmessage = ({data}) => hear(data);
+    addEventListener("pagehide", () => port.postMessage(false));
+    addEventListener("pageshow", ({persisted}) => persisted && port.postMessage(true));
   } else {
-    const source = new EventSource("/events");
-    source.addEventListener("pulse", ({data}) => hear({pulse: JSON.parse(data)}));
-    source.addEventListener("error", () => hear({isAway: true}));
+    listen(hear);
   }
   setInterval(lookAgain, 250);
   document.addEventListener("visibilitychange", lookAgain);
 }
 
-function hear({pulse, isAway = false}) {
+function hear({pulse, isAway = false, isStranger = false}) {
   const live = document.getElementById("live");
   live?.classList.toggle("is-away", isAway);
-  document.getElementById("state").textContent = isAway ? "The server does not answer" : "";
+  document.getElementById("state").textContent = isStranger ? STRANGER : isAway ? "The server does not answer" : "";
   if (pulse) {
     isChanged = true;
     write("stored", count(pulse.stored));
@@ -53,11 +56,13 @@ async function lookAgain() {
   }
   isAsking = true;
   isChanged = false;
-  let took = 0;
+  const began = performance.now();
+  let took;
   try {
     took = await refresh();
   } catch {
     isChanged = true;
+    took = performance.now() - began;
   } finally {
     isAsking = false;
     notBefore = performance.now() + Math.max(PAUSE_MS, 10 * took);

@@ -10,4 +10,4 @@ const policy = globalThis.trustedTypes?.createPolicy("perfmon", {
 export const parsed = (text) => new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html");
 
 /** The worker that all tabs share. */
-export const startWorker = () => new SharedWorker(policy ? policy.createScriptURL(WORKER) : WORKER);
+export const startWorker = () => new SharedWorker(policy ? policy.createScriptURL(WORKER) : WORKER, {type: "module"});

@@ -11,6 +11,7 @@ from trace_kit import MS, TRACE, big_trace, record, resource, row
 from otel_perfmon import NotFoundError, QueryError, open_store
 from otel_perfmon.outline import Mark
 from otel_perfmon.storage.rows import SpanDetails
+from otel_perfmon.storage.sqlite import outlines
 from otel_perfmon.trace import TraceNode
 
 NOW = 1_800_000_000 * 10**9
@@ -33,6 +34,7 @@ def odd_trace(rng: random.Random) -> list:
                 flags=rng.choice([1, 0x301]),
                 status_code=rng.choice([0, 1, 2]),
                 is_slow=rng.randrange(2),
+                attributes=rng.choice(["", '{"perfmon.interrupted":true}', '{"a":{"perfmon.interrupted":true}}']),
             )
         )
     return rows
@@ -104,6 +106,36 @@ def test_an_outline_is_the_same_object_until_the_trace_changes(tmp_path):
         record(path, [row(2, 1, "late", NOW + MS, NOW + 2 * MS)])
         second = store.get_outline(TRACE.hex())
         assert (len(second), second.version != first.version) == (2, True)
+
+
+def test_of_large_outlines_only_the_latest_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(outlines, "OUTLINE_SPANS_MAX", 5)
+    path = str(tmp_path / "metrics.db")
+    ids = [number.to_bytes(16, "big") for number in range(1, 4)]
+    for trace_id in ids:
+        record(path, [row(number, None, "op", NOW, NOW)._replace(trace_id=trace_id) for number in range(1, 4)])
+    with open_store(path) as store:
+        first, second = (store.get_outline(each.hex()) for each in ids[:2])
+        assert store.get_outline(ids[1].hex()) is second
+        assert store.get_outline(ids[0].hex()) is not first
+
+
+def test_a_text_is_found_in_what_spans_carry(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    told = SpanDetails(status_message='said "No"', events='[{"name":"Retry","time_unix_nano":1}]')
+    rows = [row(1, None, "Load", NOW, NOW), row(2, 1, "b", NOW, NOW, attributes='{"user":"Ada","é":1}', details=told)]
+    record(path, rows)
+    with open_store(path) as store:
+        for text, numbers in {
+            "load": [1],
+            "ada": [2],
+            "É": [2],
+            'd "no"': [2],
+            "RETRY": [2],
+            "o": [1, 2],
+            "x": [],
+        }.items():
+            assert [int(each, 16) for each in store.find_in_trace(TRACE.hex(), text)] == numbers, text
 
 
 def test_a_span_that_runs_is_in_the_outline_up_to_now(tmp_path):

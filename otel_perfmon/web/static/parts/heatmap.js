@@ -5,7 +5,7 @@ import {decadeTicks, timeTicks} from "../axis.js";
 import {count, duration} from "../numbers.js";
 import {html, svg} from "../svg.js";
 import {timeOfDay} from "../times.js";
-import {visit} from "../visit.js";
+import {go} from "../visit.js";
 
 const LEVELS = 8;
 const LEFT = 58;
@@ -183,7 +183,7 @@ class Heatmap {
         const box = this.#boxOf(this.anchor, at(event));
         this.#release();
         if (box.first === box.last && box.lowest === box.highest && !this.#count(box)) {
-          visit(this.figure.dataset.here); // a click on nothing
+          go(this.figure.dataset.here); // a click on nothing
         } else {
           this.#choose(box);
         }
@@ -251,7 +251,7 @@ class Heatmap {
     const most = highest === this.rows - 1 ? "" : Number(high.toPrecision(9));
     const box = `${moment(first)}/${moment(last + 1)}/${Number(low.toPrecision(9))}/${most}`;
     const here = this.figure.dataset.here;
-    visit(`${here}${here.includes("?") ? "&" : "?"}box=${box}`);
+    go(`${here}${here.includes("?") ? "&" : "?"}box=${box}`);
   }
 
   /** The box that stands in the address. */

@@ -7,7 +7,7 @@ import {count, duration, rate, roundDuration, share} from "../numbers.js";
 import {linearScale, logScale} from "../scale.js";
 import {html, svg} from "../svg.js";
 import {day, timeOfDay} from "../times.js";
-import {visit} from "../visit.js";
+import {go} from "../visit.js";
 
 const LEFT = 50;
 const RIGHT = 8;
@@ -308,6 +308,6 @@ class Series {
     const address = new URL(this.figure.dataset.here, location.href);
     address.searchParams.set("window", `${moment(first)}/${moment(last)}`);
     this.#release();
-    visit(address);
+    go(address);
   }
 }

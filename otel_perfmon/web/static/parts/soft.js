@@ -1,5 +1,5 @@
 // Links to other states of the same page, followed without a reload.
-import {visit} from "../visit.js";
+import {go} from "../visit.js";
 
 /** Whether a click is a plain one: others open tabs and windows, which is the browser's business. */
 export const isPlain = (event) =>
@@ -11,7 +11,7 @@ export function start(element) {
     const link = event.target.closest("a[href]");
     if (link && isPlain(event) && new URL(link.href).pathname === location.pathname) {
       event.preventDefault();
-      visit(link.href).catch(() => location.assign(link.href));
+      go(link.href);
     }
   });
 }

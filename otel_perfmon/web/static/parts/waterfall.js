@@ -4,14 +4,15 @@ import {ask} from "../api.js";
 import {count, visible} from "../numbers.js";
 import {html} from "../svg.js";
 import {Colours} from "../trace/colours.js";
+import {divider} from "../trace/divider.js";
 import {Finding} from "../trace/finding.js";
 import {Flame} from "../trace/flame.js";
 import {Minimap} from "../trace/minimap.js";
 import {Rows} from "../trace/rows.js";
 import {Ruler} from "../trace/ruler.js";
 import {Scale} from "../trace/scale.js";
-import {TraceTree} from "../trace/tree.js";
-import {visit} from "../visit.js";
+import {MARK, TraceTree} from "../trace/tree.js";
+import {go} from "../visit.js";
 
 const ZOOM = 0.6;
 const STEP = 0.2;
@@ -40,6 +41,7 @@ class Waterfall {
     this.minimap = new Minimap(this.state, {zoomed, held});
     this.ruler = new Ruler(this.state, {zoomed, held});
     this.rows = new Rows(this.state, {choose, fold: (place) => this.#fold(place)});
+    this.divider = divider(element, {moved: () => this.draw(), held});
     this.flame = new Flame(this.state, {choose});
     this.legend = html("ul", {class: "legend", "aria-label": "Colours"});
     this.corner = html("div", {class: "corner"});
@@ -87,7 +89,11 @@ class Waterfall {
       return;
     }
     this.folding.textContent = state.tree.folded.size ? "unfold all" : "fold all";
+    const {element: rows} = this.rows;
+    element.style.setProperty("--edge", `${rows.offsetWidth - rows.clientWidth}px`); // of the scroll bar, as this browser has it
     state.scale.width = Math.max(20, this.ruler.element.clientWidth);
+    this.divider.style.left = `${this.ruler.element.offsetLeft - 4}px`;
+    this.divider.setAttribute("aria-valuenow", this.ruler.element.offsetLeft);
     this.minimap.draw();
     this.ruler.draw();
     this.rows.draw();
@@ -122,14 +128,14 @@ class Waterfall {
     const top = html("div", {class: "top"}, form, this.legend);
     const parts = view === "flame"
       ? [top, this.flame.told, this.flame.element]
-      : [top, html("div", {class: "band"}, this.corner, this.minimap.element), html("div", {class: "band"}, this.#hints(), this.ruler.element), this.rows.element];
+      : [top, html("div", {class: "band"}, this.corner, this.minimap.element), html("div", {class: "band"}, this.#hints(), this.ruler.element), this.divider, this.rows.element];
     this.element.replaceChildren(...parts);
   }
 
   #hints() {
     this.folding = html("button", {type: "button", class: "fold", title: "Fold or unfold all (*)"});
     this.folding.addEventListener("click", () => this.#foldAll());
-    return html("div", {class: "corner"}, this.folding, html("span", {class: "keys", "aria-hidden": "true"}, html("kbd", {}, "↑↓←→"), html("kbd", {}, "⏎"), html("kbd", {}, "+ −")));
+    return html("div", {class: "corner"}, this.folding, html("span", {class: "keys", "aria-hidden": "true"}, html("kbd", {}, "↑↓←→"), html("kbd", {}, "⏎"), html("kbd", {title: "zoom"}, "+ −"), html("kbd", {title: "next error"}, "e")));
   }
 
   #drawLegend() {
@@ -196,7 +202,7 @@ class Waterfall {
     const url = new URL(location.href);
     url.searchParams.set("span", state.tree.key(place));
     this.element.dataset.span = state.tree.key(place);
-    visit(url).catch(() => location.assign(url));
+    go(url);
   }
 
   #show(place) {
@@ -244,10 +250,23 @@ class Waterfall {
       this.#choose(state.cursor);
     } else if (event.key === "n" || event.key === "N") {
       state.finding.go(event.key === "n" ? 1 : -1);
+    } else if (event.key === "e" || event.key === "E") {
+      this.#showNext(event.key === "e" ? 1 : -1, MARK.error);
     } else if (!this.#walk(event.key)) {
       return;
     }
     event.preventDefault();
+  }
+
+  /** Go to the next span with a mark, or to the previous. */
+  #showNext(step, mark) {
+    const {tree, cursor} = this.state;
+    for (let place = cursor < 0 && step < 0 ? tree.count - 1 : cursor + step; place >= 0 && place < tree.count; place += step) {
+      if (tree.has(place, mark)) {
+        this.#show(place);
+        return;
+      }
+    }
   }
 
   /** The middle of what of a span can be seen. */

@@ -6,8 +6,8 @@ import {MARK} from "./tree.js";
 
 const ROW_PX = 26;
 const BEYOND = 4;
-const STEP_PX = 14;
-const STEPS = 12;
+const STEP_PX = 13;
+const STEPS = 9;
 const NAME_CHARACTERS = 200;
 
 /** A tree of rows in an element that scrolls; `state` has the tree, the scale, what is chosen and where the cursor is. */
@@ -125,7 +125,7 @@ export class Rows {
     const {tree} = this.state;
     const indent = html("span", {class: "indent"});
     const depth = tree.depths[place];
-    indent.style.width = `${Math.min(depth, STEPS) * STEP_PX + Math.min(30, Math.max(0, depth - STEPS))}px`;
+    indent.style.width = `${Math.min(depth, STEPS) * STEP_PX + Math.min(24, Math.max(0, depth - STEPS) * 3)}px`;
     const isFolded = tree.isFolded(place);
     const twisty = html("span", {class: tree.isParent(place) ? "twisty" : "twisty is-leaf", "aria-hidden": "true"},
       tree.isParent(place) ? (isFolded ? "▸" : "▾") : "");
