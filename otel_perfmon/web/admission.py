@@ -1,14 +1,15 @@
 """Who may see what the store holds: who has the token of this start.
 
 On loopback every user of the machine could else read over HTTP what the file's mode hides from them. The token comes
-with the address that is printed, and is a cookie from then on; programs send it as ``Authorization: Bearer``.
+with the address that is printed; programs send it as ``Authorization: Bearer``. Browsers have a cookie of it from then
+on: a digest, since browsers tell their cookies to the servers at all ports of a host, who could send in its name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from collections.abc import MutableMapping
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -26,6 +27,7 @@ class Admission:
         self._app = app
         self._refuse = refuse
         self._token = token
+        self._digest = hmac.digest(token.encode(), _COOKIE.encode(), hashlib.sha256).hex()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, turn its token into a cookie, or refuse it."""
@@ -36,7 +38,7 @@ class Admission:
             rest = urlencode([pair for pair in query if pair[0] != PARAMETER])
             path = "/" + quote(scope["path"]).lstrip("/")  # two slashes would be another host
             await _let_in(f"{path}{f'?{rest}' if rest else ''}", self._cookie(scope), send)
-        elif not self._token or self._is_right(bearer_of(headers)) or self._is_right(_cookie_of(scope, headers)):
+        elif not self._token or self._is_right(bearer_of(headers)) or self._has_cookie(scope, headers):
             await self._app(scope, receive, send)
         else:
             await self._refuse(401, _REFUSAL, "")(scope, receive, send)
@@ -44,8 +46,12 @@ class Admission:
     def _is_right(self, token: str) -> bool:
         return bool(self._token) and hmac.compare_digest(token.encode(), self._token.encode())
 
+    def _has_cookie(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> bool:
+        right = f"{_name(scope)}={self._digest}".encode()
+        return any(hmac.compare_digest(cookie, right) for cookie in _cookies_of(headers))
+
     def _cookie(self, scope: Scope) -> str:
-        return f"{_name(scope)}={self._token}; HttpOnly; SameSite=Strict; Path=/"
+        return f"{_name(scope)}={self._digest}; HttpOnly; SameSite=Strict; Path=/"
 
 
 def _name(scope: Scope) -> str:
@@ -54,16 +60,11 @@ def _name(scope: Scope) -> str:
     return f"{_COOKIE}_{server[1]}" if server else _COOKIE
 
 
-def _cookie_of(scope: Scope, headers: list[tuple[bytes, bytes]]) -> str:
-    cookies: SimpleCookie = SimpleCookie()
+def _cookies_of(headers: list[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """All of them, each ``name=value``. Those of other programs at this host may have any form, and any name."""
     for name, value in headers:
         if name == b"cookie":
-            try:
-                cookies.load(value.decode("latin-1"))
-            except CookieError:
-                return ""
-    morsel = cookies.get(_name(scope))
-    return morsel.value if morsel is not None else ""
+            yield from map(bytes.strip, value.split(b";"))
 
 
 async def _let_in(address: str, cookie: str, send: Send) -> None:

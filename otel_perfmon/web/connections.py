@@ -1,8 +1,8 @@
 """HTTP connections that wait for nobody for ever: what uvicorn has no limits for.
 
 uvicorn waits without end for the first line of a request, which here may take ten seconds; and of more than
-`CONNECTIONS_MAX` connections the one that has waited longest for its request is closed, so that idle ones cannot keep
-others out.
+`CONNECTIONS_MAX` connections the one that has waited longest for its request is closed, or one whose other side takes
+nothing of its answer, so that neither can keep others out. Where all are busy, the new one is closed.
 
 A request that is answered before its body has come is the last of its connection: what still comes is thrown away
 unread, for ten seconds, since a sender that was reset might not see the answer. And a body may not come in very many
@@ -81,9 +81,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         self._expect_more()
         if len(self.connections) > CONNECTIONS_MAX:
-            waiting = [each for each in self.connections if isinstance(each, BoundedProtocol) and each.is_waiting]
-            if waiting:
-                min(waiting, key=lambda each: each._idle_since).close()  # noqa: SLF001 - of its own class
+            self._make_room()
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request came."""
@@ -129,6 +127,17 @@ class BoundedProtocol(H11Protocol):
         """The connection is closed."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def _make_room(self) -> None:
+        """Close the connection that has waited longest for its request; else one that takes no answer; else this."""
+        all_of_them = [each for each in self.connections if isinstance(each, BoundedProtocol)]
+        waiting = [each for each in all_of_them if each.is_waiting and each is not self]
+        unread = [each for each in all_of_them if each.flow.write_paused]
+        found = min(waiting or unread or [self], key=lambda each: each._idle_since)  # noqa: SLF001 - of its own class
+        if waiting:
+            found.close()
+        else:
+            found.transport.abort()  # what nobody reads would never go out
 
     @property
     def is_waiting(self) -> bool:

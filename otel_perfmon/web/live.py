@@ -51,6 +51,8 @@ class Pulse:
 
     async def _tell(self) -> AsyncIterator[str]:
         listener, told = asyncio.Event(), None
+        if len(self._listeners) >= LISTENERS_MAX:  # many came at once, and were let in before one of them listened
+            return
         self._listeners.add(listener)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._watch())

@@ -24,6 +24,7 @@ def served(tmp_path_factory):
         {"Authorization": "Basic TOKEN"},
         {"Authorization": "", "Cookie": "otel_perfmon_PORT=wrong"},
         {"Authorization": "", "Cookie": "otel_perfmon_1=TOKEN"},
+        {"Authorization": "", "Cookie": "otel_perfmon_PORT=TOKEN"},
         {"Authorization": "", "Cookie": "otel_perfmon_PORT=TOKEN; \x01[]"},
         {"Authorization": "Bearer é"},
     ],
@@ -48,6 +49,28 @@ def test_the_address_that_is_printed_gives_a_cookie_and_hides_the_token(served):
     assert rules == ["HttpOnly", "SameSite=Strict", "Path=/"]
     assert served.get("/api/store", Authorization="", Cookie=f"other=1; {cookie}").status != 401
     assert cookie.startswith(f"otel_perfmon_{served.port}=")
+
+
+def test_cookies_of_other_programs_at_this_host_let_nobody_out(served):
+    cookie = served.get(f"/?token={served.token}", Authorization="").headers["set-cookie"].partition(";")[0]
+    name = cookie.partition("=")[0]
+    for other in ('a={"b":1}', "a b c", 'x="open', "HttpOnly", "é=ü", "path=/", f"{name}=other", ""):
+        for told in (f"{other}; {cookie}", f"{cookie}; {other}"):
+            assert served.get("/api/openapi.json", Authorization="", Cookie=told).status == 200, other
+
+
+def test_a_cookie_does_not_tell_the_token(served):
+    """Browsers send it to the servers at every other port of this host, too."""
+    cookie = served.get(f"/?token={served.token}", Authorization="").headers["set-cookie"]
+    assert served.token not in cookie
+    digest = cookie.partition("=")[2].partition(";")[0]
+    assert served.get("/api/openapi.json", Authorization=f"Bearer {digest}").status == 401
+
+
+def test_a_token_of_signs_is_a_cookie_too(tmp_path):
+    with serving(str(tmp_path / "other.db"), "--no-grpc", "--token", 'a;b="c,') as other:
+        cookie = other.get("/?token=a%3Bb%3D%22c%2C", Authorization="").headers["set-cookie"].partition(";")[0]
+        assert other.get("/api/openapi.json", Authorization="", Cookie=cookie).status == 200
 
 
 def test_a_token_in_the_address_sends_nobody_to_another_host(served):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPResponse
 
 import pytest
@@ -105,3 +105,17 @@ def test_what_is_refused_is_no_fault_of_ours(tmp_path):
             heard_of(open_still)
             served.process.terminate()
             assert served.process.communicate(timeout=10)[1] == ""
+
+
+def test_who_takes_no_answers_keeps_nobody_out(served):
+    """Without a token: what pages are made of is for everybody."""
+    asking = b"GET /static/page.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 400
+    with ExitStack() as stack:
+        for _ in range(600):
+            connection = stack.enter_context(closing(socket.socket()))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            connection.connect(("127.0.0.1", served.port))
+            connection.settimeout(1)
+            with suppress(OSError):  # full, or closed by now
+                connection.send(asking)
+        assert served.get("/static/page.css").status == 200

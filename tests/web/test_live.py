@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 
 import pytest
 from serve_kit import showing
+from starlette.requests import Request
 
 from otel_perfmon import MetricsStorage
 from otel_perfmon.errors import StoreError
@@ -187,9 +188,9 @@ def test_who_is_one_too_many_is_sent_away():
         pulse = Pulse(Looks(1))
         listeners = [Listener(pulse) for _ in range(LISTENERS_MAX)]
         await until(lambda: len(pulse._listeners) == LISTENERS_MAX)
-        assert (await pulse._receive(None)).status_code == 503
+        assert (await pulse._receive(Request({"type": "http", "method": "GET"}))).status_code == 503
         await listeners.pop().leave()
-        assert (await pulse._receive(None)).status_code == 200
+        assert (await pulse._receive(Request({"type": "http", "method": "GET"}))).status_code == 200
         pulse.stop()
         await until(lambda: all(each.is_over for each in listeners))
 

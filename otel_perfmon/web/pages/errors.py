@@ -12,6 +12,7 @@ from otel_perfmon.records import CountSeries, ErrorGroup, SpanRecord
 from otel_perfmon.storage.base import Store
 from otel_perfmon.trace import Trace
 from otel_perfmon.web.api.parameters import text, truth
+from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.page import Asked, Page, TimeRange
 from otel_perfmon.web.pages.stack import Stack
 
@@ -85,7 +86,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "is_by_hour": is_by_hour,
         "sort": sort,
         "is_ascending": is_ascending,
-        "services": asked.store.list_services(),
+        "services": choices(asked.store.list_services(), asked.get("service")),
     }
 
 

@@ -12,6 +12,7 @@ from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import OperationStats, SpanPage, SpanRecord
 from otel_perfmon.web.api.parameters import text
 from otel_perfmon.web.pages.box import BOX, Box
+from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.error_types import error_types
 from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.relatives import find_relatives
@@ -63,7 +64,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     return {
         "name": name,
         "stats": stats,
-        "services": sorted(each.service or "" for each in by_service),
+        "services": choices(sorted(each.service or "" for each in by_service), asked.get("service")),
         "boxed": SpanList.of(_find_boxed(asked, name, box)) if box else None,
         "slowest": SpanList.of(asked.store.find_spans(slowest)),
         "errors": _errors(asked, name) if stats.error_count else [],

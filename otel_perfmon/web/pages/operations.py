@@ -9,6 +9,7 @@ from typing import Any, Final
 from otel_perfmon.records import CountSeries, OperationStats
 from otel_perfmon.web.api.parameters import choice, text, truth
 from otel_perfmon.web.pages.box import BOX
+from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.page import Asked, Page
 
 _SPARK_CELLS: Final = 40
@@ -57,7 +58,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "most_share": most / whole_ms if whole_ms else 0.0,
         "found_count": len(found),
         "matching_count": len(matching),
-        "services": asked.store.list_services(),
+        "services": choices(asked.store.list_services(), asked.get("service")),
         "sort": sort,
         "is_ascending": is_ascending,
     }

@@ -60,9 +60,9 @@ class Choice(NamedTuple):
 def offered_columns(spans: Sequence[SpanRecord], columns: Sequence[str]) -> list[Choice]:
     """The keys of the attributes of some spans, and the chosen ones."""
     seen = {key for span in spans for key in span.attributes if key and len(key) <= _KEY_LENGTH_MAX}
-    keys = sorted(seen.union(columns))[:_OFFERED_MAX]
     is_full = len(columns) >= _COLUMNS_MAX
-    return [_choice(key, columns) for key in keys if key in columns or not is_full]
+    others = [] if is_full else sorted(seen.difference(columns))[: _OFFERED_MAX - len(columns)]
+    return [_choice(key, columns) for key in sorted([*columns, *others])]
 
 
 def _choice(key: str, columns: Sequence[str]) -> Choice:

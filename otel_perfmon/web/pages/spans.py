@@ -12,6 +12,7 @@ from otel_perfmon.records import SpanRecord
 from otel_perfmon.visible import visible
 from otel_perfmon.web.api.parameters import Parameter, truth
 from otel_perfmon.web.pages.address import PASSING
+from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.export import SPANS_MAX
 from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.span_columns import COLUMNS, Cell, offered_columns
@@ -53,7 +54,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "is_first_page": not any(asked.get(name) for name in PASSING),
         "is_filtered": any(asked.get(name) is not None for name in (*LABELS, "service")),
         "export_max": SPANS_MAX,
-        "services": asked.store.list_services(),
+        "services": choices(asked.store.list_services(), asked.get("service")),
         "suggested": _suggested(asked.store.list_operations(service=asked.get("service"))),
         "suggested_types": _suggested(sorted({span.error_type for span in found.spans if span.error_type})),
         "suggested_keys": _suggested(each.key for each in offered),

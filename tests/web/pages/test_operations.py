@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 
 import pytest
-from serve_kit import serving
+from serve_kit import serving, span_json, traces_json
 
 from otel_perfmon import MetricsStorage
 
@@ -126,3 +127,21 @@ def test_every_answer_has_the_strict_policy(served):
         policy = served.get(address).headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
         assert "unsafe" not in policy
+
+
+def test_of_very_many_services_a_page_offers_the_first_and_the_chosen_one(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    with MetricsStorage(path) as storage:
+        storage.insert_metric("op", 1.0)
+    with serving(path, "--no-grpc", "--no-token") as served:
+        for start in range(0, 2_000, 500):
+            names = {number: f"s{number:04}" * 100 for number in range(start, start + 500)}
+            each = [traces_json(span_json(number), service=name) for number, name in names.items()]
+            resources = [resource for body in each for resource in json.loads(body)["resourceSpans"]]
+            assert served.post(json.dumps({"resourceSpans": resources}).encode()).status == 200
+        last = "s1999" * 100
+        for address in ("/?", "/spans?", "/errors?", "/operation?operation=op&"):
+            body = served.get(f"{address}window=all&service={last}").body.decode()
+            options = re.findall(r'<option value="(s\d{4})', body)
+            assert options[:3] == ["s1999", "s0000", "s0001"]
+            assert len(body) < 400_000

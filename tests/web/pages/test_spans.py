@@ -12,7 +12,7 @@ import pytest
 from serve_kit import showing
 from storage_kit import SECOND, span_row, write
 
-from otel_perfmon import SpanQuery, open_store
+from otel_perfmon import MetricsStorage, SpanQuery, open_store
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
 from otel_perfmon.web.pages import span_search
 from otel_perfmon.web.pages.span_filters import attribute_filter
@@ -153,6 +153,17 @@ def test_a_brushed_time_is_a_chip_too(served, now):
     page = get(served, window=f"{time.strftime(form, start)}/{time.strftime(form, end)}")
     assert '<a class="chip" href="/spans"' in page
     assert len(names(page)) == 7
+
+
+def test_a_chosen_column_stays_however_many_attributes_there_are(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    with MetricsStorage(path) as storage:
+        storage.insert_metric("many", 1.0, context={f"key {number:03}": number for number in range(100)})
+    with showing(path, "--no-token") as served:
+        page = get(served, columns="key 099")
+        assert '<bdi class="key" title="key 099">' in page
+        assert page.count("☑") == 1
+        assert page.count("☐") == 59
 
 
 def test_chosen_attributes_are_columns_and_filter_by_their_values(served):
