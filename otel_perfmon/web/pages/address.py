@@ -54,10 +54,13 @@ class Address:
             found += f"{'&' if '?' in found else '?'}operation="
         return found
 
-    @property
-    def query(self) -> list[tuple[str, str]]:
-        """What a form of this page sends along beside its own fields."""
-        return self._given
+    def only(self, *names: str) -> list[tuple[str, str]]:
+        """The parameters of these names, as they stand in the address."""
+        return [pair for pair in self._given if pair[0] in names]
+
+    def beside(self, *names: str) -> list[tuple[str, str]]:
+        """All but those: what a form with fields of these names sends along."""
+        return [pair for pair in self._given if pair[0] not in names]
 
 
 def address(path: str, parameters: Iterable[tuple[str, Any]]) -> str:

@@ -18,6 +18,8 @@ _NANO: Final = 10**9
 _LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 NO_NAME: Final = "(no name)"
 _LINES_KEPT: Final = "\n\t"
+_HINT_LENGTH_MAX: Final = 1_000
+_TITLE_LENGTH_MAX: Final = 80
 
 
 def shown(value: object) -> Markup:
@@ -42,6 +44,16 @@ def cut(value: object, length_max: int = 300) -> str:
     """The beginning of a text that is long: a table of a hundred rows has no room for the rest of it."""
     text = str(value)
     return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
+
+
+def hint(value: object) -> str:
+    """What is to be read by who points at a text that was cut."""
+    return shown_lines(cut(value, _HINT_LENGTH_MAX))
+
+
+def as_title(name: str) -> str:
+    """A name as the title of a page, which tabs and bookmarks show."""
+    return shown_lines(cut(name, _TITLE_LENGTH_MAX)) or NO_NAME
 
 
 def with_unit(text: str) -> Markup:
@@ -144,11 +156,13 @@ def as_id(name: str) -> str:
 FILTERS: Final[dict[str, Any]] = {
     "ago": ago,
     "as_id": as_id,
+    "as_title": as_title,
     "count": quantities.count,
     "counted": quantities.counted,
     "cut": cut,
     "duration": duration,
     "duration_of_nano": duration_of_nano,
+    "hint": hint,
     "lapse": lapse,
     "moment": moment,
     "moment_of_seconds": moment_of_seconds,
