@@ -15,7 +15,6 @@ from otel_perfmon.visible import visible
 
 ABSENT: Final = Markup('<span class="dim">-</span>')
 _NANO: Final = 10**9
-_LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 NO_NAME: Final = "(no name)"
 _LINES_KEPT: Final = "\n\t"
 _HINT_LENGTH_MAX: Final = 1_000
@@ -74,15 +73,9 @@ def duration_of_nano(nano: int) -> Markup:
 
 
 def lapse(seconds: float) -> Markup:
-    """How long something goes on already, in whole seconds and two units at most: ``12 s``, ``3 min 05 s``."""
-    whole = max(0, int(seconds))
-    if whole < _LAPSES[-1][1]:
-        return Markup('{}<span class="u">s</span>').format(whole)
-    at = next(place for place, (_, size) in enumerate(_LAPSES) if whole >= size)
-    (unit, size), (less, part) = (*_LAPSES, ("s", 1))[at : at + 2]
-    return Markup('{:,}<span class="u">{}</span>{:02}<span class="u">{}</span>').format(
-        whole // size, unit, whole % size // part, less
-    )
+    """How long something goes on already."""
+    parts = (Markup('{}<span class="u">{}</span>').format(*part) for part in quantities.lapse(seconds))
+    return Markup("").join(parts)
 
 
 def signed_duration(nano: int) -> Markup:

@@ -47,9 +47,9 @@ def _filter(parameter: Parameter) -> Parameter:
     return Parameter(parameter.name, description, _read_duration_ms)
 
 
-FILTERS: Final = tuple(_filter(each) for each in OF_SPANS if each.name not in _ELSEWHERE)
+SPAN_FILTERS: Final = tuple(_filter(each) for each in OF_SPANS if each.name not in _ELSEWHERE)
 """Those of the API but for service and window, which every page has, and for how many there are."""
-_FIELDS: Final = ("service", *(each.name for each in FILTERS if each.name != "attribute"))
+_FIELDS: Final = ("service", *(each.name for each in SPAN_FILTERS if each.name != "attribute"))
 
 
 def told_filter(name: str, value: str) -> tuple[str, str]:

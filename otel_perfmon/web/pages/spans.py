@@ -15,7 +15,7 @@ from otel_perfmon.web.pages.address import PASSING
 from otel_perfmon.web.pages.export import SPANS_MAX
 from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.span_columns import COLUMNS, Cell, offered_columns
-from otel_perfmon.web.pages.span_filters import FILTERS, LABELS, query_of, told_filter
+from otel_perfmon.web.pages.span_filters import LABELS, SPAN_FILTERS, query_of, told_filter
 from otel_perfmon.web.pages.span_search import search
 
 _ROWS_MAX: Final = 100
@@ -87,7 +87,7 @@ PAGES: Final = (
         "spans.html",
         _answer,
         (
-            *FILTERS,
+            *SPAN_FILTERS,
             COLUMNS,
             Parameter("reached", "The moment at which an earlier page stopped, in ns since 1970.", int),
             truth("patient", "Search for longer."),
