@@ -2,7 +2,7 @@
 
 The road a span travels::
 
-    monitor.py ─> sdk/ ──────────> storage/ ────────────> query.py ─> cli/
+    monitor.py ─> sdk/ ──────────> storage/ ────────────> query.py ─> cli/, web/
      work is      the SDK's        recorder: queue and     what can    faces: they ask
      wrapped      interfaces,      writer; sqlite: one     be asked
                   implemented      file
@@ -13,11 +13,11 @@ exception tells), `errors` (ours), what `redaction` takes out, the rule of the `
 people read them, text made `visible`, and records in `json_form`. A `monitor` gives an `operation`, each `call` of
 which is a span; `metrics_storage` is the plain face of a store, `otlp` what goes out of it and comes in on
 OpenTelemetry's pipelines, `formats` other tools' files, `application` wires a program, `launch` one without a line of
-ours, `web` is what faces over HTTP share, `server` wires the standing service, `bench` measures what all that costs,
-and `doctor` finds out what is wrong with a file. Imports point down these ranks: errors, redaction, visible; query,
-records, account, config, failure, tree, frames; alerts, trace, outline, environment_variables, moments, quantities;
-storage; sdk, otlp; formats, json_form, metrics_storage, call, doctor; operation; monitor; application, web; server,
-bench, launch; cli.
+ours, `web` is what is looked at over HTTP, pages and questions, `server` wires the standing service, `bench` measures
+what all that costs, and `doctor` finds out what is wrong with a file. Imports point down these ranks: errors,
+redaction, visible; query, records, account, config, failure, tree, frames; alerts, trace, outline,
+environment_variables, moments, quantities; storage; sdk, otlp; formats, json_form, metrics_storage, call, doctor;
+operation; monitor; application, web; server, bench, launch; cli.
 
 A name is loaded when it is first used: a program that asks a store, as the command line does, would wait for the
 OpenTelemetry SDK twice as long as for the answer, and one that records needs none of the answers.

@@ -6,6 +6,7 @@ from typing import Final
 
 _HOURS_FROM_MS: Final = 1e7
 _UNITS_MS: Final = (("s", 1e3), ("ms", 1.0), ("µs", 1e-3), ("ns", 1e-6))
+_LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 _RATE_UNITS: Final = (("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400))
 _SIZE_UNITS: Final = (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024))
 
@@ -25,6 +26,16 @@ def round_duration(milliseconds: float) -> str:
     """As `duration`, of a round number: without zeros behind the point."""
     number, _, unit = duration(milliseconds).partition(" ")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
+
+
+def lapse(seconds: float) -> list[tuple[str, str]]:
+    """How long something goes on already, in whole seconds and two units at most: ``12 s``, ``3 min 05 s``."""
+    whole = max(0, int(seconds))
+    place = next((place for place, (_, size) in enumerate(_LAPSES) if whole >= size), None)
+    if place is None:
+        return [(count(whole), "s")]
+    (unit, size), (less, part) = (*_LAPSES, ("s", 1))[place : place + 2]
+    return [(count(whole // size), unit), (f"{whole % size // part:02}", less)]
 
 
 def signed_duration(nano: int) -> str:

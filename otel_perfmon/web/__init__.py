@@ -1,1 +1,1 @@
-"""What every face over HTTP shares: who may speak to it, and how long it waits for them."""
+"""What is looked at over HTTP: `pages`, and the JSON `api`; and who may speak to us there, and for how long."""

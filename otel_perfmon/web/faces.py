@@ -52,9 +52,8 @@ class Faces:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        is_static = scope["path"].startswith(
-            _STATIC
-        )  # the same for everybody, also for who must still say who they are
+        # What pages are made of is for everybody, also for who must still say who they are.
+        is_static = scope["path"].startswith(_STATIC)
         await (self._static if is_static else self._inside)(scope, receive, send)
 
     def _refuse(self, status: int, message: str, _content_type: str) -> App:

@@ -91,6 +91,15 @@ def attribute(name: str, description: str) -> Parameter:
     return Parameter(name, description, parse_attribute, is_repeated=True)
 
 
+def attributes_of(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The attributes that are asked for, by key. Raises `QueryError` when one is there twice."""
+    pairs = list(given)
+    attributes = dict(pairs)
+    if len(attributes) < len(pairs):
+        raise QueryError("An attribute has one value: name each key once.")
+    return attributes
+
+
 def read_parameters(parameters: Iterable[Parameter], given: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The values of what is given, by name. Raises `QueryError` for what is unknown, wrong, missing or there twice."""
     known = {each.name: each for each in parameters}

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from otel_perfmon.account import DestinationHealth, Health, ProcessHealth, StoreSummary
 from otel_perfmon.doctor import Finding, examine
-from otel_perfmon.errors import QueryError
 from otel_perfmon.outline import Outline
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import (
@@ -28,7 +27,17 @@ from otel_perfmon.records import (
 )
 from otel_perfmon.storage.base import Store
 from otel_perfmon.trace import TraceTree
-from otel_perfmon.web.api.parameters import WINDOW, Parameter, attribute, count, number, order, text, truth
+from otel_perfmon.web.api.parameters import (
+    WINDOW,
+    Parameter,
+    attribute,
+    attributes_of,
+    count,
+    number,
+    order,
+    text,
+    truth,
+)
 
 _CELLS_MAX: Final = 1_000
 _ROWS_MAX: Final = 200
@@ -62,11 +71,8 @@ class Question(NamedTuple):
 
 
 def _find_spans(store: Store, **given: Any) -> SpanPage:
-    attributes = given.pop("attribute", [])
-    given["attributes"] = dict(attributes)
-    if len(given["attributes"]) < len(attributes):
-        raise QueryError("An attribute has one value: name each key once.")
-    return store.find_spans(SpanQuery(**given))
+    attributes = attributes_of(given.pop("attribute", ()))
+    return store.find_spans(SpanQuery(**given, attributes=attributes))
 
 
 def _get_trace(store: Store, trace_id: str) -> TraceAnswer:
@@ -91,7 +97,7 @@ def _call(name: str) -> Callable[..., Any]:
     return ask
 
 
-_OF_SPANS: Final = (
+OF_SPANS: Final = (
     text("operation", "Of this operation."),
     text("service", "Of this service."),
     WINDOW,
@@ -106,6 +112,7 @@ _OF_SPANS: Final = (
     _LIMIT,
     text("page_token", "What comes after the page that told this."),
 )
+"""The fields of a `SpanQuery`."""
 
 QUESTIONS: Final = (
     Question(
@@ -169,7 +176,7 @@ QUESTIONS: Final = (
         _call("summarize_errors"),
         (_OPERATION, _SERVICE, WINDOW, _LIMIT),
     ),
-    Question("/api/spans", "Spans for which all of that holds, a page at a time.", SpanPage, _find_spans, _OF_SPANS),
+    Question("/api/spans", "Spans for which all of that holds, a page at a time.", SpanPage, _find_spans, OF_SPANS),
     Question(
         "/api/traces/{trace_id}",
         "One trace as a tree, with self times, critical path and log records.",

@@ -19,6 +19,7 @@ from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.openapi import describe
 from otel_perfmon.web.api.parameters import read_parameters
 from otel_perfmon.web.api.questions import QUESTIONS, Question
+from otel_perfmon.web.headers import OURS_ALONE
 from otel_perfmon.web.statuses import status_of
 
 SECONDS_MAX: Final = 5.0
@@ -26,12 +27,7 @@ SECONDS_MAX: Final = 5.0
 _THREADS: Final = 4
 """For each question: many that take their time, such as those in SQL, leave the others theirs."""
 _NOT_FOUND: Final = 404
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+_HEADERS: Final = {**OURS_ALONE, "Content-Security-Policy": "default-src 'none'"}
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 

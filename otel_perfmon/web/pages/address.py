@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from otel_perfmon.moments import iso
+from otel_perfmon.query import Window
+
 CARRIED: Final = ("window", "service")
 """What stays the same from page to page."""
 PASSING: Final = ("page_token", "reached", "patient")
@@ -54,10 +57,18 @@ class Address:
             found += f"{'&' if '?' in found else '?'}operation="
         return found
 
-    @property
-    def query(self) -> list[tuple[str, str]]:
-        """What a form of this page sends along beside its own fields."""
-        return self._given
+    def only(self, *names: str) -> list[tuple[str, str]]:
+        """The parameters of these names, as they stand in the address."""
+        return [pair for pair in self._given if pair[0] in names]
+
+    def beside(self, *names: str) -> list[tuple[str, str]]:
+        """All but those: what a form with fields of these names sends along."""
+        return [pair for pair in self._given if pair[0] not in names]
+
+
+def window_text(window: Window) -> str:
+    """A window as an address has it."""
+    return f"{iso(window.start_unix_nano)}/{iso(window.end_unix_nano)}"
 
 
 def address(path: str, parameters: Iterable[tuple[str, Any]]) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_perfmon.errors import QueryError
-from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.web.api.parameters import Parameter
+from otel_perfmon.web.pages.address import window_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,9 @@ class Box:
     @property
     def filters(self) -> dict[str, str]:
         """The same as parameters of the spans' page."""
-        window = f"{iso(self.window.start_unix_nano)}/{iso(self.window.end_unix_nano)}"
         least = {"min_duration_ms": f"{self.min_ms:.9g}"} if self.min_ms else {}
         most = {"max_duration_ms": f"{self.max_ms:.9g}"} if self.max_ms is not None else {}
-        return {"window": window, **least, **most}
+        return {"window": window_text(self.window), **least, **most}
 
 
 BOX: Final = Parameter("box", "START/END/LEAST/MOST: what was drawn over the heatmap.", Box.parse)

@@ -16,4 +16,4 @@ def choices(names: Iterable[str], chosen: str | None) -> list[str]:
     known = list(names)
     ends = accumulate(len(name) for name in known[:_CHOICES_MAX])
     some = [name for name, end in zip(known, ends, strict=False) if end <= _CHARACTERS_MAX]
-    return [chosen, *some] if chosen in known and chosen not in some else some
+    return [chosen, *some] if chosen and chosen not in some else some

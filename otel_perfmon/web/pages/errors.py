@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,8 +10,9 @@ from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import CountSeries, ErrorGroup, SpanRecord
 from otel_perfmon.storage.base import Store
 from otel_perfmon.trace import Trace
-from otel_perfmon.web.api.parameters import text, truth
+from otel_perfmon.web.api.parameters import choice, text, truth
 from otel_perfmon.web.pages.choices import choices
+from otel_perfmon.web.pages.filters import as_id
 from otel_perfmon.web.pages.page import Asked, Page, TimeRange
 from otel_perfmon.web.pages.stack import Stack
 
@@ -24,7 +24,6 @@ _HOURS_MIN_SECONDS: Final = 8 * 3_600
 """Groups are counted by the hour: in a shorter time their operations' failures tell more."""
 _EXAMPLES_MAX: Final = 1_000
 _STACK_CHARACTERS_MAX: Final = 60_000
-_KEY_DIGITS: Final = 16
 _SORTS: Final[dict[str, Callable[[ErrorGroup], Any]]] = {
     "error": lambda group: (group.error_type, group.message),
     "operation": lambda group: group.operation,
@@ -71,7 +70,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     found = asked.store.summarize_errors(operation=asked.get("operation"), limit=_GROUPS_MAX, **asked.scope)
     word = asked.get("find", "").casefold()
     matching = [group for group in found if _has(group, word)]
-    sort = asked.get("sort") if asked.get("sort") in _SORTS else "last"
+    sort = asked.get("sort", "last")
     is_ascending = asked.get("ascending", sort in _RISING)
     matching.sort(key=_SORTS[sort], reverse=not is_ascending)
     shown = matching[:_ROWS_MAX]
@@ -110,8 +109,7 @@ def _is_new(group: ErrorGroup, time_range: TimeRange) -> bool:
 
 def key_of(group: ErrorGroup) -> str:
     """The group as it stands in an address, however long its message is."""
-    told = f"{group.operation}\0{group.error_type}\0{group.message}"
-    return hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:_KEY_DIGITS]
+    return as_id(f"{group.operation}\0{group.error_type}\0{group.message}")
 
 
 def _counts_of_groups(asked: Asked, groups: Sequence[ErrorGroup]) -> list[CountSeries]:
@@ -166,7 +164,7 @@ PAGES: Final = (
             text("operation", "Of this operation alone."),
             text("find", "Groups whose operation, type or message has this in it."),
             text("group", "The group that is open."),
-            text("sort", "The column they are sorted by."),
+            choice("sort", "The column they are sorted by.", tuple(_SORTS)),
             truth("ascending", "Least first."),
         ),
         "Errors",

@@ -22,20 +22,16 @@ from otel_perfmon.records import SpanRecord
 from otel_perfmon.storage.base import Store
 from otel_perfmon.storage.paging import PAGE_SPANS, find_pages
 from otel_perfmon.web.api.parameters import Parameter, read_parameters
+from otel_perfmon.web.headers import OURS_ALONE
 from otel_perfmon.web.pages.page import RANGE, SERVICE
-from otel_perfmon.web.pages.span_filters import FILTERS, query_of
+from otel_perfmon.web.pages.span_filters import SPAN_FILTERS, query_of
 from otel_perfmon.web.statuses import status_of
 
 SPANS_MAX: Final = 100_000
 """A file ends behind so many spans; the command has no such limit."""
 _THREADS: Final = 2
 """However many files are fetched, pages have their turn."""
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+_HEADERS: Final = {**OURS_ALONE, "Content-Security-Policy": "default-src 'none'; sandbox"}
 Refuse = Callable[[int, str], Response]
 
 
@@ -64,7 +60,7 @@ _PARAMETERS: Final = (
     Parameter("format", "How it is written.", _read_format, is_required=True),
     RANGE,
     SERVICE,
-    *(each for each in FILTERS if each.name != "page_token"),
+    *(each for each in SPAN_FILTERS if each.name != "page_token"),
 )
 
 

@@ -15,9 +15,10 @@ from otel_perfmon.visible import visible
 
 ABSENT: Final = Markup('<span class="dim">-</span>')
 _NANO: Final = 10**9
-_LAPSES: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
 NO_NAME: Final = "(no name)"
 _LINES_KEPT: Final = "\n\t"
+_HINT_LENGTH_MAX: Final = 1_000
+_TITLE_LENGTH_MAX: Final = 80
 
 
 def shown(value: object) -> Markup:
@@ -44,6 +45,16 @@ def cut(value: object, length_max: int = 300) -> str:
     return text if len(text) <= length_max else f"{text[: length_max - 1]}…"
 
 
+def hint(value: object) -> str:
+    """What is to be read by who points at a text that was cut."""
+    return shown_lines(cut(value, _HINT_LENGTH_MAX))
+
+
+def as_title(name: str) -> str:
+    """A name as the title of a page, which tabs and bookmarks show."""
+    return shown_lines(cut(name, _TITLE_LENGTH_MAX)) or NO_NAME
+
+
 def with_unit(text: str) -> Markup:
     """A figure and its unit, the unit small: of ``1.64 s``, ``40%``, ``5.06/s``."""
     end = next((place for place, char in enumerate(text) if char not in "0123456789.,-+<"), len(text))
@@ -62,15 +73,9 @@ def duration_of_nano(nano: int) -> Markup:
 
 
 def lapse(seconds: float) -> Markup:
-    """How long something goes on already, in whole seconds and two units at most: ``12 s``, ``3 min 05 s``."""
-    whole = max(0, int(seconds))
-    if whole < _LAPSES[-1][1]:
-        return Markup('{}<span class="u">s</span>').format(whole)
-    at = next(place for place, (_, size) in enumerate(_LAPSES) if whole >= size)
-    (unit, size), (less, part) = (*_LAPSES, ("s", 1))[at : at + 2]
-    return Markup('{:,}<span class="u">{}</span>{:02}<span class="u">{}</span>').format(
-        whole // size, unit, whole % size // part, less
-    )
+    """How long something goes on already."""
+    parts = (Markup('{}<span class="u">{}</span>').format(*part) for part in quantities.lapse(seconds))
+    return Markup("").join(parts)
 
 
 def signed_duration(nano: int) -> Markup:
@@ -144,11 +149,13 @@ def as_id(name: str) -> str:
 FILTERS: Final[dict[str, Any]] = {
     "ago": ago,
     "as_id": as_id,
+    "as_title": as_title,
     "count": quantities.count,
     "counted": quantities.counted,
     "cut": cut,
     "duration": duration,
     "duration_of_nano": duration_of_nano,
+    "hint": hint,
     "lapse": lapse,
     "moment": moment,
     "moment_of_seconds": moment_of_seconds,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_perfmon.moments import iso
-from otel_perfmon.query import SpanQuery
+from otel_perfmon.query import SpanQuery, Window
 from otel_perfmon.records import OperationStats, SpanPage, SpanRecord
 from otel_perfmon.web.api.parameters import text
+from otel_perfmon.web.pages.address import window_text
 from otel_perfmon.web.pages.box import BOX, Box
 from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.error_types import error_types
@@ -107,7 +107,7 @@ def _last_window(ever: Sequence[OperationStats]) -> str:
     if not ever or ever[0].last_seen is None:
         return ""
     end = round(ever[0].last_seen * 1e9) + 10**9
-    return f"{iso(end - _HOUR_NANO)}/{iso(end)}"
+    return window_text(Window(end - _HOUR_NANO, end))
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:

@@ -26,7 +26,6 @@ _SORTS: Final[dict[str, Callable[[OperationStats], Any]]] = {
     "slow": lambda stats: stats.slow_count,
     "time": lambda stats: stats.self_ms,
 }
-SORTS: Final = tuple(_SORTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ PAGES: Final = (
         _answer,
         (
             text("find", "Operations whose name has this in it."),
-            choice("sort", "The column they are sorted by.", SORTS),
+            choice("sort", "The column they are sorted by.", tuple(_SORTS)),
             truth("ascending", "Least first."),
             BOX,
         ),

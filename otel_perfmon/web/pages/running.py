@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from zlib import crc32
 
 from otel_perfmon.quantities import counted
 from otel_perfmon.query import SpanQuery
 from otel_perfmon.records import OpenSpanRecord, SpanRecord
+from otel_perfmon.web.pages.filters import as_id
 from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.stack import Stack
 
@@ -68,8 +68,7 @@ class Group:
     @property
     def id(self) -> str:
         """What an element is known by."""
-        service = crc32(self.service.encode(errors="backslashreplace"))
-        return f"process-{self.pid}-{service:x}-{self.last_seen_unix_nano}"
+        return f"process-{self.pid}-{as_id(self.service)}-{self.last_seen_unix_nano}"
 
 
 def group(records: Iterable[OpenSpanRecord], others: Iterable[OpenSpanRecord]) -> list[Group]:

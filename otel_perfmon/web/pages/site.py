@@ -19,12 +19,12 @@ from starlette.staticfiles import StaticFiles
 
 from otel_perfmon.account import Health, StoreSummary
 from otel_perfmon.errors import PerfmonError
-from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.parameters import Parameter, read_parameters
+from otel_perfmon.web.headers import OURS_ALONE
 from otel_perfmon.web.pages import errors, find, operation, operations, running, spans, sql, stores, traces
-from otel_perfmon.web.pages.address import Address
+from otel_perfmon.web.pages.address import Address, window_text
 from otel_perfmon.web.pages.filters import FILTERS
 from otel_perfmon.web.pages.page import (
     RANGE,
@@ -64,12 +64,10 @@ _THREADS: Final = 4
 _ERRORS: Final = "backslashreplace"
 """Half a surrogate pair, which no encoding has."""
 _HEADERS: Final = {
-    "Cache-Control": "no-store",
+    **OURS_ALONE,
     "Content-Security-Policy": POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -150,7 +148,6 @@ class Site:
 
     def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
         """The status and the HTML; the former is 200 unless the page's answer has another ``status``."""
-        given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
         asked = self._asked(page.parameters, [*path.items(), *given])
         if not os.path.exists(self._settings.path):
             body = self._templates.get_template("empty.html").render(path=self._settings.path)
@@ -170,6 +167,7 @@ class Site:
                 "api": address.api,
                 "foot": foot(health, summary),
                 "summary": summary,
+                "file_name": os.path.basename(summary.path),
                 "box_text": dict(given).get("box", ""),
                 "settings": self._settings_of(summary),
                 **context,
@@ -189,11 +187,6 @@ def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:
     if window is None:
         window = Window(round((summary.first_end or 0) * 1e9), time.time_ns())
     return window_text(window)
-
-
-def window_text(window: Window) -> str:
-    """A window as an address has it."""
-    return f"{iso(window.start_unix_nano)}/{iso(window.end_unix_nano)}"
 
 
 def foot(health: Health, summary: StoreSummary) -> dict[str, Any]:

@@ -7,24 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from otel_perfmon.errors import QueryError
 from otel_perfmon.json_form import as_json
 from otel_perfmon.query import SpanQuery, Window, parse_duration_nano
 from otel_perfmon.storage.attributes import parse_attribute
-from otel_perfmon.web.api.parameters import Parameter, attribute, order, text, truth
+from otel_perfmon.web.api.parameters import Parameter, attributes_of
+from otel_perfmon.web.api.questions import OF_SPANS
 
-_FIELDS: Final = (
-    "operation",
-    "service",
-    "min_duration_ms",
-    "max_duration_ms",
-    "is_slow",
-    "is_error",
-    "error_type",
-    "trace_id",
-    "order",
-    "page_token",
-)
+_ELSEWHERE: Final = ("service", "window", "limit")
+_DURATIONS: Final = ("min_duration_ms", "max_duration_ms")
 LABELS: Final[Mapping[str, str | Mapping[str, str]]] = {
     "operation": "operation",
     "service": "service",
@@ -39,11 +29,6 @@ LABELS: Final[Mapping[str, str | Mapping[str, str]]] = {
 """What stands before the value of each filter, or instead of it."""
 
 
-def _duration(name: str, description: str) -> Parameter:
-    """A number of milliseconds, or one with a unit."""
-    return Parameter(name, f"{description} 200ms, 1.5s; a number alone is in ms.", _read_duration_ms)
-
-
 def _read_duration_ms(given: str) -> float:
     try:
         value = float(given)
@@ -54,26 +39,30 @@ def _read_duration_ms(given: str) -> float:
     return value
 
 
-FILTERS: Final = (
-    text("operation", "Of this operation."),
-    _duration("min_duration_ms", "That took at least that long."),
-    _duration("max_duration_ms", "That took at most that long."),
-    truth("is_slow", "That took longer than their threshold, or did not."),
-    truth("is_error", "That failed, or did not."),
-    text("error_type", "That failed with this type."),
-    attribute("attribute", "KEY=VALUE: that have this attribute. VALUE is JSON if it parses, else text."),
-    text("trace_id", "Of this trace, whatever the window."),
-    order("order", "By end, by duration, or as they came."),
-    text("page_token", "What comes after the page that told this."),
-)
-"""Beside service and window, which every page has."""
+def _filter(parameter: Parameter) -> Parameter:
+    """A parameter of the API as a page has it, where a duration may have a unit."""
+    if parameter.name not in _DURATIONS:
+        return parameter
+    description = f"{parameter.description} 200ms, 1.5s; a number alone is in ms."
+    return Parameter(parameter.name, description, _read_duration_ms)
+
+
+SPAN_FILTERS: Final = tuple(_filter(each) for each in OF_SPANS if each.name not in _ELSEWHERE)
+"""Those of the API but for service and window, which every page has, and for how many there are."""
+_FIELDS: Final = ("service", *(each.name for each in SPAN_FILTERS if each.name != "attribute"))
+
+
+def told_filter(name: str, value: str) -> tuple[str, str]:
+    """A filter as a person reads it: what stands before its value, and its value."""
+    label = LABELS.get(name, name)
+    if not isinstance(label, str):
+        return "", label.get(value, value)
+    return label, f"{value} ms" if name in _DURATIONS and value.replace(".", "").isdigit() else value
 
 
 def query_of(values: Mapping[str, Any], window: Window | None, **more: Any) -> SpanQuery:
     """The question that the values of the parameters ask. Raises `QueryError`."""
-    attributes = dict(values.get("attribute", ()))
-    if len(attributes) < len(values.get("attribute", ())):
-        raise QueryError("An attribute has one value: name each key once.")
+    attributes = attributes_of(values.get("attribute", ()))
     given: dict[str, Any] = {name: values[name] for name in _FIELDS if name in values}
     window = None if "trace_id" in given else window  # a trace is what it is
     return SpanQuery(**{**given, **more}, attributes=attributes, window=window)

@@ -16,13 +16,14 @@ from otel_perfmon.web.pages.choices import choices
 from otel_perfmon.web.pages.export import SPANS_MAX
 from otel_perfmon.web.pages.page import Asked, Page
 from otel_perfmon.web.pages.span_columns import COLUMNS, Cell, offered_columns
-from otel_perfmon.web.pages.span_filters import FILTERS, LABELS, query_of
+from otel_perfmon.web.pages.span_filters import LABELS, SPAN_FILTERS, query_of, told_filter
 from otel_perfmon.web.pages.span_search import search
 
 _ROWS_MAX: Final = 100
 _SUGGESTIONS_MAX: Final = 200
 _SUGGESTION_LENGTH_MAX: Final = 200
 ORDERS: Final = {"newest": "newest first", "slowest": "slowest first", "oldest": "oldest first"}
+FILTER_NAMES: Final = ("service", *LABELS)
 _FURTHER: Final = {"newest": "Older", "slowest": "Faster", "oldest": "Newer", "arrival": "Later"}
 """What comes on the next page, by the order of the spans."""
 
@@ -50,9 +51,10 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "further": _FURTHER[query.order],
         "columns": columns,
         "offered": offered,
-        "labels": LABELS,
+        "filter_names": FILTER_NAMES,
+        "told_filter": told_filter,
         "is_first_page": not any(asked.get(name) for name in PASSING),
-        "is_filtered": any(asked.get(name) is not None for name in (*LABELS, "service")),
+        "is_filtered": any(asked.get(name) is not None for name in FILTER_NAMES),
         "export_max": SPANS_MAX,
         "services": choices(asked.store.list_services(), asked.get("service")),
         "suggested": _suggested(asked.store.list_operations(service=asked.get("service"))),
@@ -86,7 +88,7 @@ PAGES: Final = (
         "spans.html",
         _answer,
         (
-            *FILTERS,
+            *SPAN_FILTERS,
             COLUMNS,
             Parameter("reached", "The moment at which an earlier page stopped, in ns since 1970.", int),
             truth("patient", "Search for longer."),

@@ -13,6 +13,8 @@ from otel_perfmon.web.pages.page import Asked, Page
 
 _EXAMINATION_SECONDS: Final = 3.0
 _PROCESSES_MAX: Final = 200
+_NOTE: Final = "note"
+"""The severity of what is not wrong, but worth knowing."""
 
 
 class Entry(NamedTuple):
@@ -135,10 +137,12 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
 def _answer_findings(asked: Asked) -> Mapping[str, Any]:
     began = time.perf_counter()
     findings, evidence = examine(asked.store.summarize_store().path, seconds_max=_EXAMINATION_SECONDS)
+    wrong = [each for each in findings if each.severity != _NOTE]
     return {
-        "findings": findings,
-        "kinds": {"error": "err", "warning": "slow", "note": ""},
-        "wrong_count": sum(each.severity != "note" for each in findings),
+        "wrong": wrong,
+        "notes": [each for each in findings if each.severity == _NOTE],
+        "has_died": any(each.name == "died" for each in findings),
+        "kinds": {"error": "err", "warning": "slow", _NOTE: ""},
         "evidence": evidence,
         "looked_unix_nano": time.time_ns(),
         "took_ms": (time.perf_counter() - began) * 1e3,

@@ -1,13 +1,15 @@
 // Axes: round times in the reader's zone, and round durations on a logarithmic scale.
 import {duration, roundDuration} from "./numbers.js";
+import {svg} from "./svg.js";
 import {day, timeOfDay} from "./times.js";
 
+const LABEL_WIDTH = 90;
 const STEPS_SECONDS = [
   1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
 ];
 
 /** Round moments between two, in ms since 1970, at most about `most` of them: [{ms, label}]. */
-export function timeTicks(startMs, endMs, most) {
+function timeTicks(startMs, endMs, most) {
   const least = (endMs - startMs) / 1000 / Math.max(1, most);
   const step = (STEPS_SECONDS.find((each) => each >= least) ?? Math.ceil(least / 604_800) * 604_800) * 1000;
   const shift = new Date(startMs).getTimezoneOffset() * 60_000; // round here, not in UTC
@@ -19,6 +21,15 @@ export function timeTicks(startMs, endMs, most) {
     ticks.push({ms, label: label === "00:00" ? day(date).slice(5) : label});
   }
   return ticks;
+}
+
+/** The same as labels below a picture, whose times stand from `left` to `right`: elements of SVG. */
+export function timeLabels(startMs, endMs, {left, right, y}) {
+  return timeTicks(startMs, endMs, (right - left) / LABEL_WIDTH).map(({ms, label}) => {
+    const x = left + ((ms - startMs) / (endMs - startMs)) * (right - left);
+    const anchor = x < left + 16 ? "start" : x > right - 16 ? "end" : "middle";
+    return svg("text", {x, y, "text-anchor": anchor}, label);
+  });
 }
 
 /** Round durations between two in ms: powers of ten, the fives and twos between them where there are few: [{ms, label}]. */

@@ -1,6 +1,7 @@
-// The keyboard: / finds, and letters go to pages. Nothing else is taken from the browser.
+// The keyboard: / goes to the filter of the page, or to the search. Nothing else is taken from the browser.
 
-const isTyping = (target) => target.closest?.("input, textarea, select, [contenteditable]");
+/** Whether keys are for what they are pressed in. */
+export const isTyping = (target) => target.closest?.("input, textarea, select, [contenteditable]");
 
 /** Hear them. */
 export function listenToKeys() {

@@ -47,7 +47,7 @@ function write(name, text) {
 }
 
 async function lookAgain() {
-  const isHeld = document.querySelector("[data-held], [data-holds]"); // a box is being drawn, a form is filled in
+  const isHeld = document.querySelector("[data-held]"); // a box is being drawn, a row is pointed at
   if (!isChanged || isAsking || isHeld || document.hidden || performance.now() < notBefore) {
     return;
   }

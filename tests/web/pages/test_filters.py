@@ -9,8 +9,10 @@ import pytest
 
 from otel_perfmon.web.pages.filters import (
     ABSENT,
+    as_title,
     duration,
     duration_of_nano,
+    hint,
     lapse,
     moment,
     moment_of_seconds,
@@ -111,3 +113,14 @@ def test_a_line_begins_at_zero_and_has_a_dot_where_some_failed():
     assert [tuple(map(float, point.split())) for point in path.split("L")] == [(0, 20), (48, 3), (96, 11.5)]
     assert html.count("<circle") == 1
     assert 'cx="96.0"' in html
+
+
+def test_what_is_cut_is_read_by_who_points_at_it_as_far_as_there_is_room():
+    assert hint("a\u202eb\nc") == "a\\u202eb\nc"
+    assert len(hint("x" * 10_000)) == 1_000
+
+
+def test_a_page_is_called_by_the_beginning_of_a_name():
+    assert as_title("GET /cart") == "GET /cart"
+    assert as_title("") == "(no name)"
+    assert len(as_title("x" * 10_000)) == 80

@@ -87,3 +87,13 @@ def test_time_and_service_are_carried_on_unless_the_operation_is_of_another(serv
 def test_nobody_is_sent_to_another_host(served):
     for given in ("//evil.example", "https://evil.example", "/\\evil.example", "\r\nLocation: //evil.example"):
         assert found(served, given).startswith("/?find=")
+
+
+def test_the_header_of_every_page_holds_the_same_and_asks_about_the_same_time_and_service(served):
+    for path in ("/", "/spans", "/running", "/store", "/sql", f"/trace/{ONE.hex()}"):
+        page = served.get(f"{path}?window=6h&service=back").body.decode()
+        form = page.partition('<form class="find"')[2].partition("</form>")[0]
+        assert '<input type="hidden" name="window" value="6h">' in form, path
+        assert '<input type="hidden" name="service" value="back">' in form, path
+        header = page.partition("</header>")[0]
+        assert header.count('id="live"') == header.count('<div class="seg') == 1, path  # so that nothing there moves

@@ -321,3 +321,9 @@ def test_pages_of_a_search_can_be_turned(many):
         page = get(served, window="all", attribute="colour=blue")
         assert len(names(page)) == 100
         assert len(names(get(served, **link(page, 'id="further"')))) == 25
+
+
+def test_a_service_that_is_gone_is_still_told_as_the_one_that_is_chosen(served):
+    page = get(served, service="long gone")
+    assert '<option value="long gone" selected>long gone</option>' in page
+    assert "No span matches" in page

@@ -1,9 +1,9 @@
 // How durations spread: bars over a logarithmic scale, with the percentiles of data-marks and the slow threshold drawn.
 // A click on a bar, or dragging over several, goes to the spans that took so long.
-import {ask} from "../api.js";
+import {Chart} from "../chart.js";
 import {count, duration, roundDuration, share} from "../numbers.js";
 import {logScale} from "../scale.js";
-import {html, svg} from "../svg.js";
+import {svg} from "../svg.js";
 
 const LEFT = 10;
 const RIGHT = 10;
@@ -22,60 +22,24 @@ export function start(figure) {
   return distribution;
 }
 
-class Distribution {
-  constructor(figure) {
-    this.figure = figure;
-    this.buckets = null;
-    this.cursor = null; // the bar that is pointed at
-    this.from = null; // the bar where choosing began
-    new ResizeObserver(() => this.draw()).observe(figure);
+class Distribution extends Chart {
+  cursor = null; // the bar that is pointed at
+  from = null; // the bar where choosing began
+
+  take({buckets}) {
+    this.buckets = buckets;
   }
 
-  async refresh() {
-    const source = this.figure.dataset.src;
-    try {
-      const {buckets} = await ask(source);
-      if (source === this.figure.dataset.src && this.from === null) {
-        this.buckets = buckets;
-        this.draw();
-      }
-    } catch (error) {
-      this.figure.replaceChildren(html("p", {class: "wait", role: "status"}, String(error.message)));
-    }
+  get isEmpty() {
+    return !this.buckets.length;
   }
 
-  draw() {
-    const {buckets, figure} = this;
-    this.width = figure.clientWidth;
-    this.height = figure.clientHeight;
-    if (!buckets || !(this.width >= 80)) {
-      return;
-    }
-    if (!buckets.length) {
-      figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
-      return;
-    }
-    this.#group();
-    this.#frame();
-    this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-    this.picture.setAttribute("aria-label", `${this.#summary()} Arrow keys read the bars, with Shift they choose several, Enter shows their spans.`);
-    this.overlay = svg("g");
-    this.picture.replaceChildren(...this.#axis(), ...this.#bars(), ...this.#marks(), this.overlay);
-  }
-
-  /** The picture and its bubble, which stay as long as the figure shows them: focus and the pointer are theirs. */
-  #frame() {
-    if (this.picture?.parentNode === this.figure) {
-      return;
-    }
-    this.picture = svg("svg", {tabindex: 0, role: "application", "aria-roledescription": "chart"});
-    this.bubble = html("div", {class: "bubble", hidden: ""});
-    this.figure.replaceChildren(this.picture, this.bubble);
-    this.#listen();
+  get isChoosing() {
+    return this.from !== null;
   }
 
   /** As many of the store's fine buckets to a bar as make bars of a good width, on the same bounds at every look. */
-  #group() {
+  measure() {
     const key = ({upper_ms}) => Math.round(Math.log2(Math.max(upper_ms, LEAST_MS) / LEAST_MS) * BUCKETS_PER_DOUBLING) - 1;
     const [first, last] = [key(this.buckets[0]), key(this.buckets.at(-1))];
     let size = 1;
@@ -95,9 +59,14 @@ class Distribution {
     this.scale = logScale([this.bars[0].low * 1.05, this.bars.at(-1).high / 1.05], LEFT, this.width - RIGHT);
   }
 
-  #summary() {
+  summary() {
     const marks = this.#given().map(([name, ms]) => `${name} ${duration(ms)}`).join(", ");
-    return `${count(this.all)} calls by duration: ${marks}.`;
+    return `${count(this.all)} calls by duration: ${marks}.`
+      + " Arrow keys read the bars, with Shift they choose several, Enter shows their spans.";
+  }
+
+  marks() {
+    return [...this.#axis(), ...this.#bars(), ...this.#percentiles()];
   }
 
   #axis() {
@@ -128,7 +97,7 @@ class Distribution {
     return pairs.filter(([, ms]) => ms > 0);
   }
 
-  #marks() {
+  #percentiles() {
     const base = this.height - BOTTOM;
     const slowMs = Number(this.figure.dataset.slowMs);
     const marks = [];
@@ -149,7 +118,7 @@ class Distribution {
 
   // --- pointing
 
-  #listen() {
+  listen() {
     const barAt = (event) => {
       const x = event.clientX - this.picture.getBoundingClientRect().left;
       const place = this.bars.findIndex((bar) => this.scale.y(bar.high) >= x);
@@ -158,8 +127,7 @@ class Distribution {
     this.picture.addEventListener("pointerdown", (event) => {
       if (event.button === 0) {
         this.from = barAt(event);
-        this.figure.dataset.held = "";
-        this.picture.setPointerCapture(event.pointerId);
+        this.hold(event);
       }
     });
     this.picture.addEventListener("pointermove", (event) => this.#tell(barAt(event)));
@@ -176,8 +144,7 @@ class Distribution {
       event.preventDefault();
       const before = this.cursor ?? this.bars.length - (move === 1 ? 2 : 0);
       this.from = event.shiftKey ? (this.from ?? before) : null;
-      this.figure.dataset.held = "";
-      this.bubble.setAttribute("role", "status");
+      this.holdForKeys();
       this.#tell(Math.max(0, Math.min(this.bars.length - 1, before + move)));
     } else if (event.key === "Enter" && this.cursor !== null) {
       this.#choose();
@@ -208,10 +175,8 @@ class Distribution {
 
   #release() {
     this.cursor = this.from = null;
-    delete this.figure.dataset.held;
+    this.letGo();
     this.overlay.replaceChildren();
-    this.bubble.hidden = true;
-    this.bubble.removeAttribute("role");
   }
 
   #choose() {

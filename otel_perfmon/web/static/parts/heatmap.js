@@ -1,9 +1,9 @@
 // Time against duration: the darker, the more calls. A box drawn over it, with the pointer or the keyboard, asks which
 // spans these are; it goes into the address, START/END/LEAST/MOST.
-import {ask} from "../api.js";
-import {decadeTicks, timeTicks} from "../axis.js";
+import {decadeTicks, timeLabels} from "../axis.js";
+import {Chart} from "../chart.js";
 import {count, duration} from "../numbers.js";
-import {html, svg} from "../svg.js";
+import {svg} from "../svg.js";
 import {timeOfDay} from "../times.js";
 import {go} from "../visit.js";
 
@@ -11,7 +11,6 @@ const LEVELS = 8;
 const LEFT = 58;
 const TOP = 12;
 const BOTTOM = 20;
-const TICK_WIDTH = 90;
 const CLICK_PX = 4;
 const DECADE = 10;
 const LEAST_MS = 1e-6;
@@ -23,61 +22,23 @@ export function start(figure) {
   return heatmap;
 }
 
-class Heatmap {
-  constructor(figure) {
-    this.figure = figure;
-    this.answer = null;
-    this.cursor = null; // the cell that the keyboard is at: [cell, row]
-    this.anchor = null; // where the box began
-    new ResizeObserver(() => this.draw()).observe(figure);
+class Heatmap extends Chart {
+  cursor = null; // the cell that the keyboard is at: [cell, row]
+  anchor = null; // where the box began
+
+  take(answer) {
+    this.answer = padded(answer);
   }
 
-  async refresh() {
-    const source = this.figure.dataset.src;
-    try {
-      const answer = await ask(source);
-      if (source === this.figure.dataset.src && !this.anchor) {
-        this.answer = padded(answer);
-        this.draw();
-      }
-    } catch (error) {
-      this.figure.replaceChildren(html("p", {class: "wait", role: "status"}, String(error.message)));
-    }
+  get isEmpty() {
+    return !this.answer.counts.length || !this.answer.bounds_ms.length;
   }
 
-  draw() {
-    const {answer, figure} = this;
-    const style = getComputedStyle(figure);
-    this.width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-    this.height = figure.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
-    if (!answer || !(this.width >= LEFT + 20)) {
-      return; // nothing to draw, or nowhere: it is off the page
-    }
-    if (!answer.counts.length || !answer.bounds_ms.length) {
-      figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
-      return;
-    }
-    this.#measure();
-    this.#frame();
-    this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-    this.picture.setAttribute("aria-label", `${this.#summary()} Arrow keys move, with Shift they draw a box, Enter shows its spans.`);
-    this.overlay = svg("g");
-    this.picture.replaceChildren(...this.#axes(), ...this.#cells(), ...this.#marks(), this.overlay);
-    this.#drawBox();
+  get isChoosing() {
+    return this.anchor !== null;
   }
 
-  /** The picture and its bubble, which stay as long as the figure shows them: focus and the pointer are theirs. */
-  #frame() {
-    if (this.picture?.parentNode === this.figure) {
-      return;
-    }
-    this.picture = svg("svg", {tabindex: 0, role: "application", "aria-roledescription": "heatmap"});
-    this.bubble = html("div", {class: "bubble", hidden: ""});
-    this.figure.replaceChildren(this.picture, this.bubble);
-    this.#listen();
-  }
-
-  #measure() {
+  measure() {
     const {window, cell_seconds, bounds_ms, counts} = this.answer;
     this.startMs = window.start_unix_nano / 1e6;
     this.endMs = window.end_unix_nano / 1e6;
@@ -105,11 +66,15 @@ class Heatmap {
     return this.#y((Math.log(ms / low) / Math.log(high / low)) * this.rows);
   }
 
-  #summary() {
+  summary() {
     const {counts, error_counts} = this.answer;
     const all = counts.flat().reduce((sum, each) => sum + each, 0);
     const failed = error_counts.reduce((sum, each) => sum + each, 0);
-    return `${count(all)} calls by time and duration, ${count(failed)} failed.`;
+    return `${count(all)} calls by time and duration, ${count(failed)} failed. Arrow keys move, with Shift they draw a box, Enter shows its spans.`;
+  }
+
+  marks() {
+    return [...this.#axes(), ...this.#cells(), ...this.#failures(), ...this.#threshold()];
   }
 
   #axes() {
@@ -119,12 +84,7 @@ class Heatmap {
       lines.push(svg("line", {class: "grid", x1: LEFT, x2: this.width, y1: y, y2: y}));
       lines.push(svg("text", {x: LEFT - 8, y: y + 3.5, "text-anchor": "end"}, label));
     }
-    for (const {ms, label} of timeTicks(this.startMs, this.endMs, (this.width - LEFT) / TICK_WIDTH)) {
-      const x = this.#x((ms - this.startMs) / this.cellMs);
-      const anchor = x < LEFT + 16 ? "start" : x > this.width - 16 ? "end" : "middle";
-      lines.push(svg("text", {x, y: this.height - 5, "text-anchor": anchor}, label));
-    }
-    return lines;
+    return [...lines, ...timeLabels(this.startMs, this.endMs, {left: LEFT, right: this.width, y: this.height - 5})];
   }
 
   /** One path for each shade: thousands of cells, eight elements. */
@@ -144,22 +104,25 @@ class Heatmap {
     return paths.map((path, level) => svg("path", {class: `l${level + 1}`, d: path.join("")}));
   }
 
-  #marks() {
-    const slowMs = Number(this.figure.dataset.slowMs);
+  #failures() {
     const {counts, error_counts} = this.answer;
     const sum = (cell) => counts[cell].reduce((all, each) => all + each, 0);
-    const marks = error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
+    return error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
       number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 1.2 + 2.6 * Math.sqrt(number / sum(cell))})] : []);
-    if (slowMs > this.bounds[0] && slowMs < this.bounds.at(-1)) {
-      const y = this.#yOf(slowMs);
-      marks.push(svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y}));
+  }
+
+  #threshold() {
+    const slowMs = Number(this.figure.dataset.slowMs);
+    if (!(slowMs > this.bounds[0] && slowMs < this.bounds.at(-1))) {
+      return [];
     }
-    return marks;
+    const y = this.#yOf(slowMs);
+    return [svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y})];
   }
 
   // --- the box
 
-  #listen() {
+  listen() {
     const at = (event) => {
       const place = this.picture.getBoundingClientRect();
       return [event.clientX - place.left, event.clientY - place.top];
@@ -168,8 +131,7 @@ class Heatmap {
       if (event.button === 0 && at(event)[0] >= LEFT) {
         event.preventDefault(); // focus is for the keyboard
         this.anchor = at(event);
-        this.figure.dataset.held = "";
-        this.picture.setPointerCapture(event.pointerId);
+        this.hold(event);
       }
     });
     this.picture.addEventListener("pointermove", (event) => {
@@ -197,9 +159,7 @@ class Heatmap {
 
   #release() {
     this.anchor = null;
-    delete this.figure.dataset.held;
-    this.bubble.hidden = true;
-    this.bubble.removeAttribute("role");
+    this.letGo();
   }
 
   #cellAt([x, y]) {
@@ -255,7 +215,7 @@ class Heatmap {
   }
 
   /** The box that stands in the address. */
-  #drawBox() {
+  drawn() {
     const [start, end, low, high] = (this.figure.dataset.box ?? "").split("/");
     if (!end) {
       return;
@@ -289,8 +249,7 @@ class Heatmap {
         Math.max(0, Math.min(this.cells - 1, before[0] + move[0])),
         Math.max(0, Math.min(this.rows - 1, before[1] + move[1])),
       ];
-      this.figure.dataset.held = ""; // or the page, which is live, would draw over it
-      this.bubble.setAttribute("role", "status");
+      this.holdForKeys();
       this.#show(between(this.from ?? this.cursor, this.cursor), this.from ? "brush" : "cursor");
       this.#tell(this.cursor);
     } else if (event.key === "Enter" && this.cursor) {

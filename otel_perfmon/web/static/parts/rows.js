@@ -1,8 +1,8 @@
 // The rows of a table, each of which leads somewhere: by its link, by a click anywhere on it, and by the keyboard.
+import {isTyping} from "../keys.js";
 import {isPlain} from "./soft.js";
 
 const STEPS = {j: 1, k: -1, ArrowDown: 1, ArrowUp: -1};
-const isTyping = (target) => target.closest?.("input, textarea, select, [contenteditable]");
 
 /** Make the rows of an element open by their links, `a.opens`. */
 export function start(element) {

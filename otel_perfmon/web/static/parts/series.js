@@ -1,11 +1,11 @@
 // Figures over time as lines: of the answer of /api/series those that data-fields names, on a scale that data-unit
 // chooses (ms is logarithmic; rate and share begin at zero). The moment pointed at is shown in every such chart of the
 // page; dragging over one, or Shift and the arrow keys, chooses a stretch of time.
-import {askTogether} from "../api.js";
-import {timeTicks} from "../axis.js";
+import {timeLabels} from "../axis.js";
+import {Chart} from "../chart.js";
 import {count, duration, rate, roundDuration, share} from "../numbers.js";
 import {linearScale, logScale} from "../scale.js";
-import {html, svg} from "../svg.js";
+import {svg} from "../svg.js";
 import {day, timeOfDay} from "../times.js";
 import {go} from "../visit.js";
 
@@ -13,7 +13,6 @@ const LEFT = 50;
 const RIGHT = 8;
 const TOP = 8;
 const BOTTOM = 20;
-const TICK_WIDTH = 90;
 const TICK_HEIGHT = 22;
 const CLICK_PX = 4;
 const POINTED = "perfmon:moment";
@@ -32,33 +31,18 @@ export function start(figure) {
   return series;
 }
 
-class Series {
+class Series extends Chart {
   constructor(figure) {
-    this.figure = figure;
+    super(figure);
     this.fields = figure.dataset.fields.split(" ");
     this.unit = UNITS[figure.dataset.unit];
-    this.points = null;
     this.cursor = null; // the cell that the keyboard is at
     this.from = null; // where a stretch of time begins
-    new ResizeObserver(() => this.draw()).observe(figure);
     document.addEventListener(POINTED, ({detail}) => this.#point(detail));
   }
 
-  async refresh() {
-    const source = this.figure.dataset.src;
-    try {
-      const answer = await askTogether(source);
-      if (source === this.figure.dataset.src && this.from === null) {
-        this.#take(answer);
-        this.draw();
-      }
-    } catch (error) {
-      this.figure.replaceChildren(html("p", {class: "wait", role: "status"}, String(error.message)));
-    }
-  }
-
   /** What is drawn of an answer: [{ms, values}], the values null where there is nothing to tell. */
-  #take({window, cell_seconds, points}) {
+  take({window, cell_seconds, points}) {
     this.startMs = window.start_unix_nano / 1e6;
     this.endMs = window.end_unix_nano / 1e6;
     this.cellMs = cell_seconds * 1000;
@@ -76,37 +60,15 @@ class Series {
     return elapsed > WHOLE_ENOUGH * this.cellMs ? point.count / (elapsed / 1000) : null;
   }
 
-  draw() {
-    const {figure} = this;
-    this.width = figure.clientWidth;
-    this.height = figure.clientHeight;
-    if (!this.points || !(this.width >= LEFT + 40)) {
-      return;
-    }
-    if (!this.points.some(({point}) => point.count)) {
-      figure.replaceChildren(html("p", {class: "wait"}, "No calls in this time"));
-      return;
-    }
-    this.#scale();
-    this.#frame();
-    this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-    this.picture.setAttribute("aria-label", `${this.#summary()} Arrow keys read the values, with Shift they choose a time, Enter goes there.`);
-    this.overlay = svg("g");
-    this.picture.replaceChildren(...this.#axes(), ...this.#lines(), ...this.#threshold(), this.overlay);
+  get isEmpty() {
+    return !this.points.some(({point}) => point.count);
   }
 
-  /** The picture and its bubble, which stay as long as the figure shows them: focus and the pointer are theirs. */
-  #frame() {
-    if (this.picture?.parentNode === this.figure) {
-      return;
-    }
-    this.picture = svg("svg", {tabindex: 0, role: "application", "aria-roledescription": "chart"});
-    this.bubble = html("div", {class: "bubble", hidden: ""});
-    this.figure.replaceChildren(this.picture, this.bubble);
-    this.#listen();
+  get isChoosing() {
+    return this.from !== null;
   }
 
-  #scale() {
+  measure() {
     const values = this.points.flatMap((each) => each.values).filter((value) => value !== null);
     const [low, high] = [this.height - BOTTOM, TOP];
     if (this.figure.dataset.unit === "ms") {
@@ -125,6 +87,10 @@ class Series {
     return this.#x(this.startMs + (place + 0.5) * this.cellMs);
   }
 
+  marks() {
+    return [...this.#axes(), ...this.#lines(), ...this.#threshold()];
+  }
+
   #axes() {
     const marks = [];
     const {ticks} = this.scale;
@@ -133,12 +99,7 @@ class Series {
       marks.push(svg("line", {class: "grid", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y}));
       marks.push(svg("text", {x: LEFT - 8, y: y + 3.5, "text-anchor": "end"}, this.unit.tick(value)));
     }
-    for (const {ms, label} of timeTicks(this.startMs, this.endMs, (this.width - LEFT) / TICK_WIDTH)) {
-      const x = this.#x(ms);
-      const anchor = x < LEFT + 16 ? "start" : x > this.width - 24 ? "end" : "middle";
-      marks.push(svg("text", {x, y: this.height - 5, "text-anchor": anchor}, label));
-    }
-    return marks;
+    return [...marks, ...timeLabels(this.startMs, this.endMs, {left: LEFT, right: this.width - RIGHT, y: this.height - 5})];
   }
 
   #lines() {
@@ -186,25 +147,25 @@ class Series {
     return [svg("line", {class: "threshold", x1: LEFT, x2: this.width - RIGHT, y1: y, y2: y})];
   }
 
-  #summary() {
+  summary() {
     const told = this.fields.map((field, number) => {
       const values = this.points.map((each) => each.values[number]).filter((value) => value !== null);
       const [least, most] = [Math.min(...values), Math.max(...values)];
       return values.length ? `${LABELS[field]} ${this.unit.text(least)} to ${this.unit.text(most)}` : "";
     });
-    return `${this.unit.told} over time: ${told.filter(Boolean).join(", ")}.`;
+    return `${this.unit.told} over time: ${told.filter(Boolean).join(", ")}.`
+      + " Arrow keys read the values, with Shift they choose a time, Enter goes there.";
   }
 
   // --- pointing
 
-  #listen() {
+  listen() {
     const at = (event) => event.clientX - this.picture.getBoundingClientRect().left;
     this.picture.addEventListener("pointerdown", (event) => {
       if (event.button === 0 && at(event) >= LEFT) {
         this.from = this.#cellAt(at(event));
         this.anchor = at(event);
-        this.figure.dataset.held = "";
-        this.picture.setPointerCapture(event.pointerId);
+        this.hold(event);
       }
     });
     this.picture.addEventListener("pointermove", (event) => {
@@ -238,8 +199,7 @@ class Series {
       const before = this.cursor ?? last + (move === 1 ? -1 : 1);
       this.from = event.shiftKey ? (this.from ?? before) : null;
       this.cursor = move ? Math.max(0, Math.min(last, before + move)) : event.key === "Home" ? 0 : last;
-      this.figure.dataset.held = "";
-      this.bubble.setAttribute("role", "status");
+      this.holdForKeys();
       this.#tell(this.from !== null);
     } else if (event.key === "Enter" && this.from !== null) {
       this.#choose(this.from, this.cursor);
@@ -255,7 +215,7 @@ class Series {
 
   #release() {
     this.cursor = this.from = null;
-    delete this.figure.dataset.held;
+    this.letGo();
     document.dispatchEvent(new CustomEvent(POINTED, {detail: null}));
   }
 

@@ -61,7 +61,7 @@ class Tail {
 
   #hold() {
     this.button.hidden = !this.#isFollowing;
-    this.element.toggleAttribute("data-holds", this.#isHeld);
+    this.element.toggleAttribute("data-held", this.#isHeld);
     if (!this.#isHeld) {
       this.#tell(0);
     }
