@@ -59,7 +59,15 @@ def _ids(arguments: tuple[str, ...]) -> str:
 
 def test_every_command_is_here() -> None:
     # What is wrong with a file is what the doctor has to tell, of one that is not ours too: see tests/test_doctor.py.
-    assert {arguments[0] for arguments in ALL} == set(COMMANDS) - {"run", "serve", "demo", "bench", "doctor", "import"}
+    assert {arguments[0] for arguments in ALL} == set(COMMANDS) - {
+        "run",
+        "serve",
+        "ui",
+        "demo",
+        "bench",
+        "doctor",
+        "import",
+    }
 
 
 @pytest.mark.parametrize("arguments", ALL, ids=_ids)
