@@ -92,6 +92,7 @@ class Asker:
         self._connection = HTTPConnection("127.0.0.1", served.port, timeout=60)
         self._stat = Path(f"/proc/{served.process.pid}/stat")
         self._times = times
+        self._seconds_max = times / 10  # a page that takes longer is told as such anyway
 
     def ask(self, address: str) -> tuple[int, bytes]:
         self._connection.request("GET", address)
@@ -102,13 +103,14 @@ class Asker:
         """Print how long it takes; the answer."""
         status, body = self.ask(address)
         took, cpu_ms = [], self._cpu_ms()
-        for _ in range(self._times):
+        deadline = time.monotonic() + self._seconds_max
+        while len(took) < self._times and time.monotonic() < deadline:
             began = time.perf_counter()
             self.ask(address)
             took.append((time.perf_counter() - began) * 1000)
         took.sort()
         p95 = took[int(0.95 * (len(took) - 1))]
-        cpu_ms = (self._cpu_ms() - cpu_ms) / self._times
+        cpu_ms = (self._cpu_ms() - cpu_ms) / len(took)
         mark = "" if status == _OK else f"  status {status}"
         mark += "" if p95 <= SERVER_MS_MAX else f"  MORE THAN {SERVER_MS_MAX}"
         print(
