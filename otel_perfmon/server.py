@@ -49,7 +49,8 @@ from otel_perfmon.web.pages.site import Settings
 _KEEP_ALIVE_SECONDS: Final = 75
 """Longer than exporters wait between two batches, or one would now and then meet a connection that is being closed."""
 _SHUTDOWN_SECONDS: Final = 5
-_BACKLOG: Final = 512
+_BACKLOG: Final = 128
+"""So many connections are taken up at once, before those that are too many can be closed: each has a descriptor."""
 _METHOD_NOT_ALLOWED: Final = 405
 _OWN: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named, not bound
 _EVERYTHING: Final = {"sample_rate": 1.0, "sample_rates": {}}
@@ -182,6 +183,7 @@ def _uvicorn_config(app: App) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )

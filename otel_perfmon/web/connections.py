@@ -2,7 +2,8 @@
 
 uvicorn waits without end for the first line of a request, which here may take ten seconds; and of more than
 `CONNECTIONS_MAX` connections the one that has waited longest for its request is closed, or one whose other side takes
-nothing of its answer, so that neither can keep others out. Where all are busy, the new one is closed.
+nothing of its answer, or asks for more and more before, so that none of them keeps others out. Where all are busy, it
+is the new one.
 
 A request that is answered before its body has come is the last of its connection: what still comes is thrown away
 unread, for ten seconds, since a sender that was reset might not see the answer. And a body may not come in very many
@@ -18,8 +19,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS: Final = 10.0
-CONNECTIONS_MAX: Final = 400
-"""Below the 1,024 file descriptors that a process may have, as a rule."""
+CONNECTIONS_MAX: Final = 300
+"""Each with a file that is sent there, below the 1,024 file descriptors that a process may have, as a rule."""
 
 
 _HEAD_BYTES_MAX: Final = 16 * 1024
@@ -75,6 +76,8 @@ class BoundedProtocol(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._idle_since = self.loop.time()
         self._is_over = False  # whatever comes is not read
+        self.is_cut = False
+        """Whether it gave way to another one."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """A connection was opened."""
@@ -129,21 +132,28 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for its request; else one that takes no answer; else this."""
-        all_of_them = [each for each in self.connections if isinstance(each, BoundedProtocol)]
-        waiting = [each for each in all_of_them if each.is_waiting and each is not self]
-        unread = [each for each in all_of_them if each.flow.write_paused]
-        found = min(waiting or unread or [self], key=lambda each: each._idle_since)  # noqa: SLF001 - of its own class
-        if waiting:
-            found.close()
-        else:
-            found.transport.abort()  # what nobody reads would never go out
+        """Close the connection that has waited longest for its request; else one that is greedy; else this."""
+        others = [each for each in self.connections if isinstance(each, BoundedProtocol) and not each.is_cut]
+        waiting = [each for each in others if each.is_waiting and each is not self]
+        greedy = [each for each in others if each.is_greedy]
+        min(waiting or greedy or [self], key=lambda each: each._idle_since).cut()  # noqa: SLF001 - of its own class
+
+    def cut(self) -> None:
+        """Close it now: what nobody reads would never go out."""
+        self.is_cut = True
+        self.transport.abort()
 
     @property
     def is_waiting(self) -> bool:
         """Whether nothing is done here: the head of a request, or the rest of one that is answered, is to come."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return self._is_over or (is_answered and self.conn.their_state in {h11.IDLE, h11.SEND_BODY})
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the other side takes nothing of its answer, or has asked for more before that: no browser does."""
+        is_whole = self.conn.their_state in {h11.DONE, h11.MUST_CLOSE}
+        return self.flow.write_paused or (is_whole and bool(self.conn.trailing_data[0]))
 
     def close(self) -> None:
         """Close it, whatever was to come."""
