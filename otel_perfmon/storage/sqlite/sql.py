@@ -10,13 +10,19 @@ from typing import Any, Final
 
 from otel_perfmon.errors import QueryError, StoreTimeoutError
 from otel_perfmon.records import SqlRows
+from otel_perfmon.storage.sqlite.bounded_functions import bound_functions
 from otel_perfmon.storage.sqlite.time_limit import time_limit
 
-_VALUE_MAX_BYTES: Final = 32 * 1024 * 1024
+_VALUE_MAX_BYTES: Final = 16 * 1024 * 1024
 """A longer text or blob cannot be made, such as by replace() of what replace() made (from Python 3.11 on)."""
 _ANSWER_MAX_BYTES: Final = 64 * 1024 * 1024
-_ANSWER_OVERHEAD_BYTES: Final = 64
-_DENIED: Final = frozenset(("load_extension", "fts3_tokenizer", "printf", "format"))
+_ROW_BYTES: Final = 64
+_CELL_BYTES: Final = 24
+"""What a row and each of its values take beside the text."""
+_COLUMNS_MAX: Final = 200
+_PATTERN_MAX_BYTES: Final = 200
+"""Of LIKE and GLOB, which compare all of it with each place of a text, in one step."""
+_DENIED: Final = frozenset(("load_extension", "fts3_tokenizer", "printf", "format", "json_patch", "unhex"))
 """Functions that reach out of the file, or take seconds in one step, which nothing can interrupt, as
 ``printf('%.*c', 1000000000, 'x')`` does."""
 _READING: Final = frozenset(
@@ -25,7 +31,7 @@ _READING: Final = frozenset(
 _DESCRIBING: Final = frozenset(("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"))
 _VIEWS: Final = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name"
 _COLUMNS: Final = "PRAGMA table_info({})"
-_LENGTH: Final = 0  # SQLITE_LIMIT_LENGTH
+_LENGTH, _COLUMN, _LIKE_PATTERN_LENGTH = 0, 2, 8  # SQLITE_LIMIT_*
 _OF_THE_FILE: Final = ("malformed", "corrupt", "locked", "busy", "disk", "not a database", "unable to open", "decode")
 """What SQLite says when the file is to blame, and not the question."""
 
@@ -38,6 +44,10 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
     """
     if hasattr(connection, "setlimit"):  # from Python 3.11 on
         connection.setlimit(_LENGTH, _VALUE_MAX_BYTES)
+        connection.setlimit(_COLUMN, _COLUMNS_MAX)
+        connection.setlimit(_LIKE_PATTERN_LENGTH, _PATTERN_MAX_BYTES)
+    bound_functions(connection, _VALUE_MAX_BYTES)
+    connection.text_factory = _text
     _let_read(connection)
     # Steps that handle long values take milliseconds each: the clock is looked at from outside as well.
     watch = threading.Timer(seconds_max, connection.interrupt)
@@ -90,12 +100,19 @@ def _bounded_rows(cursor: sqlite3.Cursor, rows_max: int) -> list[tuple[Any, ...]
     rows: list[tuple[Any, ...]] = []
     room = _ANSWER_MAX_BYTES
     for row in islice(cursor, rows_max):
-        room -= sum(len(value) if isinstance(value, (str, bytes)) else 0 for value in row) + _ANSWER_OVERHEAD_BYTES
+        room -= (
+            sum(len(value) for value in row if isinstance(value, (str, bytes))) + _CELL_BYTES * len(row) + _ROW_BYTES
+        )
         if room < 0:
             message = f"The answer is larger than {_ANSWER_MAX_BYTES >> 20} MiB; ask for less of it."
             raise QueryError(message)
         rows.append(row)
     return rows
+
+
+def _text(value: bytes) -> str:
+    """A text of the answer: what the question has made of bytes need be none."""
+    return value.decode(errors="backslashreplace")
 
 
 def _authorize(action: int, subject: str | None, function: str | None, *_: str | None) -> int:
@@ -106,6 +123,8 @@ def _authorize(action: int, subject: str | None, function: str | None, *_: str |
 
 def _sentence(error: Exception) -> str:
     text = str(error)
+    if "user-defined function" in text:
+        return "A text is too long for what the question does with it; ask for less of it."
     if "not authorized" in text or "prohibited" in text:
         return "Only questions are answered here: the statement wants more than to read."
     if "one statement at a time" in text:

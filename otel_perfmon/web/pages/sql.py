@@ -18,6 +18,8 @@ from otel_perfmon.web.pages.examples import EXAMPLES
 from otel_perfmon.web.pages.page import Asked, Download, Page
 
 ROWS_MAX: Final = 1_000
+CELLS_MAX: Final = 20_000
+"""Of a table: with more, a browser is busy for seconds."""
 CSV_ROWS_MAX: Final = 100_000
 SECONDS_MAX: Final = 5.0
 _LINES: Final = (6, 24)
@@ -34,7 +36,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     if sql:
         began = time.perf_counter()
         try:
-            told["answered"] = asked.store.query_sql(sql, rows_max=ROWS_MAX, seconds_max=SECONDS_MAX)
+            told["answered"] = _cut(asked.store.query_sql(sql, rows_max=ROWS_MAX, seconds_max=SECONDS_MAX))
         except (QueryError, StoreTimeoutError) as error:
             told |= {"error": str(error), "meant": meant(str(error), views)}
         told["took_ms"] = (time.perf_counter() - began) * 1e3
@@ -45,10 +47,21 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "views": {name: (f"SELECT * FROM {quoted(name)} LIMIT 100", columns) for name, columns in views.items()},
         "examples": EXAMPLES,
         "lines": max(_LINES[0], min(_LINES[1], sql.count("\n") + 2)),
-        "rows_max": ROWS_MAX,
+        "rows_max": _rows_max(told["answered"]),
         "csv_rows_max": CSV_ROWS_MAX,
         "seconds_max": SECONDS_MAX,
     }
+
+
+def _rows_max(answered: SqlRows | None) -> int:
+    columns = len(answered.columns) if answered else 1
+    return max(1, min(ROWS_MAX, CELLS_MAX // columns))
+
+
+def _cut(answered: SqlRows) -> SqlRows:
+    """As many of the rows as a page shows, which are fewer of very many columns."""
+    rows_max = _rows_max(answered)
+    return SqlRows(answered.columns, answered.rows[:rows_max], answered.is_complete and len(answered.rows) <= rows_max)
 
 
 def _as_table(answered: SqlRows | None, asked: Asked) -> dict[str, Any]:

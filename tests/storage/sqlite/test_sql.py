@@ -3,7 +3,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from storage_kit import ask_one, edge_row, point_row, span_row, write
@@ -122,3 +122,44 @@ def test_what_a_question_was_denied_the_next_one_of_ours_may(filled):
         filled.query_sql("DROP VIEW spans")
     assert len(filled.find_spans()) == 5
     assert filled.query_sql("SELECT count(*) FROM spans").rows == ((5,),)
+
+
+A_LONG = "replace(hex(zeroblob(4000000)), '0', 'a')"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT {A_LONG} LIKE '%' || substr({A_LONG}, 1, 40000) || 'b%'",
+        f"SELECT instr({A_LONG}, substr({A_LONG}, 4000000) || 'b')",
+        f"SELECT length(replace({A_LONG}, substr({A_LONG}, 4000000) || 'b', ''))",
+        f"SELECT replace({A_LONG}, 'a', '{'b' * 100}')",
+        f"SELECT trim({A_LONG}, replace(hex(zeroblob(125000)), '0', 'b') || 'a')",
+        f"SELECT length(json_patch({A_LONG}, {A_LONG}))",
+    ],
+)
+def test_no_step_of_a_question_takes_for_ever(filled, sql):
+    began = time.monotonic()
+    with suppress(QueryError):
+        filled.query_sql(sql, seconds_max=1.0)
+    assert time.monotonic() - began < 4.0
+
+
+def test_what_is_bounded_answers_as_before(filled):
+    sql = "SELECT instr('é€x', 'x'), instr(x'0102', x'02'), instr(12345, 34), instr(NULL, 'a'), instr('a', '')"
+    assert filled.query_sql(sql).rows == ((3, 2, 3, None, 1),)
+    sql = "SELECT replace(1.50, '.', ','), replace('abc', '', 1), replace('aa', 'a', 'bc'), replace('a', 'a', NULL)"
+    assert filled.query_sql(sql).rows == (("1,5", "abc", "bcbc", None),)
+    sql = "SELECT trim('xxaxx', 'x'), ltrim('xa', 'x'), rtrim('ax', 'x'), trim(' a '), trim('a', NULL)"
+    assert filled.query_sql(sql).rows == (("a", "a", "a", "a", None),)
+
+
+@pytest.mark.parametrize("columns", [200, 201])
+def test_an_answer_is_of_no_more_values_than_fit_the_memory(filled, columns):
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) SELECT "
+    with pytest.raises(QueryError, match="larger than" if columns == 200 else "too many columns"):
+        filled.query_sql(many + ", ".join(["i * 1.5"] * columns) + " FROM n", rows_max=100_000)
+
+
+def test_bytes_that_a_question_makes_a_text_of_are_no_damage_of_the_file(filled):
+    assert filled.query_sql("SELECT CAST(x'c328' AS TEXT), char(55357)").rows == ((r"\xc3(", r"\xed\xa0\xbd"),)

@@ -200,3 +200,11 @@ def test_csv_of_no_question_is_refused(served, query, status):
 def test_the_address_has_the_statement_for_the_csv(served):
     link = re.search(r'href="(/sql/export.csv[^"]*)"', page(served, "SELECT 1 + 1 AS two"))[1]
     assert served.get(html_module.unescape(link)).body == b"two\r\n2\r\n"
+
+
+def test_of_very_many_columns_fewer_rows_are_shown(served):
+    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 150) SELECT "
+    html = page(served, many + ", ".join(["i"] * 200) + " FROM n")
+    assert len(cells_in(html)) == 100
+    assert "The first 100 rows" in html
+    assert "no more than 100 are shown here" in html
