@@ -13,9 +13,9 @@ from otel_perfmon.formats.csv_table import encode_csv_rows
 from otel_perfmon.records import SqlRows
 from otel_perfmon.web.api.parameters import text
 from otel_perfmon.web.pages.address import address
-from otel_perfmon.web.pages.cells import columns_of, rows_of
-from otel_perfmon.web.pages.examples import EXAMPLES
 from otel_perfmon.web.pages.page import Asked, Download, Page
+from otel_perfmon.web.pages.sql_cells import columns_of, rows_of
+from otel_perfmon.web.pages.sql_examples import EXAMPLES
 
 ROWS_MAX: Final = 1_000
 CELLS_MAX: Final = 20_000

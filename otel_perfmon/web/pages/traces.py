@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from otel_perfmon.errors import NotFoundError, QueryError
+from otel_perfmon.errors import NotFoundError
 from otel_perfmon.outline import Mark, Outline
 from otel_perfmon.storage.base import Store
-from otel_perfmon.web.api.parameters import text
+from otel_perfmon.web.api.parameters import choice, text
 from otel_perfmon.web.pages.address import address
 from otel_perfmon.web.pages.page import Asked, Page, SeeOtherError
 from otel_perfmon.web.pages.span_panel import SpanPanel, make_panel
@@ -46,9 +46,6 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     place = place_of(outline, span)
     panel: SpanPanel | None = make_panel(asked.store, outline, place) if place is not None else None
     view = asked.get("view", "waterfall")
-    if view not in VIEWS:
-        message = f"A trace is shown as {', '.join(VIEWS)}; {view!r:.100} is none of them."
-        raise QueryError(message)
     find = asked.get("find", "")
     rows, row_count = _rows(asked.store, outline, find) if view == "table" else ([], 0)
     return {
@@ -122,7 +119,7 @@ PAGES: Final = (
         (
             text("trace_id", "Its 32 digits, or the first of them.", is_required=True, is_in_path=True),
             text("span", "The id of the chosen span; with .2 behind it the second of that id."),
-            text("view", "waterfall, flame or table."),
+            choice("view", "How it is shown.", tuple(VIEWS)),
             text("find", "Spans that have this in their name, service, id, attributes or events are marked."),
             text("zoom", "START-END: the stretch of time that is shown, in nanoseconds since the trace's start."),
         ),

@@ -16,8 +16,8 @@ from storage_kit import batch, edge_row, log_row, point_row, span_row, trace_byt
 
 from otel_perfmon import open_store
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
-from otel_perfmon.web.pages.examples import EXAMPLES
 from otel_perfmon.web.pages.sql import meant
+from otel_perfmon.web.pages.sql_examples import EXAMPLES
 
 ODD = "<script>alert(1)</script>\u202e"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {} FROM n"
