@@ -5,6 +5,7 @@ This is where it is put together. What it needs beyond the core is the extra ``w
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -22,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from otel_perfmon.config import Config, nano_of_ms
-from otel_perfmon.errors import OtlpError, StoreBusyError, StoreTimeoutError
+from otel_perfmon.errors import OtlpError, PerfmonError, StoreBusyError, StoreTimeoutError
 from otel_perfmon.otlp.receiver.answers import RefusedError
 from otel_perfmon.otlp.receiver.http import media_type_of, otlp_routes, refuse
 from otel_perfmon.otlp.receiver.intake import Intake, signals_of
@@ -173,8 +174,18 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Whether what uvicorn says is of use: what the end of the server breaks off is not, and of ours a sentence is."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, PerfmonError):  # while a file was being sent
+        record.msg, record.args, record.exc_info = "An answer ends before its end: %s", (str(error),), None
+    return not isinstance(error, asyncio.CancelledError) and "timeout graceful shutdown" not in str(record.msg)
+
+
 def _uvicorn_config(app: App) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a warning for each malformed request
+    logger = logging.getLogger("uvicorn.error")
+    logger.setLevel(logging.ERROR)  # a warning for each malformed request
+    logger.addFilter(_is_worth_telling)
     return uvicorn.Config(
         app,
         http=BoundedProtocol,

@@ -6,7 +6,9 @@ import asyncio
 import csv
 import io
 import json
+import os
 import re
+import socket
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -19,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from storage_kit import SECOND, span_row, trace_bytes, write
 
-from otel_perfmon import open_store
+from otel_perfmon import MetricsStorage, open_store
 from otel_perfmon.cli.main import main
 from otel_perfmon.storage.sqlite.store import SqliteStore
 from otel_perfmon.storage.sqlite.writer import SqliteWriter
@@ -198,3 +200,24 @@ def test_others_are_answered_while_files_are_fetched(served):
             connection.request("GET", "/spans/export?format=csv")
         assert get(served, format="csv", operation="fails").status == 200
         assert served.get("/spans").status == 200
+
+
+def test_what_breaks_off_an_answer_is_told_in_a_sentence_and_the_end_of_the_server_not_at_all(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    with MetricsStorage(path) as storage:
+        for number in range(4_000):
+            storage.insert_metric("op", 1.0, context={"text": f"{number} " * 2_000})
+    with showing(path, "--no-token") as served:
+        asking = b"GET /spans/export?format=csv HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        with closing(socket.create_connection(("127.0.0.1", served.port))) as connection:
+            connection.sendall(asking)
+            connection.recv(1_000)
+            os.remove(path)
+            heard = b""
+            while part := connection.recv(65_536):
+                heard = part
+            assert not heard.endswith(b"0\r\n\r\n")
+        served.process.terminate()
+        told = served.process.stderr.read()
+    assert "An answer ends before its end: There is no store at" in told
+    assert "Traceback" not in told
