@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from otel_perfmon.errors import QueryError
@@ -18,6 +19,12 @@ from otel_perfmon.web.pages.stack import Stack
 from otel_perfmon.web.pages.trace_summary import critical_nano, error_message, key_of
 
 _VALUE_CHARACTERS_MAX: Final = 4_000
+_VALUES_MAX: Final = 500
+_FEW_VALUES_MAX: Final = 50
+"""Of an event, a link, a log record or a resource."""
+_MOMENTS_MAX: Final = 200
+_LINKS_MAX: Final = 100
+"""A page with 10,000 of each has many megabytes, at which a browser draws for seconds. Files of spans have them all."""
 _STACKS: Final = frozenset({"exception.stacktrace", "code.stacktrace"})
 _TOLD: Final = frozenset({"exception.type", "exception.message", "exception.escaped"})
 """What the panel has told of an exception by then."""
@@ -91,6 +98,7 @@ class SpanPanel:
     links: list[Pointer]
     events: list[Moment]
     logs: list[Moment]
+    log_count: int
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -105,7 +113,7 @@ class SpanPanel:
     @property
     def event_offsets(self) -> str:
         """When its events were, from the trace's start, for the picture."""
-        return ",".join(str(self.offset_nano + each.offset_nano) for each in self.events[:200])
+        return ",".join(str(self.offset_nano + each.offset_nano) for each in self.events)
 
 
 def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
@@ -117,6 +125,7 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
     exception = span.exception
     taken = next((event.time_unix_nano for event in span.events if event.name == STACK_EVENT), span.start_unix_nano)
     parent = outline.parents[place]
+    own_logs = [log for log in reversed(logs) if log.span_id == span.span_id]
     return SpanPanel(
         key=key_of(outline, place),
         place=place,
@@ -138,12 +147,13 @@ def make_panel(store: Store, outline: Outline, place: int) -> SpanPanel | None:
         error_type=str((exception.attributes.get("exception.type") if exception else "") or span.error_type or ""),
         error_message=error_message(span),
         error_stack=Stack.of(str(exception.attributes.get("exception.stacktrace", "")) if exception else ""),
-        values=_values(span.attributes),
+        values=_values(span.attributes, most=_VALUES_MAX),
         resource=_values(span.resource.attributes),
         scope=_values(span.scope.attributes),
         links=_links(store, span),
-        events=[_event(event, span, exception) for event in span.events],
-        logs=[_log(log, span) for log in reversed(logs) if log.span_id == span.span_id],
+        events=[_event(event, span, exception) for event in span.events[:_MOMENTS_MAX]],
+        logs=[_log(log, span) for log in own_logs[:_MOMENTS_MAX]],
+        log_count=len(own_logs),
     )
 
 
@@ -168,8 +178,9 @@ def _find(
 
 
 def _links(store: Store, span: SpanRecord) -> list[Pointer]:
-    stored = {each: _is_stored(store, each) for each in {link.trace_id for link in span.links}}
-    return [Pointer(link, stored[link.trace_id], _values(link.attributes)) for link in span.links]
+    links = span.links[:_LINKS_MAX]
+    stored = {each: _is_stored(store, each) for each in {link.trace_id for link in links}}
+    return [Pointer(link, stored[link.trace_id], _values(link.attributes)) for link in links]
 
 
 def _is_stored(store: Store, trace_id: str) -> bool:
@@ -183,9 +194,9 @@ def _end(outline: Outline, place: int) -> int:
     return outline.starts_nano[place] + outline.durations_nano[place]
 
 
-def _values(attributes: Mapping[str, Any], without: Iterable[str] = ()) -> list[Value]:
+def _values(attributes: Mapping[str, Any], without: Iterable[str] = (), *, most: int = _FEW_VALUES_MAX) -> list[Value]:
     left_out = set(without)
-    return [_value(key, value) for key, value in attributes.items() if key not in left_out]
+    return [_value(key, value) for key, value in islice(attributes.items(), most) if key not in left_out]
 
 
 def _value(key: str, value: Any) -> Value:

@@ -241,6 +241,21 @@ def test_a_span_that_runs_says_so_and_lasts_until_now(tmp_path):
         assert "worker-1" in told
 
 
+def test_of_very_much_that_a_span_carries_the_first_is_shown_and_the_rest_is_counted(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    many = events(*((f"event {n}", AT + n, {f"k{k}": k for k in range(60)}) for n in range(300)))
+    links = json.dumps([{"trace_id": f"{n + 1:032x}", "span_id": "0" * 15 + "1"} for n in range(150)])
+    attributes = json.dumps({f"key {n}": n for n in range(700)})
+    record(path, [row(1, None, "op", AT, END, attributes=attributes, details=SpanDetails(events=many, links=links))])
+    with showing(path, "--no-token") as served:
+        body = page(served, f"{ADDRESS}?span={1:016x}")
+        told = text_of(body, r"<aside.*?</aside>")
+    assert "key 499" in told
+    assert "key 500" not in told
+    assert [told.count(f"and {rest} more") for rest in (200, 100, 50)] == [1, 1, 1]
+    assert len(body) < 5_000_000
+
+
 def test_what_is_found_is_what_the_table_shows(served):
     def names(find):
         body = page(served, f"{ADDRESS}?view=table&find={quote(find)}")
