@@ -35,8 +35,8 @@ ADDRESSES = (
     "/errors?window=15m",
     "/store",
 )
-WAL_BOUND_BYTES = 10 * WAL_MAX_BYTES
-"""A checkpoint is tried again after a second where somebody reads just then, and waits for them in the end."""
+WAL_BOUND_BYTES = 8 * WAL_MAX_BYTES
+"""A checkpoint is tried again where somebody reads just then, and waits for them in the end."""
 
 
 @pytest.mark.parametrize(("tab_count", "seconds"), [(5, 10), pytest.param(20, 120, marks=pytest.mark.long)])

@@ -17,6 +17,7 @@ from faults_kit import read_account
 
 from otel_perfmon import MetricsStorage
 from otel_perfmon.storage.sqlite import connection as connections
+from otel_perfmon.storage.sqlite import reader_patience
 from otel_perfmon.storage.sqlite import writer as writers
 
 fcntl = pytest.importorskip("fcntl")
@@ -93,7 +94,7 @@ def test_no_connection_that_writes_checkpoints_by_itself(db_path):
 
 def test_readers_that_relieve_each_other_do_not_keep_the_log_from_the_file(db_path, monkeypatch, figure):
     monkeypatch.setattr(writers, "WAL_MAX_BYTES", 100_000)
-    monkeypatch.setattr(writers, "_CHECKPOINT_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(reader_patience, "PAUSE_SECONDS", 0.1)
     over = threading.Event()
 
     def read() -> None:

@@ -36,7 +36,7 @@ from otel_perfmon.storage.sqlite.names import Names
 from otel_perfmon.storage.sqlite.open_spans import OpenSpanRows
 from otel_perfmon.storage.sqlite.path_status import inode_of, size_bytes
 from otel_perfmon.storage.sqlite.points import insert_points
-from otel_perfmon.storage.sqlite.reader_patience import patience_ms
+from otel_perfmon.storage.sqlite.reader_patience import ReaderPatience
 from otel_perfmon.storage.sqlite.retention import ARRIVAL_CELL_SECONDS, HIGH_WATER, Retention
 from otel_perfmon.storage.sqlite.rollup import Rollup
 from otel_perfmon.storage.sqlite.seal import was_ours
@@ -53,8 +53,6 @@ _PRUNING_WAL_MAX_BYTES: Final = 1024 * 1024
 tenth of ten million spans went, and 60 with 4 MiB, or 95 with step and checkpoint under one hold (measured)."""
 _WAL_SHARE_MAX: Final = 1 / 32  # of what the file may have: above it, or the bytes, the log is checkpointed
 _NAMES_IN_LIMIT: Final = 16
-_CHECKPOINT_PAUSE_SECONDS: Final = 1.0
-"""How soon a checkpoint that a reader in mid-question held up is tried again."""
 
 
 class SqliteWriter:
@@ -72,7 +70,7 @@ class SqliteWriter:
         self._inode: tuple[int, int] | None = None
         self._begin_account()
         self._is_policy_noted, self._begun_anew = False, 0
-        self._next_checkpoint = 0.0
+        self._patience = ReaderPatience()
         self._free_space = FreeSpace(path)
         self._batch_size = BatchSize()
 
@@ -429,17 +427,19 @@ class SqliteWriter:
             self._checkpoint_if_large(_PRUNING_WAL_MAX_BYTES, is_due=is_due)
 
     def _checkpoint_if_large(self, largest_bytes: float = float("inf"), *, is_due: bool = False) -> None:
-        is_large = size_bytes(self.path + "-wal") > min(largest_bytes, self._log_max_bytes())
-        if is_due or (is_large and time.monotonic() >= self._next_checkpoint):
+        log_bytes = size_bytes(self.path + "-wal")
+        is_large = log_bytes > min(largest_bytes, self._log_max_bytes())
+        if is_due or (is_large and self._patience.is_over(log_bytes)):
             self._checkpoint()
 
     def _checkpoint(self) -> None:
         """Carry the log over into the file."""
         connection = self._open_connection()
-        connection.set_busy_timeout(patience_ms(size_bytes(self.path + "-wal"), self._log_max_bytes()))
+        sizes = size_bytes(self.path + "-wal"), self._log_max_bytes()
+        connection.set_busy_timeout(self._patience.timeout_ms(*sizes))
         with self._soundness.changing():
             is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        self._next_checkpoint = time.monotonic() + (_CHECKPOINT_PAUSE_SECONDS if is_busy else 0)
+        self._patience.note(*sizes, is_held_up=bool(is_busy))
 
     def _log_max_bytes(self) -> float:
         return min(WAL_MAX_BYTES, self._policy.size_max_bytes * _WAL_SHARE_MAX)

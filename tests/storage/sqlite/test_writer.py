@@ -27,7 +27,7 @@ from storage_kit import (
 from otel_perfmon.errors import SchemaError, StoreBusyError, StoreError, StoreFullError
 from otel_perfmon.storage.base import Batch
 from otel_perfmon.storage.sqlite import connection as connections
-from otel_perfmon.storage.sqlite import error_groups, free_space
+from otel_perfmon.storage.sqlite import error_groups, free_space, reader_patience
 from otel_perfmon.storage.sqlite import writer as writers
 from otel_perfmon.storage.sqlite.error_groups import ErrorGroups
 from otel_perfmon.storage.sqlite.retention import Retention
@@ -286,7 +286,7 @@ def test_the_log_is_never_checkpointed_but_by_us(writer, db_path):
 def test_a_reader_in_mid_question_holds_up_neither_a_write_nor_the_next_checkpoint_for_ever(
     writer, db_path, monkeypatch
 ):
-    monkeypatch.setattr(writers, "_CHECKPOINT_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(reader_patience, "PAUSE_SECONDS", 0.0)
     write(writer, span_row())
     big = [span_row(attributes='{"x":"' + "y" * 2000 + '"}') for _ in range(2500)]
     with closing(connections.open_reader(db_path)) as reader:
