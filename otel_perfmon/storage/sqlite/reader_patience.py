@@ -1,4 +1,4 @@
-"""How long a checkpoint of the log waits for who reads, with the lock held, and when it is tried again if they held it up.
+"""How long a checkpoint of the log waits for who reads, with the lock held, and when one that they held up goes again.
 
 A reader in mid-question holds it up, and we come back later. But where there is always one, as of many pages that are
 live, we would never get through, and the log would grow for ever. So the further it has grown beyond what it should
