@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 
-CARRIED: Final = ("window", "service")
+CARRIED: Final = ("window", "live", "service")
 """What stays the same from page to page."""
 PASSING: Final = ("page_token", "reached", "patient")
 """How far a list was turned: no longer true when something else is changed."""
@@ -18,7 +18,10 @@ ALL: Final = "all"
 
 
 class Address:
-    """The address of the page that is shown; ``given`` are its parameters as they stand there, ``window`` its range."""
+    """The address of the page that is shown; ``given`` are its parameters as they stand there, ``window`` its range.
+
+    The range is that of questions to the API, which know no ``all``.
+    """
 
     def __init__(self, path: str, given: Iterable[tuple[str, str]], window: str) -> None:
         self._path = path

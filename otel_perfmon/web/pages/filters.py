@@ -127,7 +127,7 @@ def sparkline(counts: Sequence[int], error_counts: Sequence[int] = (), error_sha
     line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     dots = (
         Markup('<circle cx="{:.1f}" cy="{:.1f}" r="1.8"/>').format(*points[place])
-        for place, failed in enumerate(error_counts)
+        for place, failed in enumerate(error_counts[: len(counts)])
         if failed > error_share_max * counts[place]
     )
     return Markup('<svg class="spark" viewBox="-2 0 100 22" aria-hidden="true"><path d="{}"/>{}</svg>').format(

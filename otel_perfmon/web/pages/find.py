@@ -58,6 +58,9 @@ def _trace_address(asked: Asked, given: str) -> str:
         found = asked.store.find_trace_ids(given)
     except QueryError:  # it is no id
         return ""
+    if len(found) > 1 and not any(given in name.lower() for name in asked.store.list_operations()):
+        message = f"More than one trace begins with {given}: give more digits of its id."
+        raise QueryError(message)
     return f"/trace/{found[0]}" if len(found) == 1 else ""
 
 

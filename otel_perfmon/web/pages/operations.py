@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,7 +34,13 @@ class Row:
 
     stats: OperationStats
     share: float
-    calls: CountSeries | None
+    calls: CountSeries
+    is_live: bool
+
+    @property
+    def counts(self) -> Sequence[int]:
+        """The calls over time, but for the last cell of a time that goes on: that one is not over."""
+        return self.calls.counts[:-1] if self.is_live else self.calls.counts
 
 
 def _answer(asked: Asked) -> Mapping[str, Any]:
@@ -49,7 +55,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
     shown = matching[:_ROWS_MAX]
     calls = asked.store.summarize_counts([stats.operation for stats in shown], cells_max=_SPARK_CELLS, **asked.scope)
     rows = [
-        Row(stats, stats.self_ms / whole_ms if whole_ms else 0.0, series)
+        Row(stats, stats.self_ms / whole_ms if whole_ms else 0.0, series, asked.range.is_live)
         for stats, series in zip(shown, calls, strict=True)
     ]
     return {
@@ -58,6 +64,7 @@ def _answer(asked: Asked) -> Mapping[str, Any]:
         "found_count": len(found),
         "matching_count": len(matching),
         "services": choices(asked.store.list_services(), asked.get("service")),
+        "running_count": 0 if found else len(asked.store.find_open_spans()),
         "sort": sort,
         "is_ascending": is_ascending,
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from otel_perfmon.moments import iso
 from otel_perfmon.query import Window
 from otel_perfmon.storage.base import Store
 from otel_perfmon.web.api.parameters import WINDOW, Parameter, text
@@ -18,10 +19,14 @@ WINDOWS: Final = {"15m": "15 m", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """The time that a page is about: ``text`` as it stands in the address, the ``window`` it means (None for all)."""
+    """The time that a page is about: ``text`` as it stands in the address, the ``window`` it means (None for all).
+
+    ``told`` is how it is told to the API, where that is not the text.
+    """
 
     text: str
     window: Window | None
+    told: str = ""
 
     @property
     def is_live(self) -> bool:
@@ -32,6 +37,16 @@ class TimeRange:
     def parse(cls, given: str) -> TimeRange:
         """What an address says. Raises `QueryError`."""
         return cls(given, None if given == ALL else Window.parse(given))
+
+    def begun(self, since_unix_nano: int) -> TimeRange:
+        """The same without the time before there was anything, if it goes back that far.
+
+        The last hour of a program that has run for a minute is that minute.
+        """
+        if self.window is None or "/" in self.text or since_unix_nano <= self.window.start_unix_nano:
+            return self
+        window = Window(since_unix_nano, max(since_unix_nano, self.window.end_unix_nano))
+        return replace(self, window=window, told=f"{iso(since_unix_nano)}/")
 
 
 class Asked(NamedTuple):
@@ -81,5 +96,6 @@ class Download(NamedTuple):
     parameters: tuple[Parameter, ...] = ()
 
 
+LIVE: Final = text("live", "The time range that it had before it was frozen.")
 RANGE: Final = Parameter("window", f"{WINDOW.description} Or all.", TimeRange.parse)
 SERVICE: Final = text("service", "Of this service alone.")

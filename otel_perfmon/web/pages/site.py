@@ -27,6 +27,7 @@ from otel_perfmon.web.pages import errors, find, operation, operations, running,
 from otel_perfmon.web.pages.address import Address, window_text
 from otel_perfmon.web.pages.filters import FILTERS
 from otel_perfmon.web.pages.page import (
+    LIVE,
     RANGE,
     SERVICE,
     WINDOW_DEFAULT,
@@ -61,6 +62,8 @@ POLICY: Final = (
 """The Content-Security-Policy of every page: nothing but our own files, and no script or style within a page."""
 _THREADS: Final = 4
 """For each page."""
+_CELL_SECONDS: Final = 10
+"""The narrowest in which calls are counted."""
 _ERRORS: Final = "backslashreplace"
 """Half a surrogate pair, which no encoding has."""
 _HEADERS: Final = {
@@ -143,7 +146,7 @@ class Site:
 
     def _asked(self, parameters: Sequence[Parameter], given: Sequence[tuple[str, str]]) -> Asked:
         given = [pair for pair in given if pair[1]]  # a form sends its empty fields too
-        values = read_parameters((RANGE, SERVICE, *parameters), given)
+        values = read_parameters((RANGE, LIVE, SERVICE, *parameters), given)
         return Asked(self._store, values.pop("window", None) or TimeRange.parse(WINDOW_DEFAULT), values)
 
     def _render(self, page: Page, path: Mapping[str, str], given: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
@@ -153,7 +156,8 @@ class Site:
             body = self._templates.get_template("empty.html").render(path=self._settings.path)
             return 200, body.encode(errors=_ERRORS)
         health, summary = self._store.get_health(), self._store.summarize_store()
-        address = Address(page.path.format(**path), given, asked.range.text)
+        asked = asked._replace(range=asked.range.begun(_since_unix_nano(health, summary)))
+        address = Address(page.path.format(**path), given, asked.range.told or asked.range.text)
         context = page.answer(asked)
         body = self._templates.get_template(page.template).render(
             {
@@ -181,6 +185,13 @@ class Site:
         return self._settings if threshold_ms is None else replace(self._settings, slow_threshold_ms=threshold_ms)
 
 
+def _since_unix_nano(health: Health, summary: StoreSummary) -> int:
+    """When the first call ended, as far as the spans tell; 0 where they do not, since some are no longer there."""
+    if summary.first_end is None or health.pruned or health.sampled_out:
+        return 0
+    return int(summary.first_end) // _CELL_SECONDS * _CELL_SECONDS * 10**9
+
+
 def _frozen(time_range: TimeRange, summary: StoreSummary) -> str:
     """The same time range as it is now, for good."""
     window = time_range.window
@@ -194,7 +205,7 @@ def foot(health: Health, summary: StoreSummary) -> dict[str, Any]:
     return {
         "stored": summary.span_count,
         "lost": sum(health.dropped.values()),
-        "file_bytes": summary.file_bytes + summary.wal_bytes,
+        "file_bytes": summary.file_bytes,
         "size_max_bytes": summary.size_max_bytes,
         "retention_seconds": summary.retention_seconds,
     }

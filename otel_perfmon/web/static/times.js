@@ -13,7 +13,7 @@ export const day = (date) => `${date.getFullYear()}-${pad(date.getMonth() + 1)}-
 
 /** As much of a moment as tells it from others near now. */
 export function stamp(date, now = new Date(), digits = 3) {
-  return day(date) === day(now) ? timeOfDay(date, digits) : `${day(date)} ${timeOfDay(date)}`;
+  return day(date) === day(now) ? timeOfDay(date, digits) : `${day(date)} ${timeOfDay(date, digits)}`;
 }
 
 /** How long before now: now, 12 s ago, 3 min ago. */

@@ -17,7 +17,7 @@ export async function visit(address, {replace = false} = {}) {
 }
 
 /** The same for who has nothing else to do when it cannot be shown: then the browser goes there and says why. */
-export const go = (address) => visit(address).catch(() => location.assign(address));
+export const go = (address, options) => visit(address, options).catch(() => location.assign(address));
 
 /** Show what this page is now. */
 export const refresh = () => show(new URL(location.href), ++latest);

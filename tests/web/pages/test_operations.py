@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from html import unescape
 
 import pytest
-from serve_kit import serving, span_json, traces_json
+from serve_kit import serving, showing, span_json, traces_json
 
 from otel_perfmon import MetricsStorage
 
@@ -53,14 +56,14 @@ def test_a_column_sorts_the_other_way_too(served):
 
 
 def test_a_row_has_the_figures_of_its_operation(served):
-    told = re.sub(r"[\d.]+ /h", "RATE", row(served.get("/"), "often"))
+    told = re.sub(r"[\d.]+ /\w+", "RATE", row(served.get("/"), "often"))
     assert told == "often 10 RATE 0 % 14.0 ms 18.9 ms 18.9 ms 19.0 ms 0 6.8 %"
 
 
 def test_errors_and_slow_calls_are_marked(served):
     body = served.get("/").body.decode()
     assert '<td class="err">100<span class="u">%</span></td>' in body
-    assert '<td class="slow">1</td>' in body
+    assert '<td class="wide slow">1</td>' in body
 
 
 def test_a_part_of_a_name_filters(served):
@@ -75,7 +78,7 @@ def test_a_filter_that_finds_nothing_says_so(served):
 
 def test_a_time_without_calls_says_when_there_were_some(served):
     body = served.get("/?window=2001-01-01/2001-01-02").body.decode()
-    assert "No operation ran in this time" in body
+    assert "No operation ended in this time" in body
     assert "The last span ended" in body
     assert 'href="/?window=all"' in body
 
@@ -95,15 +98,15 @@ def test_a_live_page_can_be_frozen_and_a_frozen_one_be_live(served):
     live = served.get("/?window=15m").body.decode()
     frozen = unescape(re.search(r'id="live" href="([^"]*)"', live)[1])
     assert "<body data-live>" in live
-    assert re.fullmatch(r"/\?window=[\d:.TZ-]+/[\d:.TZ-]+", frozen)
+    assert re.fullmatch(r"/\?window=[\d:.TZ-]+/[\d:.TZ-]+&live=15m", frozen)
     body = served.get(frozen).body.decode()
     assert "<body>" in body
-    assert 'href="/?window=1h"' in body
+    assert re.search(r'id="live" href="/\?window=15m"', body)
 
 
 def test_the_foot_tells_what_is_stored_and_lost(served):
     foot = re.search(r"<footer.*?</footer>", served.get("/").body.decode(), re.DOTALL)[0]
-    assert '<b data-of="stored">13</b> spans stored' in foot
+    assert '<b data-of="stored">13</b> stored' in foot
     assert '<b data-of="lost">0</b> lost' in foot
 
 
@@ -145,3 +148,29 @@ def test_of_very_many_services_a_page_offers_the_first_and_the_chosen_one(tmp_pa
             options = re.findall(r'<option value="(s\d{4})', body)
             assert options[:3] == ["s1999", "s0000", "s0001"]
             assert len(body) < 400_000
+
+
+def test_the_last_hour_of_a_store_that_began_a_moment_ago_is_that_moment(tmp_path):
+    path = str(tmp_path / "metrics.db")
+    with MetricsStorage(path) as storage:
+        for _ in range(30):
+            storage.insert_metric("op", 1.0)
+    with serving(path, "--no-grpc", "--no-token") as served:
+        body = served.get("/").body.decode()
+        source = unescape(re.search(r'data-src="([^"]*)"', body)[1])
+        assert re.match(r"/api/heatmap\?window=[\d:.TZ-]+/&", source)
+        assert len(served.get(source).json()["counts"]) <= 3
+        assert re.search(r" [\d.]+ /s ", row(served.get("/"), "op"))
+
+
+def test_where_nothing_has_ended_it_says_what_runs(tmp_path):
+    program = "import otel_perfmon, sys, time\nm = otel_perfmon.configure(sys.argv[1])\n"
+    program += "with m.monitor('quick'): pass\nm.force_flush()\nwith m.monitor('long'): time.sleep(60)"
+    path = str(tmp_path / "metrics.db")
+    with showing(path, "--no-token") as served, subprocess.Popen([sys.executable, "-c", program, path]) as process:
+        deadline = time.monotonic() + 20
+        while not (is_told := b"1 call running" in served.get("/?window=2001-01-01/2001-01-02").body):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.kill()
+    assert is_told

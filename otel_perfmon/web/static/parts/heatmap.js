@@ -2,7 +2,7 @@
 // spans these are; it goes into the address, START/END/LEAST/MOST.
 import {decadeTicks, timeLabels} from "../axis.js";
 import {Chart} from "../chart.js";
-import {count, duration} from "../numbers.js";
+import {count, duration, roundDuration} from "../numbers.js";
 import {svg} from "../svg.js";
 import {timeOfDay} from "../times.js";
 import {go} from "../visit.js";
@@ -107,8 +107,9 @@ class Heatmap extends Chart {
   #failures() {
     const {counts, error_counts} = this.answer;
     const sum = (cell) => counts[cell].reduce((all, each) => all + each, 0);
-    return error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
+    const dots = error_counts.flatMap((number, cell) => // the larger, the more of the calls failed
       number ? [svg("circle", {class: "failed", cx: this.#x(cell + 0.5), cy: 4, r: 1.2 + 2.6 * Math.sqrt(number / sum(cell))})] : []);
+    return dots.length ? [svg("text", {class: "failing", x: LEFT - 8, y: 7.5, "text-anchor": "end"}, "failed"), ...dots] : [];
   }
 
   #threshold() {
@@ -117,7 +118,8 @@ class Heatmap extends Chart {
       return [];
     }
     const y = this.#yOf(slowMs);
-    return [svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y})];
+    const label = svg("text", {class: "told", x: this.width, y: y - 3, "text-anchor": "end"}, `slow from ${roundDuration(slowMs)}`);
+    return [svg("line", {class: "threshold", x1: LEFT, x2: this.width, y1: y, y2: y}), label];
   }
 
   // --- the box
@@ -260,6 +262,9 @@ class Heatmap extends Chart {
       this.cursor = this.from = null;
       this.#release();
       this.overlay.replaceChildren();
+      if (this.figure.dataset.box) {
+        go(this.figure.dataset.here);
+      }
     }
   }
 
