@@ -13,6 +13,7 @@ pieces: each takes its time, of one byte as of a thousand, in which nobody else 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 import h11
@@ -163,7 +164,8 @@ class BoundedProtocol(H11Protocol):
         """Nothing more is sent, and nothing read of what still comes."""
         self._is_over = True
         self.flow.resume_reading()
-        self.transport.write_eof()
+        with suppress(OSError):  # the other side has reset it meanwhile
+            self.transport.write_eof()
         self._expect_more()
 
     def _expect_more(self) -> None:

@@ -58,7 +58,7 @@ def post(connection: HTTPConnection, body: bytes, media_type: str = PROTOBUF, **
 
 def numbers_in(path: str) -> list[int]:
     with open_store(path) as store:
-        return sorted(int(row[0], 16) for row in store.query_sql("SELECT span_id FROM spans", rows_max=100_000).rows)
+        return sorted(int(row[0], 16) for row in store.query_sql("SELECT span_id FROM spans", rows_max=1_000_000).rows)
 
 
 def test_what_was_acknowledged_before_a_kill_is_stored(db_path, figure):

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 _WORK_MAX: Final = 100_000_000
 """The product of the lengths of two values that SQLite itself may compare: a tenth of a second."""
 
 
-def bound_functions(connection: sqlite3.Connection, value_bytes_max: int) -> None:
-    """Put ``instr``, ``replace`` and the ``trim`` family of a connection in the place of SQLite's own."""
+@contextmanager
+def bounded_functions(connection: sqlite3.Connection, value_bytes_max: int) -> Iterator[None]:
+    """Have ``instr``, ``replace`` and the ``trim`` family of a connection in the place of SQLite's own, for a block."""
     # Exact also for numbers and blobs, which are rare: SQLite is asked, on a connection without a file.
-    own = sqlite3.Connection(":memory:", check_same_thread=False)
+    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as own:
+        _put(connection, own, value_bytes_max)
+        yield
+
+
+def _put(connection: sqlite3.Connection, own: sqlite3.Connection, value_bytes_max: int) -> None:
 
     def ask(name: str, *given: Any) -> Any:
         work = _length(given[0]) * _length(given[1])

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from otel_perfmon.errors import QueryError, StoreTimeoutError
 from otel_perfmon.records import SqlRows
-from otel_perfmon.storage.sqlite.bounded_functions import bound_functions
+from otel_perfmon.storage.sqlite.bounded_functions import bounded_functions
 from otel_perfmon.storage.sqlite.time_limit import time_limit
 
 _VALUE_MAX_BYTES: Final = 16 * 1024 * 1024
@@ -46,7 +46,6 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
         connection.setlimit(_LENGTH, _VALUE_MAX_BYTES)
         connection.setlimit(_COLUMN, _COLUMNS_MAX)
         connection.setlimit(_LIKE_PATTERN_LENGTH, _PATTERN_MAX_BYTES)
-    bound_functions(connection, _VALUE_MAX_BYTES)
     connection.text_factory = _text
     _let_read(connection)
     # Steps that handle long values take milliseconds each: the clock is looked at from outside as well.
@@ -54,7 +53,7 @@ def query_sql(connection: sqlite3.Connection, sql: str, *, rows_max: int, second
     watch.daemon = True
     watch.start()
     try:
-        with time_limit(connection, seconds_max):
+        with bounded_functions(connection, _VALUE_MAX_BYTES), time_limit(connection, seconds_max):
             cursor = connection.execute(sql)
             rows = _bounded_rows(cursor, rows_max + 1)
     except (QueryError, StoreTimeoutError):
