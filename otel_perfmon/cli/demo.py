@@ -86,7 +86,7 @@ def run_demo(db: str, folder: str | None, out: Console, progress_console: Consol
         _print_operations(out, storage.store, slow_threshold_ms)
         _print_slowest(out, storage.store, window, root)
         _print_errors(out, errors, is_stdlib=folder is None)
-        _print_next(out, next_commands(db, errors))
+        _print_next(out, db, next_commands(db, errors))
         _print_account(out, storage.store, db)
 
 
@@ -204,12 +204,14 @@ def _error_columns() -> list[Column[ErrorGroup]]:
     ]
 
 
-def _print_next(out: Console, commands: dict[str, list[str]]) -> None:
+def _print_next(out: Console, db: str, commands: dict[str, list[str]]) -> None:
     print_heading(out, "What to type next")
     for heading, lines in commands.items():
         out.print(f"{heading}:")
         for line in lines:
             out.print(f"  {line}", soft_wrap=True)  # in one piece, to be copied
+    out.print("In the browser (with pip install 'otel-perfmon[web]'):")
+    out.print(f"  {_program()} ui --db {shlex.quote(db)} --open", soft_wrap=True, markup=False)
     out.print("In a program of yours:")
     for line in _PROGRAM:
         out.print(f"  {line}", soft_wrap=True)
