@@ -15,7 +15,7 @@ _WORK_MAX: Final = 100_000_000
 def bounded_functions(connection: sqlite3.Connection, value_bytes_max: int) -> Iterator[None]:
     """Have ``instr``, ``replace`` and the ``trim`` family of a connection in the place of SQLite's own, for a block."""
     # Exact also for numbers and blobs, which are rare: SQLite is asked, on a connection without a file.
-    with closing(sqlite3.connect(":memory:", check_same_thread=False)) as own:
+    with closing(sqlite3.Connection(":memory:", check_same_thread=False)) as own:
         _put(connection, own, value_bytes_max)
         yield
 
