@@ -21,7 +21,6 @@ def bounded_functions(connection: sqlite3.Connection, value_bytes_max: int) -> I
 
 
 def _put(connection: sqlite3.Connection, own: sqlite3.Connection, value_bytes_max: int) -> None:
-
     def ask(name: str, *given: Any) -> Any:
         work = _length(given[0]) * _length(given[1])
         if work > _WORK_MAX:
