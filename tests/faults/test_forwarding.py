@@ -23,8 +23,11 @@ PER_SECOND = 2_000
 RECORD = """
     import sys, time, otel_perfmon
     monitor = otel_perfmon.configure("metrics.db")
+    with monitor.monitor("checkout", attributes={"order": 0}):
+        pass
+    monitor.force_flush()  # there is a store then: a sender that comes before that says so, and ends
     print("ready", flush=True)
-    began, count = time.monotonic(), 0
+    began, count = time.monotonic(), 1
     while (passed := time.monotonic() - began) < float(sys.argv[1]):
         while count < passed * 2000:
             with monitor.monitor("checkout", attributes={"order": count}):
